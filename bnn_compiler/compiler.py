@@ -1,0 +1,108 @@
+"""The spine: a model and a target in, an artifact out, one call per stage."""
+
+import hashlib
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnn_compiler import target as targets
+from bnn_compiler.deploy import glue, link, lower, package
+from bnn_compiler.deploy.manifest import manifest
+from bnn_compiler.deploy.program import Program
+from bnn_compiler.frontend import importer, simplify, source, trace
+from bnn_compiler.kernels import codegen
+from bnn_compiler.passes import pipeline
+from bnn_compiler.passes.graph import Graph
+from bnn_compiler.runtime import Artifact, load
+
+if TYPE_CHECKING:
+    import tvm
+
+log = logging.getLogger("bnn_compiler")
+Progress = Callable[[str], None]
+
+
+def compile(
+    model: Any,
+    example_inputs: Sequence[Any] | None = None,
+    *,
+    target: str | Path = "native",
+    output: str | Path,
+    name: str | None = None,
+    checkpoint: str | Path | None = None,
+    zero_weight: str = "error",
+    as_folder: bool = False,
+    dump_dir: str | Path | None = None,
+    progress: Progress = lambda stage: None,
+) -> Artifact:
+    """Compile a trained network for one device and load the result.
+
+    ``model`` is an nn.Module, an ExportedProgram, a ``.pt2`` path or ``package.module:factory``;
+    ``example_inputs`` are tensors of the shapes to compile for (batch size included). ``target``
+    is a shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or
+    a folder if ``as_folder``. ``zero_weight`` ("error", "+1", "-1") says how to read a binary
+    weight that is exactly 0. ``dump_dir`` gets the IR after every phase.
+
+    Raises ModelError, UnsupportedError, TargetError, BuildError or ArtifactError.
+    """
+    device = targets.load(target)
+    progress("import")
+    module, source_hash = import_model(model, example_inputs, checkpoint=checkpoint)
+    progress("passes")
+    module = pipeline.run(
+        module, zero_weight=zero_weight, dump_dir=Path(dump_dir) if dump_dir else None
+    )
+    prefix = name or re.sub(r"\W", "_", Path(output).stem) or "net"
+    progress("kernels")
+    program, functions = lower.lower(Graph.of(module), device, prefix)
+    if not any(s.op == "bnn.conv2d" for s in program.steps):
+        log.warning("no binary layer was recognised: this network runs as float kernels only")
+    with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
+        files = build_files(Path(folder), prefix, program, functions, device, progress)
+        progress("package")
+        description = manifest(program, prefix, device, source_hash, zero_weight)
+        package.write_artifact(Path(output), description, files, as_folder=as_folder)
+    return load(output)
+
+
+def import_model(
+    model: Any, example_inputs: Sequence[Any] | None, *, checkpoint: str | Path | None = None
+) -> tuple["tvm.IRModule", str]:
+    """The Relax module of a model before any pass, and a hash of its graph and weights."""
+    loaded = source.load_model(model, checkpoint=checkpoint, example_inputs=example_inputs)
+    traced = simplify.simplify(trace.trace(loaded.model, loaded.example_inputs))
+    digest = hashlib.sha256(str(traced.graph).encode())
+    for key, value in sorted(traced.constants.items()):
+        digest.update(key.encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    return importer.to_relax(traced), digest.hexdigest()
+
+
+def build_files(
+    folder: Path,
+    name: str,
+    program: Program,
+    functions: dict[str, Any],
+    device: targets.Target,
+    progress: Progress,
+) -> dict[str, Path]:
+    """The files of the artifact, built in ``folder``."""
+    progress("codegen")
+    halves = [dict(list(functions.items())[i::2]) for i in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        modules = list(pool.map(lambda part: codegen.build(part, device), filter(None, halves)))
+    objects = [folder / f"kernels{i}.o" for i in range(len(modules))]
+    for module, path in zip(modules, objects, strict=True):
+        codegen.write_object(module, path)
+    progress("link")
+    shapes = [f"{b.name}: float32 {list(b.layout.shape)}" for b in program.inputs + program.outputs]
+    (folder / f"{name}.h").write_text(glue.header(program, name, shapes))
+    (folder / f"{name}.c").write_text(glue.source(program, name))
+    (folder / "weights.bin").write_bytes(program.weights)
+    (folder / f"{name}.S").write_text(glue.weights_assembly(name, "weights.bin"))
+    shared, static = link.build(folder, name, objects)
+    return {p.name: p for p in (shared, static, folder / f"{name}.h")}

@@ -1,0 +1,188 @@
+"""The C around the kernels: the call sequence over one arena, a header, the weights section.
+
+No heap and no globals. Every pointer is an offset fixed at compile time.
+"""
+
+from bnn_compiler.deploy.program import ALIGN, Argument, Buffer, Program
+
+_HEADER = """\
+/* {name}: a binary neural network compiled by bnn_compiler. */
+#ifndef {guard}
+#define {guard}
+
+#include <stdint.h>
+
+/* Bytes and alignment of the workspace the caller provides. */
+#define {guard}_WORKSPACE_BYTES {workspace}
+#define {guard}_WORKSPACE_ALIGN {align}
+#define {guard}_STEPS {steps}
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Run the network; returns 0. Tensors are dense:
+{shapes}
+ */
+int32_t {name}_run({parameters}, void *workspace);
+
+/* Run steps first..last-1; seconds may be NULL, else seconds[i] grows by the time of step i. */
+int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
+                         int32_t first, int32_t last, double *seconds);
+
+/* Use n threads (at least 1); returns the number in force. */
+int32_t {name}_set_threads(int32_t n);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+_SOURCE = """\
+#define _POSIX_C_SOURCE 199309L
+#include <stddef.h>
+#include <time.h>
+#include "{name}.h"
+
+extern const unsigned char {name}_weights[];
+int32_t bnn_set_threads(int32_t n);
+/* Referenced by the object's start-up record; nothing needs registering here. */
+__attribute__((visibility("hidden"))) int TVMFFIEnvModRegisterSystemLibSymbol(const char *name,
+                                                                              void *symbol) {{
+  (void)name;
+  (void)symbol;
+  return 0;
+}}
+
+{kernels}
+
+/* Write the halo of a tensor [n][h][w][words]; ``all`` writes the interior too. */
+static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t words, int32_t top,
+                 int32_t left, int32_t bottom, int32_t right, int32_t all, uint32_t value,
+                 uint32_t last) {{
+  uint32_t *p = (uint32_t *)at;
+  for (int32_t i = 0; i < n; ++i)
+    for (int32_t y = 0; y < h; ++y) {{
+      int32_t edge = all || y < top || y >= h - bottom;
+      for (int32_t x = 0; x < w; ++x, p += words) {{
+        if (!edge && x == left) {{
+          p += (ptrdiff_t)words * (w - left - right);
+          x = w - right;
+          if (right == 0) break;
+        }}
+        for (int32_t k = 0; k < words; ++k) p[k] = k == words - 1 ? last : value;
+      }}
+    }}
+}}
+
+static int32_t step(int32_t index, const void *const *in, void *const *out, unsigned char *a) {{
+  switch (index) {{
+{cases}
+  }}
+  return -1;
+}}
+
+static double now(void) {{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}}
+
+int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
+                         int32_t first, int32_t last, double *seconds) {{
+  for (int32_t i = first; i < last; ++i) {{
+    double start = seconds ? now() : 0.0;
+    int32_t code = step(i, inputs, outputs, (unsigned char *)workspace);
+    if (code) return code;
+    if (seconds) seconds[i] += now() - start;
+  }}
+  return 0;
+}}
+
+int32_t {name}_run({parameters}, void *workspace) {{
+  const void *inputs[] = {{{inputs}}};
+  void *outputs[] = {{{outputs}}};
+  return {name}_run_steps(inputs, outputs, workspace, 0, {steps}, NULL);
+}}
+
+int32_t {name}_set_threads(int32_t n) {{ return bnn_set_threads(n); }}
+"""
+
+
+def _parameters(program: Program) -> str:
+    ins = [f"const float *in{i}" for i in range(len(program.inputs))]
+    outs = [f"float *out{i}" for i in range(len(program.outputs))]
+    return ", ".join(ins + outs)
+
+
+def header(program: Program, name: str, shapes: list[str]) -> str:
+    """``NAME.h``; ``shapes`` is one line of text per tensor."""
+    return _HEADER.format(
+        name=name,
+        guard=name.upper(),
+        workspace=program.workspace,
+        align=ALIGN,
+        steps=len(program.steps),
+        shapes="\n".join(f" *   {line}" for line in shapes),
+        parameters=_parameters(program),
+    )
+
+
+def source(program: Program, name: str) -> str:
+    """``NAME.c``: every step as one case of a switch."""
+    counts = {s.kernel: len(s.arguments) for s in program.steps}
+    kernels = "\n".join(
+        f"int32_t {k}({', '.join(['void *'] * n)});" for k, n in sorted(counts.items())
+    )
+    return _SOURCE.format(
+        name=name,
+        kernels=kernels,
+        cases="\n".join(_case(program, name, i) for i in range(len(program.steps))),
+        parameters=_parameters(program),
+        inputs=", ".join(f"in{i}" for i in range(len(program.inputs))),
+        outputs=", ".join(f"out{i}" for i in range(len(program.outputs))),
+        steps=len(program.steps),
+    )
+
+
+def _case(program: Program, name: str, index: int) -> str:
+    step = program.steps[index]
+    lines = [f"    case {index}: /* {step.name} */"]
+    lines += [_fill(b) for b in step.writes if b.kind == "arena" and b.needs_fill]
+    arguments = ", ".join(_pointer(program, name, a) for a in step.arguments)
+    lines.append(f"      return {step.kernel}({arguments});")
+    return "\n".join(lines)
+
+
+def _fill(buffer: Buffer) -> str:
+    layout = buffer.layout
+    n, h, w, words = layout.physical
+    tail = layout.shape[3] % 32
+    bits = layout.dtype == "uint32" and buffer.fill == 1
+    value = 0xFFFFFFFF if bits else 0
+    last = ((1 << tail) - 1 if tail else 0xFFFFFFFF) if bits else 0
+    half = layout.dtype == "uint32" and -(-layout.shape[3] // 16) % 2 == 1
+    top, left, bottom, right = layout.halo
+    numbers = (n, h, w, words, top, left, bottom, right, int(half))
+    return f"      fill(a + {buffer.offset}, {', '.join(map(str, numbers))}, {value}u, {last}u);"
+
+
+def _pointer(program: Program, name: str, argument: Argument) -> str:
+    buffer = argument.buffer
+    if buffer is None:
+        return f"(void *)({name}_weights + {argument.weights})"
+    if buffer.kind == "input":
+        return f"(void *)in[{program.inputs.index(buffer)}]"
+    if buffer.kind == "output":
+        return f"out[{program.outputs.index(buffer)}]"
+    offset = buffer.offset + (buffer.layout.interior if argument.interior else 0)
+    return f"a + {offset}"
+
+
+def weights_assembly(name: str, blob: str) -> str:
+    """An assembler file that puts the file ``blob`` into read-only data under a hidden symbol."""
+    return (
+        f'.section .rodata\n.balign {ALIGN}\n.globl {name}_weights\n.hidden {name}_weights\n'
+        f'{name}_weights:\n.incbin "{blob}"\n.section .note.GNU-stack,"",%progbits\n'
+    )

@@ -1,0 +1,442 @@
+"""A fused Relax module becomes a Program: layouts, kernels, constants, calls."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from tvm import relax, tirx
+
+from bnn_compiler.deploy.program import Argument, Buffer, Program, Step, Weights, plan_memory
+from bnn_compiler.errors import UnsupportedError
+from bnn_compiler.kernels import channelwise, codegen, conv2d, schedule
+from bnn_compiler.kernels.layout import LANES, Layout, round_up
+from bnn_compiler.kernels.resize import resize_tables
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue
+from bnn_compiler.passes.graph import Graph, array, constant
+from bnn_compiler.target import Target
+
+#: What an epilogue step is called in reports.
+FUSED = {
+    "affine": "batch_norm",
+    "bias": "shift",
+    "add": "shortcut",
+    "add_tile": "tiled shortcut",
+    "add_avg2": "pooled shortcut",
+    "prelu": "prelu",
+    "clip": "clip",
+}
+
+
+@dataclass(frozen=True)
+class Halo:
+    """What the convolutions that read a tensor need around it."""
+
+    widths: tuple[int, int, int, int] = (0, 0, 0, 0)
+    fill: int = 0
+
+
+@dataclass
+class Lowering:
+    """State of one lowering; ``functions`` holds each distinct kernel once."""
+
+    graph: Graph
+    target: Target
+    prefix: str
+    functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
+    weights: Weights = field(default_factory=Weights)
+    steps: list[Step] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    env: dict[relax.Var, Any] = field(default_factory=dict)
+
+    def run(self) -> Program:
+        """Lower every binding in order."""
+        inputs = [self._external("input", p.name, p) for p in self.graph.params]
+        self.env.update(zip(self.graph.params, inputs, strict=True))
+        for var, value in self.graph.values.items():
+            self._lower(var, value)
+        outputs = [self.env[v] for v in self.graph.outputs]
+        for buffer, var in zip(outputs, self.graph.outputs, strict=True):
+            buffer.kind, buffer.shape = "output", ops.shape_of(var)
+        workspace = plan_memory(self.steps)
+        blob = b"".join(self.weights.chunks)
+        return Program(inputs, outputs, self.buffers, self.steps, blob, workspace)
+
+    # ---- buffers
+
+    def _buffer(self, kind: str, name: str, layout: Layout, fill: int = 0) -> Buffer:
+        buffer = Buffer(len(self.buffers), kind, name, layout, fill)
+        self.buffers.append(buffer)
+        return buffer
+
+    def _external(self, kind: str, name: str, var: relax.Var) -> Buffer:
+        shape = ops.shape_of(var)
+        full = (*shape, *(1,) * (4 - len(shape)))
+        buffer = self._buffer(kind, name, Layout(full, "float32", dense=True))  # type: ignore[arg-type]
+        buffer.shape = shape
+        return buffer
+
+    def _result(self, var: relax.Var, shape: Sequence[int], dtype: str) -> Buffer:
+        halo = needed_halo(self.graph, var)
+        n, h, w, c = shape
+        return self._buffer(
+            "arena", var.name, Layout((n, h, w, c), dtype, halo.widths), halo.fill
+        )
+
+    # ---- bindings
+
+    def _lower(self, var: relax.Var, value: relax.Expr) -> None:
+        if isinstance(value, relax.TupleGetItem):
+            self.env[var] = self.env[value.tuple_value][value.index]
+        elif isinstance(value, relax.Var):
+            self.env[var] = self.env[value]
+        elif ops.is_op(value, "relax.reshape"):
+            self.env[var] = self.env[value.args[0]]
+        elif ops.is_op(value, "relax.permute_dims"):
+            self._permute(var, value)
+        elif ops.is_op(value, "relax.bnn.bits_max_pool2d"):
+            self._bits_pool(var, value)
+        elif ops.anchor_name(value):
+            self._anchor(var, value)
+        else:
+            raise UnsupportedError(f"{var.name}: no kernel for {value.op}")
+
+    def _permute(self, var: relax.Var, value: relax.Call) -> None:
+        source = self.env[value.args[0]]
+        axes = [int(v) for v in value.attrs.axes]
+        if axes == [0, 2, 3, 1]:
+            n, c, h, w = source.layout.shape
+            result = self._result(var, (n, h, w, c), "float32")
+            if c < LANES and all(_only_convolves(self.graph, u, var) for u in self.graph.users(var)):
+                result.layout = replace(result.layout, dense=True)
+            function = channelwise.to_nhwc((n, c, h, w))
+            self._emit(var, "to_nhwc", function, [source], [], [result], unaligned=(0,))
+        else:
+            n, h, w, c = source.layout.shape
+            result = self._buffer("arena", var.name, Layout((n, c, h, w), "float32", dense=True))
+            function = channelwise.to_nchw(source.layout)
+            self._emit(var, "to_nchw", function, [source], [], [result], unaligned=(1,))
+        self.env[var] = result
+
+    def _bits_pool(self, var: relax.Var, value: relax.Call) -> None:
+        source = self.env[value.args[0]]
+        shape = (*ops.shape_of(normal(value))[:3], int(value.attrs["channels"]))
+        work = _window_work(value, source.layout, shape)
+        result = self._result(var, shape, "uint32")
+        constants = [array(value.args[1])]
+        function = channelwise.bits_max_pool2d(work)
+        self._emit(var, "bits_max_pool2d", function, [source], constants, [result])
+        self.env[var] = result
+
+    def _anchor(self, var: relax.Var, value: relax.Call) -> None:
+        name = ops.anchor_name(value)
+        epilogue = ops.epilogue_of(value)
+        count = ops.data_count(value)
+        shape = ops.anchor_shape(value)
+        data = [self.env[a] for a in value.args[:count] if constant(a) is None]
+        operands = list(value.args[count:])
+        tensors = [self.env[a] if constant(a) is None else None for a in operands]
+        layouts = [b.layout if b is not None else None for b in tensors]
+        kernel = _KERNELS[name](self, value, data, shape, epilogue, layouts)
+        vectors = _pad_vectors(operands, epilogue, shape[3])
+        outputs = self._outputs(var, value, epilogue, shape)
+        step = self._emit(
+            var,
+            name,
+            kernel.make,
+            [*data, *(b for b in tensors if b is not None)],
+            [],
+            outputs,
+            order=[
+                *data[:1],
+                *(self.weights.add(c) for c in kernel.constants),
+                *data[1:],
+                *(
+                    b if b is not None else self.weights.add(v)
+                    for b, v in zip(tensors, vectors, strict=True)
+                ),
+            ],
+            key=(kernel.key, epilogue, tuple(layouts)),
+        )
+        step.macs = kernel.macs
+        step.schedule = {"source": kernel.source, "point": kernel.point}
+        step.fused = [FUSED[s.kind] for s in epilogue.steps]
+        if any(o.is_bits for o in epilogue.outputs):
+            step.fused.append("sign")
+
+    def _outputs(
+        self, var: relax.Var, value: relax.Call, epilogue: Epilogue, shape: tuple[int, ...]
+    ) -> list[Buffer]:
+        items = _item_vars(self.graph, var, len(epilogue.outputs))
+        results = []
+        for item, out in zip(items, epilogue.outputs, strict=True):
+            buffer = self._result(item, shape, "uint32" if out.is_bits else "float32")
+            if out.is_bits:
+                buffer.signs.append(item.name)
+            results.append(buffer)
+        self.env[var] = results[0] if len(results) == 1 else results
+        return results
+
+    def _emit(
+        self,
+        var: relax.Var,
+        op: str,
+        function: tirx.PrimFunc | Callable[[], tirx.PrimFunc],
+        reads: list[Buffer],
+        constants: list[np.ndarray],
+        writes: list[Buffer],
+        *,
+        order: list[Buffer | int] | None = None,
+        key: object = None,
+        unaligned: tuple[int, ...] = (),
+    ) -> Step:
+        if order is None:
+            order = [*reads, *(self.weights.add(c) for c in constants)]
+        strides = {
+            len(order) + i: b.layout.strides(2 if _is_uint16(op, b) else 1)
+            for i, b in enumerate(writes)
+            if not b.layout.dense or any(b.layout.halo)
+        }
+        layouts = [b.layout for b in [*reads, *writes]]
+        text = repr((op, key, layouts, strides, unaligned, self.target.tvm))
+        symbol = f"{self.prefix}_{op}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        if symbol not in self.functions:
+            made = schedule.words(function) if isinstance(function, tirx.PrimFunc) else function()
+            self.functions[symbol] = codegen.with_strides(made, strides, symbol, unaligned)
+        arguments = [
+            Argument(buffer=a) if isinstance(a, Buffer) else Argument(weights=a) for a in order
+        ] + [Argument(buffer=b, interior=True) for b in writes]
+        step = Step(var.name, f"bnn.{op}", symbol, arguments, reads, writes)
+        step.schedule = {"source": "default", "point": {}}
+        self.steps.append(step)
+        return step
+
+
+def normal(value: relax.Call) -> relax.Expr:
+    """``value`` with its type."""
+    return relax.BlockBuilder().normalize(value)
+
+
+def _is_uint16(op: str, buffer: Buffer) -> bool:
+    return buffer.layout.dtype == "uint32" and op != "bits_max_pool2d"
+
+
+def _item_vars(graph: Graph, var: relax.Var, count: int) -> list[relax.Var]:
+    """The variables that name each output of ``var``."""
+    if count == 1:
+        return [var]
+    found = {}
+    for user in graph.users(var):
+        value = graph.values[user]
+        if isinstance(value, relax.TupleGetItem):
+            found[value.index] = user
+    return [found[i] for i in range(count)]
+
+
+def _aliases(graph: Graph, var: relax.Var) -> list[tuple[relax.Var, relax.Var]]:
+    """(reader, name it reads by) of ``var``, through reshapes and renamings."""
+    readers = []
+    for user in graph.users(var):
+        value = graph.values[user]
+        if isinstance(value, relax.Var) or ops.is_op(value, "relax.reshape"):
+            readers += _aliases(graph, user)
+        else:
+            readers.append((user, var))
+    return readers
+
+
+def needed_halo(graph: Graph, var: relax.Var) -> Halo:
+    """The largest padding among the convolutions that read ``var``, and its fill word.
+
+    Raises UnsupportedError if two of them pad with different bits.
+    """
+    widths, fills = [0, 0, 0, 0], set()
+    for user, name in _aliases(graph, var):
+        value = graph.values[user]
+        if not ops.anchor_name(value).endswith("conv2d") or not value.args[0].same_as(name):
+            continue
+        padding = [int(v) for v in value.attrs["padding"]]
+        widths = [max(a, b) for a, b in zip(widths, padding, strict=True)]
+        if any(padding):
+            fills.add(1 if ops.anchor_name(value) == "conv2d" and value.attrs["pad_value"] == 1 else 0)
+    if len(fills) > 1:
+        raise UnsupportedError(
+            f"{var.name}: convolutions that share this sign pad it with different values; give"
+            " each its own sign"
+        )
+    return Halo((widths[0], widths[1], widths[2], widths[3]), max(fills, default=0))
+
+
+def _only_convolves(graph: Graph, user: relax.Var, var: relax.Var) -> bool:
+    value = graph.values[user]
+    return ops.anchor_name(value) == "float_conv2d" and not any(
+        a.same_as(var) for a in value.args[1:]
+    )
+
+
+def _pad_vectors(
+    operands: list[relax.Expr], epilogue: Epilogue, channels: int
+) -> list[np.ndarray | None]:
+    """Per-channel constants padded to whole vectors; a padded threshold is never reached."""
+    lanes = round_up(channels, LANES)
+    thresholds = {o.threshold for o in epilogue.outputs if o.is_bits}
+    tensors = {i for s in epilogue.steps if s.kind in TENSOR_STEPS for i in s.operands}
+    padded: list[np.ndarray | None] = []
+    for i, operand in enumerate(operands):
+        if i in tensors:
+            padded.append(None)
+            continue
+        rest = np.inf if i in thresholds else 0.0
+        full = np.full(lanes, rest, np.float32)
+        full[:channels] = array(operand)
+        padded.append(full)
+    return padded
+
+
+# ---- one kernel per anchor
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How to make a kernel, the constants it reads after its first input, and its schedule."""
+
+    make: Callable[[], tirx.PrimFunc]
+    key: object
+    constants: tuple[np.ndarray, ...] = ()
+    macs: int = 0
+    source: str = "default"
+    point: dict[str, object] = field(default_factory=dict)
+
+
+Layouts = list[Layout | None]
+
+
+def _window_work(
+    value: relax.Call, x: Layout, shape: Sequence[int], kernel: Sequence[int] | None = None
+) -> conv2d.ConvWorkload:
+    a = value.attrs
+
+    def pair(name: str) -> tuple[int, int]:
+        first, second = (int(v) for v in a[name])
+        return first, second
+
+    top, left, bottom, right = (int(v) for v in a["padding"])
+    n, h, w, c = shape
+    keys = set(a.keys())
+    kh, kw = kernel if kernel is not None else pair("kernel")
+    return conv2d.ConvWorkload(
+        x,
+        (n, h, w, c),
+        (int(kh), int(kw)),
+        pair("strides"),
+        pair("dilation"),
+        (top, left, bottom, right),
+        int(a["groups"]) if "groups" in keys else 1,
+        int(a["pad_value"]) if "pad_value" in keys and ops.anchor_name(value) == "conv2d" else 0,
+    )
+
+
+def _binary_conv2d(
+    low: Lowering,
+    value: relax.Call,
+    data: list[Buffer],
+    shape: tuple[int, int, int, int],
+    epilogue: Epilogue,
+    tensors: Layouts,
+) -> Kernel:
+    weights = array(value.args[1])
+    work = _window_work(value, data[0].layout, shape, weights.shape[1:3])
+    plan = conv2d.plan_binary(work, low.target.hardware)
+    return Kernel(
+        lambda: schedule.conv(conv2d.binary(work, plan, epilogue, tensors), plan.tile),
+        (work, plan),
+        tuple(conv2d.binary_constants(work, plan, weights)),
+        work.macs,
+        point={"pixels": plan.tile.pixels, "vectors": plan.tile.vectors, "word": plan.word},
+    )
+
+
+def _float_conv2d(
+    low: Lowering,
+    value: relax.Call,
+    data: list[Buffer],
+    shape: tuple[int, int, int, int],
+    epilogue: Epilogue,
+    tensors: Layouts,
+) -> Kernel:
+    weights = array(value.args[1])
+    work = _window_work(value, data[0].layout, shape, weights.shape[1:3])
+    plan = conv2d.plan_float(work, low.target.hardware)
+    return Kernel(
+        lambda: schedule.conv(conv2d.float32(work, plan, epilogue, tensors), plan.tile),
+        (work, plan),
+        tuple(conv2d.float_constants(work, plan, weights)),
+        work.macs,
+        point={"pixels": plan.tile.pixels, "vectors": plan.tile.vectors},
+    )
+
+
+def _plain(build: Callable[..., Any], *args: object) -> Kernel:
+    return Kernel(lambda: schedule.channelwise(build(*args)), args[:-2])
+
+
+def _map(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
+    return _plain(channelwise.identity, data[0].layout, e, t)
+
+
+def _max_pool(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
+    return _plain(channelwise.max_pool2d, _window_work(value, data[0].layout, shape), e, t)
+
+
+def _avg_pool(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
+    work = _window_work(value, data[0].layout, shape)
+    return _plain(channelwise.avg_pool2d, work, bool(value.attrs["count_include_pad"]), e, t)
+
+
+def _mean(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
+    return _plain(channelwise.global_mean, data[0].layout, e, t)
+
+
+def _concat(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
+    return _plain(channelwise.concat, [b.layout for b in data], e, t)
+
+
+def _pad(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
+    padding = [int(v) for v in value.attrs["padding"]]
+    return _plain(
+        channelwise.pad, data[0].layout, padding, float(value.attrs["pad_value"]), e, t
+    )
+
+
+def _resize(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
+    method, transform = str(value.attrs["method"]), str(value.attrs["transform"])
+    size = [int(v) for v in value.attrs["size"]]
+    kernel = _plain(channelwise.resize2d, data[0].layout, size, method, transform, e, t)
+    _, h, w, _ = data[0].layout.shape
+    tables = resize_tables(h, size[0], method, transform) + resize_tables(
+        w, size[1], method, transform
+    )
+    return replace(kernel, constants=tuple(tables))
+
+
+_KERNELS: dict[str, Callable[..., Kernel]] = {
+    "conv2d": _binary_conv2d,
+    "float_conv2d": _float_conv2d,
+    "map": _map,
+    "max_pool2d": _max_pool,
+    "avg_pool2d": _avg_pool,
+    "global_mean": _mean,
+    "concat": _concat,
+    "pad": _pad,
+    "resize2d": _resize,
+}
+
+
+def lower(
+    graph: Graph, target: Target, prefix: str
+) -> tuple[Program, dict[str, tirx.PrimFunc]]:
+    """The program and its kernels by symbol."""
+    lowering = Lowering(graph, target, prefix)
+    return lowering.run(), lowering.functions

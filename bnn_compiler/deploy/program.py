@@ -1,0 +1,118 @@
+"""A compiled network as data: buffers in one arena and the static sequence of kernel calls."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bnn_compiler.kernels.layout import Layout, round_up
+
+ALIGN = 64
+
+
+@dataclass
+class Buffer:
+    """One tensor. ``kind``: arena, input, output; ``fill``: the bit that its halo holds.
+
+    ``shape`` is what the caller sees, for an input or output.
+    """
+
+    id: int
+    kind: str
+    name: str
+    layout: Layout
+    fill: int = 0
+    offset: int = 0
+    shape: tuple[int, ...] = ()
+    signs: list[str] = field(default_factory=list)
+
+    @property
+    def needs_fill(self) -> bool:
+        """Halos are written on every run, as are half words that no kernel stores."""
+        half = self.layout.dtype == "uint32" and -(-self.layout.shape[3] // 16) % 2 == 1
+        return any(self.layout.halo) or half
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A pointer of a kernel call: a buffer's start, its interior, or an offset in the weights."""
+
+    buffer: Buffer | None = None
+    interior: bool = False
+    weights: int = 0
+
+
+@dataclass
+class Step:
+    """One kernel call and what a profile says about it."""
+
+    name: str
+    op: str
+    kernel: str
+    arguments: list[Argument]
+    reads: list[Buffer]
+    writes: list[Buffer]
+    macs: int = 0
+    fused: list[str] = field(default_factory=list)
+    schedule: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass
+class Program:
+    """Everything the glue and the manifest need."""
+
+    inputs: list[Buffer]
+    outputs: list[Buffer]
+    buffers: list[Buffer]
+    steps: list[Step]
+    weights: bytes
+    workspace: int = 0
+
+
+class Weights:
+    """The constant section, without duplicates, each array aligned to 64 bytes."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self._known: dict[bytes, int] = {}
+
+    def add(self, array: np.ndarray) -> int:
+        """Byte offset of the array."""
+        data = np.ascontiguousarray(array).tobytes()
+        if data not in self._known:
+            self._known[data] = self.size
+            padded = data + bytes(round_up(len(data), ALIGN) - len(data))
+            self.chunks.append(padded)
+            self.size += len(padded)
+        return self._known[data]
+
+
+def plan_memory(steps: list[Step]) -> int:
+    """Give every arena buffer an offset; the size of the arena in bytes.
+
+    Largest first, each at the lowest offset where no buffer alive at the same time lies.
+    """
+    born: dict[int, int] = {}
+    dies: dict[int, int] = {}
+    buffers: dict[int, Buffer] = {}
+    for i, step in enumerate(steps):
+        for buffer in step.reads + step.writes:
+            if buffer.kind == "arena":
+                buffers[buffer.id] = buffer
+                born.setdefault(buffer.id, i)
+                dies[buffer.id] = i
+    placed: list[Buffer] = []
+    for buffer in sorted(buffers.values(), key=lambda b: (-b.layout.bytes, b.id)):
+        busy = sorted(
+            (p.offset, p.offset + round_up(p.layout.bytes, ALIGN))
+            for p in placed
+            if born[p.id] <= dies[buffer.id] and born[buffer.id] <= dies[p.id]
+        )
+        offset = 0
+        for start, end in busy:
+            if offset + buffer.layout.bytes <= start:
+                break
+            offset = max(offset, end)
+        buffer.offset = offset
+        placed.append(buffer)
+    return max((round_up(b.offset + b.layout.bytes, ALIGN) for b in placed), default=ALIGN)

@@ -1,0 +1,33 @@
+"""The project's error family: every error a user can cause is one of these, with one clear line."""
+
+
+class BnnCompilerError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ModelError(BnnCompilerError):
+    """The network or its checkpoint cannot be loaded or is not what it claims to be."""
+
+
+class UnsupportedError(BnnCompilerError):
+    """The network uses an operator, or a form of one, that cannot be compiled."""
+
+
+class TargetError(BnnCompilerError):
+    """A target is unknown, its file is malformed, or this CPU cannot run it."""
+
+
+class BuildError(BnnCompilerError):
+    """No linker was found, or it failed."""
+
+
+class ArtifactError(BnnCompilerError):
+    """An artifact is missing, damaged, foreign, or needs features this CPU lacks."""
+
+
+class InputError(BnnCompilerError):
+    """An input of a compiled network has the wrong number, shape, dtype or content."""
+
+
+class VerifyError(BnnCompilerError):
+    """A compiled network and its source cannot be compared."""

@@ -1,0 +1,1 @@
+"""TE computations and their schedules, one anchor a file."""

@@ -1,0 +1,145 @@
+"""The epilogue as TE: a value per output element becomes float32 and packed-bit tensors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import tvm
+from tvm import te, tirx
+
+from bnn_compiler.kernels.layout import LANES, Layout, round_up
+from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue, Step
+
+Index = tuple[tirx.Var, tirx.Var, tirx.Var, tirx.Var]
+Value = Callable[..., tvm.ir.Expr]
+
+
+def f32(value: float) -> tvm.ir.Expr:
+    """A float32 literal."""
+    return tirx.const(value, "float32")
+
+
+def fma(a: tvm.ir.Expr, b: tvm.ir.Expr, c: tvm.ir.Expr) -> tvm.ir.Expr:
+    """a * b + c with one rounding, on every target."""
+    return tirx.op.fma(a, b, c)
+
+
+def product(a: tvm.ir.Expr, b: tvm.ir.Expr) -> tvm.ir.Expr:
+    """a * b, rounded: LLVM contracts a plain product with a later sum where the target has FMA."""
+    return tirx.op.fma(a, b, f32(0))
+
+
+@dataclass
+class Stages:
+    """The TE tensors of one kernel.
+
+    ``params`` are its parameters in order; ``value`` the float32 result [N, OH, OW, OP], stored
+    or not; ``bits`` one uint16 tensor [N, OH, OW, OP/16] per packed output with its compare;
+    ``reduction`` the accumulator stage, if the anchor has one.
+    """
+
+    params: list[te.Tensor]
+    value: te.Tensor
+    bits: list[tuple[te.Tensor, str]] = field(default_factory=list)
+    reduction: te.Tensor | None = None
+    outputs: list[te.Tensor] = field(default_factory=list)
+
+
+def placeholder(layout: Layout, name: str) -> te.Tensor:
+    """A parameter that covers the stored tensor, halo included."""
+    return te.placeholder(layout.physical, layout.dtype, name=name)
+
+
+def read(tensor: te.Tensor, layout: Layout) -> Value:
+    """``tensor`` at logical indices: the halo lies at negative ones."""
+    top, left, _, _ = layout.halo
+    return lambda n, y, x, c: tensor[n, y + top, x + left, c]
+
+
+def finish(
+    shape: tuple[int, int, int, int],
+    anchor: Value,
+    epilogue: Epilogue,
+    tensors: list[Layout | None],
+    inputs: list[te.Tensor],
+    reduction: te.Tensor | None = None,
+) -> Stages:
+    """Append epilogue and outputs to ``anchor``, a function of (n, y, x, c).
+
+    ``tensors`` gives, for each epilogue operand, its layout, or None for a per-channel vector.
+    """
+    n, h, w, c = shape
+    lanes = round_up(c, LANES)
+    operands = [
+        te.placeholder((lanes,), "float32", name=f"v{i}")
+        if layout is None
+        else placeholder(layout, f"t{i}")
+        for i, layout in enumerate(tensors)
+    ]
+
+    def compute(*index: tirx.Var) -> tvm.ir.Expr:
+        v = anchor(*index)
+        for step in epilogue.steps:
+            v = _apply(step, v, operands, tensors, index)  # type: ignore[arg-type]
+        return v
+
+    value = te.compute((n, h, w, lanes), compute, name="value")
+    stages = Stages([*inputs, *operands], value, reduction=reduction)
+    for i, out in enumerate(epilogue.outputs):
+        if out.is_bits:
+            packed = _pack(value, operands[out.threshold], out.compare, f"bits{i}")
+            stages.bits.append((packed, out.compare))
+        stages.outputs.append(packed if out.is_bits else value)
+    return stages
+
+
+def _pack(value: te.Tensor, threshold: te.Tensor, compare: str, name: str) -> te.Tensor:
+    """uint16 [N, OH, OW, OP/16]: bit b of word g is ``value[16 g + b] compare threshold``.
+
+    The form is what the intrinsics of pack_intrinsics.py match.
+    """
+    n, h, w, lanes = value.shape
+    lane = te.reduce_axis((0, LANES), "lane")
+    either = te.comm_reducer(lambda a, b: a | b, lambda t: tirx.const(0, t), name="either")
+
+    def pack(i, y, x, g):  # type: ignore[no-untyped-def]
+        at = g * LANES + lane
+        v, t = value[i, y, x, at], threshold[at]
+        bit = (v >= t if compare == ">=" else v > t).astype("uint16")
+        return either(tirx.shift_left(bit, lane.var.astype("uint16")), axis=[lane])
+
+    return te.compute((n, h, w, lanes // LANES), pack, name=name)
+
+
+def _apply(
+    step: Step,
+    v: tvm.ir.Expr,
+    operands: list[te.Tensor],
+    layouts: list[Layout | None],
+    index: Index,
+) -> tvm.ir.Expr:
+    n, y, x, c = index
+    if step.kind in TENSOR_STEPS:
+        at = step.operands[0]
+        layout = layouts[at]
+        assert layout is not None
+        t = read(operands[at], layout)
+        if step.kind == "add":
+            return v + t(n, y, x, c)
+        if step.kind == "add_tile":
+            return v + t(n, y, x, tirx.floormod(c, layout.shape[3]))
+        taps = [t(n, y * 2 + i, x * 2 + j, c) for i in (0, 1) for j in (0, 1)]
+        # Starts from 0 like the reference: 0 + (-0) is +0.
+        total = f32(0) + taps[0]
+        for tap in taps[1:]:
+            total = total + tap
+        return v + product(total, f32(0.25))
+    if step.kind == "clip":
+        lo, hi = step.params
+        return tirx.min(tirx.max(v, f32(lo)), f32(hi))
+    args = [operands[i][c] for i in step.operands]
+    if step.kind == "affine":
+        return fma(v, *args)
+    if step.kind == "bias":
+        return v + args[0]
+    assert step.kind == "prelu", step.kind
+    return tirx.Select(v > f32(0), v, product(v, args[0]))

@@ -1,0 +1,60 @@
+"""How a tensor lies in memory.
+
+Activations are NHWC with a halo: ``halo`` = (top, left, bottom, right) rows and columns around
+the image that hold the padding value of the convolutions that read it. Float channels are padded
+to a multiple of 16 (one AVX-512 vector, one NEON cache line), so that no kernel has a channel
+tail; bit channels are padded to words of 32. Padded float lanes hold any finite number and are
+never mixed with real ones; padded bits are 0.
+"""
+
+from dataclasses import dataclass
+
+LANES = 16
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple of ``multiple`` that is at least ``value``."""
+    return -(-value // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Logical shape [N, H, W, C] of ``dtype`` ("float32", or "uint32" for bits) and its halo."""
+
+    shape: tuple[int, int, int, int]
+    dtype: str
+    halo: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dense: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Elements (floats or words) per pixel."""
+        c = self.shape[3]
+        if self.dtype == "uint32":
+            return -(-c // 32)
+        return c if self.dense else round_up(c, LANES)
+
+    @property
+    def physical(self) -> tuple[int, int, int, int]:
+        """The stored shape, halo included."""
+        n, h, w, _ = self.shape
+        top, left, bottom, right = self.halo
+        return n, h + top + bottom, w + left + right, self.channels
+
+    @property
+    def bytes(self) -> int:
+        """Stored size; both element types have four bytes."""
+        n, h, w, c = self.physical
+        return 4 * n * h * w * c
+
+    @property
+    def interior(self) -> int:
+        """Byte offset of the first pixel inside the halo."""
+        _, _, w, c = self.physical
+        return 4 * c * (self.halo[0] * w + self.halo[1])
+
+    def strides(self, per_word: int = 1) -> list[int]:
+        """Element strides of the interior; ``per_word`` elements per stored one (2 for uint16)."""
+        _, h, w, c = self.physical
+        c *= per_word
+        return [h * w * c, w * c, c, 1]

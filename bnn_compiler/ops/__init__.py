@@ -1,0 +1,1 @@
+"""The binary operators: their epilogues, their Relax registration, their meaning in numpy."""

@@ -1,0 +1,176 @@
+"""The meaning of every operator in numpy: the oracle of every test.
+
+Tensors are NHWC. Binary tensors are int8 arrays of -1 and +1 here (packed bits are a storage
+format). A binary convolution is an exact integer. Float arithmetic has one defined order:
+reductions run over (ky, kx, channel) one after the other with fused multiply-add.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn_compiler.ops.epilogue import Epilogue, Step
+
+Float = NDArray[np.float32]
+
+
+def fma(a: Float, b: Float, c: Float) -> Float:
+    """float32 a * b + c with one rounding.
+
+    The product is exact in float64; the sum is rounded to odd there (Boldo & Melquiond, 2008), so
+    that the rounding to float32 is the only one that counts.
+    """
+    product = np.asarray(a, np.float64) * np.asarray(b, np.float64)
+    addend = np.asarray(c, np.float64)
+    total = product + addend
+    other = total - product
+    error = (product - (total - other)) + (addend - other)
+    bits = total.view(np.int64)
+    even = (bits & 1) == 0
+    inexact = (error != 0) & np.isfinite(total)
+    toward = np.where((error > 0) == (total > 0), 1, -1)
+    odd = np.where(inexact & even, bits + toward, bits).view(np.float64)
+    return odd.astype(np.float32)
+
+
+def windows(x: NDArray[np.generic], attrs: "ConvAttrs", fill: float) -> tuple[NDArray, int, int]:
+    """``x`` padded with ``fill`` and the output height and width of a window sliding over it."""
+    (top, left, bottom, right), (sh, sw), (dh, dw) = attrs.padding, attrs.strides, attrs.dilation
+    kh, kw = attrs.kernel
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+    oh = (padded.shape[1] - dh * (kh - 1) - 1) // sh + 1
+    ow = (padded.shape[2] - dw * (kw - 1) - 1) // sw + 1
+    return padded, oh, ow
+
+
+class ConvAttrs:
+    """Window attributes: kernel, strides, dilation (h, w) and padding (top, left, bottom, right)."""
+
+    def __init__(
+        self,
+        kernel: Sequence[int],
+        strides: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0, 0, 0),
+        dilation: Sequence[int] = (1, 1),
+        groups: int = 1,
+    ) -> None:
+        self.kernel = tuple(kernel)
+        self.strides = tuple(strides)
+        self.padding = tuple(padding)
+        self.dilation = tuple(dilation)
+        self.groups = groups
+
+    def tap(self, x: NDArray, ky: int, kx: int, oh: int, ow: int) -> NDArray:
+        """The slice of padded ``x`` that tap (ky, kx) sees, one element per output position."""
+        y0, x0 = ky * self.dilation[0], kx * self.dilation[1]
+        sh, sw = self.strides
+        return x[:, y0 : y0 + sh * (oh - 1) + 1 : sh, x0 : x0 + sw * (ow - 1) + 1 : sw]
+
+
+def binary_conv2d(
+    x: NDArray[np.int8], w: NDArray[np.int8], attrs: ConvAttrs, pad_value: int
+) -> NDArray[np.int64]:
+    """Exact sum over taps of (+1/-1)*(+1/-1); x [N,H,W,C], w [O,KH,KW,C/groups] -> [N,OH,OW,O]."""
+    padded, oh, ow = windows(x.astype(np.int64), attrs, pad_value)
+    groups = attrs.groups
+    cg, og = w.shape[3], w.shape[0] // groups
+    out = np.zeros((x.shape[0], oh, ow, w.shape[0]), np.int64)
+    for ky in range(w.shape[1]):
+        for kx in range(w.shape[2]):
+            tap = attrs.tap(padded, ky, kx, oh, ow)
+            for g in range(groups):
+                weights = w[g * og : (g + 1) * og, ky, kx].astype(np.int64)
+                out[..., g * og : (g + 1) * og] += tap[..., g * cg : (g + 1) * cg] @ weights.T
+    return out
+
+
+def float_conv2d(x: Float, w: Float, attrs: ConvAttrs) -> Float:
+    """float32 convolution, zero padded, summed over (ky, kx, c) in order with fma from 0."""
+    padded, oh, ow = windows(x, attrs, 0.0)
+    groups = attrs.groups
+    cg, og = w.shape[3], w.shape[0] // groups
+    out = np.zeros((x.shape[0], oh, ow, w.shape[0]), np.float32)
+    first = np.arange(w.shape[0]) // og * cg
+    for ky in range(w.shape[1]):
+        for kx in range(w.shape[2]):
+            tap = attrs.tap(padded, ky, kx, oh, ow)
+            for c in range(cg):
+                out = fma(tap[..., first + c], w[:, ky, kx, c], out)
+    return out
+
+
+def max_pool2d(x: NDArray, attrs: ConvAttrs) -> NDArray:
+    """Maximum over the valid taps of each window."""
+    low = -128 if x.dtype == np.int8 else -np.inf
+    padded, oh, ow = windows(x, attrs, low)
+    taps = [
+        attrs.tap(padded, ky, kx, oh, ow)
+        for ky in range(attrs.kernel[0])
+        for kx in range(attrs.kernel[1])
+    ]
+    return np.maximum.reduce(taps)
+
+
+def avg_pool2d(x: Float, attrs: ConvAttrs, count_include_pad: bool) -> Float:
+    """Taps added in (ky, kx) order, then multiplied by the rounded reciprocal of the count."""
+    padded, oh, ow = windows(x, attrs, 0.0)
+    ones, _, _ = windows(np.ones_like(x), attrs, 1.0 if count_include_pad else 0.0)
+    total = np.zeros((x.shape[0], oh, ow, x.shape[3]), np.float32)
+    count = np.zeros_like(total)
+    for ky in range(attrs.kernel[0]):
+        for kx in range(attrs.kernel[1]):
+            total = total + attrs.tap(padded, ky, kx, oh, ow)
+            count = count + attrs.tap(ones, ky, kx, oh, ow)
+    return total * (np.float32(1) / count) + np.float32(0)
+
+
+def global_mean(x: Float) -> Float:
+    """Mean over (h, w), added in that order, as [N, 1, 1, C]."""
+    total = np.zeros((x.shape[0], 1, 1, x.shape[3]), np.float32)
+    for y in range(x.shape[1]):
+        for z in range(x.shape[2]):
+            total = total + x[:, y : y + 1, z : z + 1]
+    return total * np.float32(1.0 / (x.shape[1] * x.shape[2])) + np.float32(0)
+
+
+def _average2(t: Float) -> Float:
+    return avg_pool2d(t, ConvAttrs((2, 2), (2, 2)), True)
+
+
+def _prelu(v: Float, slope: Float) -> Float:
+    return np.where(v > 0, v, v * slope + np.float32(0)).astype(np.float32)
+
+
+_STEP: dict[str, Callable[..., Float]] = {
+    "affine": fma,
+    "bias": lambda v, b: v + b,
+    "add": lambda v, t: v + t,
+    "add_tile": lambda v, t: v + np.tile(t, (1, 1, 1, v.shape[3] // t.shape[3])),
+    "add_avg2": lambda v, t: v + _average2(t),
+    "prelu": _prelu,
+    "clip": lambda v, lo, hi: np.minimum(np.maximum(v, np.float32(lo)), np.float32(hi)),
+}
+
+
+def apply_step(step: Step, v: Float, operands: Sequence[Float]) -> Float:
+    """One epilogue step."""
+    return _STEP[step.kind](v, *(operands[i] for i in step.operands), *step.params)
+
+
+def apply_epilogue(
+    epilogue: Epilogue, value: NDArray, operands: Sequence[Float]
+) -> list[Float | NDArray[np.int8]]:
+    """Every output of ``epilogue`` on an anchor's ``value``; bits come as -1 / +1."""
+    v = value.astype(np.float32)
+    for step in epilogue.steps:
+        v = apply_step(step, v, operands)
+    results: list[Float | NDArray[np.int8]] = []
+    for out in epilogue.outputs:
+        if out.is_bits:
+            threshold = operands[out.threshold]
+            bit = v >= threshold if out.compare == ">=" else v > threshold
+            results.append(np.where(bit, 1, -1).astype(np.int8))
+        else:
+            results.append(v)
+    return results

@@ -1,0 +1,67 @@
+"""FoldAffine: chains of per-channel scales and shifts become one, or a sign threshold."""
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.epilogue import Epilogue
+from bnn_compiler.passes.graph import Graph, affine_operands, array
+
+
+class FoldAffine:
+    """Two affine maps in a row become one; a shift in front of a sign becomes its threshold.
+
+        bnn.affine(bnn.affine(x, s, b), t, c)   ->  bnn.affine(x, s*t, b*t + c)
+        bnn.map(bnn.affine(x, 1, b); bits>=0)   ->  bnn.map(x; bits>= -b)
+
+    The products are rounded once, from float64. The second rewrite is exact: x + b rounds to a
+    number of the same sign as the sum.
+    """
+
+    name = "FoldAffine"
+
+    def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
+        graph = Graph.of(module)
+        for var, value in list(graph.values.items()):
+            if ops.is_op(value, "relax.bnn.affine"):
+                _merge(graph, var, value)
+        for var, value in list(graph.values.items()):
+            if is_sign_bits(value):
+                _shift_threshold(graph, var, value)
+        return graph.module()
+
+
+def is_sign_bits(expr: relax.Expr) -> bool:
+    """Whether ``expr`` is a bnn.map that does nothing but take sign bits."""
+    if ops.anchor_name(expr) != "map":
+        return False
+    epilogue = ops.epilogue_of(expr)
+    return not epilogue.steps and len(epilogue.outputs) == 1 and epilogue.outputs[0].is_bits
+
+
+def _merge(graph: Graph, var: relax.Var, value: relax.Call) -> None:
+    inner_var = value.args[0]
+    inner = affine_operands(graph, inner_var)
+    if inner is None or graph.only_user(inner_var) is None:
+        return
+    (s, b), (t, c) = inner, (array(value.args[1]), array(value.args[2]))
+    scale = s.astype(np.float64) * t
+    bias = b.astype(np.float64) * t + c
+    x = graph.values[inner_var].args[0]
+    operands = [relax.const(v.astype(np.float32)) for v in (scale, bias)]
+    graph.set(var, ops.call_op("affine", [x, *operands]))
+
+
+def _shift_threshold(graph: Graph, var: relax.Var, value: relax.Call) -> None:
+    shift = affine_operands(graph, value.args[0])
+    if shift is None or not np.all(shift[0] == 1):
+        return
+    output = ops.epilogue_of(value).outputs[0]
+    threshold = array(value.args[1])
+    if np.any(threshold != 0):
+        return
+    x = graph.values[value.args[0]].args[0]
+    graph.set(
+        var, ops.anchor("map", [x], Epilogue((), (output,)), [relax.const(threshold - shift[1])])
+    )

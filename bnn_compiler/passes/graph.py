@@ -1,0 +1,161 @@
+"""A Relax function as a list of bindings, which is how every pass here reads and rewrites it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from bnn_compiler.ops import relax_ops as ops
+
+Rewrite = Callable[["Graph"], None]
+
+
+@dataclass
+class Graph:
+    """``values`` maps each bound variable to its expression, in order; ``outputs`` are variables."""
+
+    params: list[relax.Var]
+    values: dict[relax.Var, relax.Expr]
+    outputs: list[relax.Var]
+    _users: dict[relax.Var, list[relax.Var]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(module: tvm.IRModule) -> "Graph":
+        """Read ``main``."""
+        function = module["main"]
+        values: dict[relax.Var, relax.Expr] = {}
+        alias: dict[relax.Var, relax.Var] = {}
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                value = substitute(binding.value, alias)
+                if isinstance(value, relax.Var):
+                    alias[binding.var] = value
+                else:
+                    values[binding.var] = value
+        result = alias.get(function.body.body, function.body.body)
+        tail = values.get(result)
+        if isinstance(tail, relax.Tuple):
+            del values[result]
+            return Graph(list(function.params), values, list(tail.fields))
+        return Graph(list(function.params), values, [result])
+
+    def module(self) -> tvm.IRModule:
+        """Write ``main`` anew, without bindings nobody uses."""
+        live = self._live()
+        bb, env = relax.BlockBuilder(), dict[relax.Var, relax.Expr]()
+        with bb.function("main", self.params):
+            with bb.dataflow():
+                for var, value in self.values.items():
+                    if var in live:
+                        env[var] = bb.emit(substitute(value, env), name_hint=var.name)
+                results = [env[v] for v in self.outputs]
+                out = bb.emit_output(results[0] if len(results) == 1 else relax.Tuple(results))
+            bb.emit_func_output(out)
+        return bb.get()
+
+    def _live(self) -> set[relax.Var]:
+        live = set(self.outputs)
+        for var in reversed(self.values):
+            if var in live:
+                live.update(inputs(self.values[var]))
+        return live
+
+    def is_live(self, var: relax.Var) -> bool:
+        """Whether ``var`` contributes to an output."""
+        return var in self.outputs or bool(self.users(var))
+
+    def users(self, var: relax.Var) -> list[relax.Var]:
+        """The bound variables whose expressions read ``var``, in order."""
+        if not self._users:
+            for user in self._live() & set(self.values):
+                for v in inputs(self.values[user]):
+                    self._users.setdefault(v, []).append(user)
+            order = {v: i for i, v in enumerate(self.values)}
+            for users in self._users.values():
+                users.sort(key=order.__getitem__)
+        return self._users.get(var, [])
+
+    def only_user(self, var: relax.Var) -> relax.Var | None:
+        """The single reader of ``var``; None if it has several or is an output."""
+        users = self.users(var)
+        return users[0] if len(users) == 1 and var not in self.outputs else None
+
+    def value(self, expr: relax.Expr) -> relax.Expr | None:
+        """What ``expr`` is bound to; None for a parameter or a constant."""
+        return self.values.get(expr) if isinstance(expr, relax.Var) else None
+
+    def replace(self, var: relax.Var, bindings: Sequence[tuple[relax.Var, relax.Expr]]) -> None:
+        """Put ``bindings`` where ``var`` was bound; the last one may bind ``var`` again."""
+        items: dict[relax.Var, relax.Expr] = {}
+        for v, e in self.values.items():
+            if v.same_as(var):
+                items.update(bindings)
+            else:
+                items[v] = e
+        self.values = items
+        self._users.clear()
+
+    def set(self, var: relax.Var, value: relax.Expr) -> None:
+        """Bind ``var`` to another expression of the same type."""
+        self.values[var] = value
+        self._users.clear()
+
+
+def inputs(expr: relax.Expr) -> list[relax.Var]:
+    """The variables an expression reads."""
+    if isinstance(expr, relax.Var):
+        return [expr]
+    if isinstance(expr, relax.Call):
+        return [v for a in expr.args for v in inputs(a)]
+    if isinstance(expr, relax.Tuple):
+        return [v for f in expr.fields for v in inputs(f)]
+    if isinstance(expr, relax.TupleGetItem):
+        return inputs(expr.tuple_value)
+    return []
+
+
+def substitute(expr: relax.Expr, env: dict[relax.Var, relax.Expr]) -> relax.Expr:
+    """``expr`` with variables replaced."""
+    if isinstance(expr, relax.Var):
+        return env.get(expr, expr)
+    if isinstance(expr, relax.Call):
+        args = [substitute(a, env) for a in expr.args]
+        return relax.Call(expr.op, args, expr.attrs, expr.ty_args)
+    if isinstance(expr, relax.Tuple):
+        return relax.Tuple([substitute(f, env) for f in expr.fields])
+    if isinstance(expr, relax.TupleGetItem):
+        return relax.TupleGetItem(substitute(expr.tuple_value, env), expr.index)
+    return expr
+
+
+def constant(expr: relax.Expr) -> np.ndarray | None:
+    """The value of a constant expression."""
+    return expr.value.numpy() if isinstance(expr, GenericConst) else None
+
+
+def array(expr: relax.Expr) -> np.ndarray:
+    """The value of an expression known to be constant."""
+    value = constant(expr)
+    assert value is not None, "operand of a bnn operator must be constant"
+    return value
+
+
+def normalized(expr: relax.Expr) -> relax.Expr:
+    """``expr`` with its type inferred."""
+    return relax.BlockBuilder().normalize(expr)
+
+
+def bind(expr: relax.Expr, name: str) -> relax.Var:
+    """A fresh variable of the type of ``expr``."""
+    return relax.DataflowVar(name, normalized(expr).ty)
+
+
+def affine_operands(graph: Graph, expr: relax.Expr) -> tuple[np.ndarray, np.ndarray] | None:
+    """(scale, bias) if ``expr`` is bound to bnn.affine."""
+    value = graph.value(expr)
+    if value is None or not ops.is_op(value, "relax.bnn.affine"):
+        return None
+    return array(value.args[1]), array(value.args[2])

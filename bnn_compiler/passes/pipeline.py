@@ -1,0 +1,42 @@
+"""The passes in order, in named phases, with the IR written out after each on request."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import tvm
+
+from bnn_compiler.passes.binarize_conv import BinarizeConv
+from bnn_compiler.passes.fold_affine import FoldAffine
+from bnn_compiler.passes.fold_threshold import FoldThreshold
+from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
+from bnn_compiler.passes.hoist_sign import HoistSign
+from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
+
+Pass = Callable[[tvm.IRModule], tvm.IRModule]
+
+
+def phases(zero_weight: str = "error") -> tuple[tuple[str, tuple[Pass, ...]], ...]:
+    """(phase, its passes) in the order they run."""
+    return (
+        ("recognise", (BinarizeConv(zero_weight),)),
+        ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
+        ("fuse", (FuseEpilogue(), FoldThreshold())),
+    )
+
+
+def run(
+    module: tvm.IRModule, *, zero_weight: str = "error", dump_dir: Path | None = None
+) -> tvm.IRModule:
+    """Every phase in turn; ``dump_dir`` gets 0-import.py, 1-recognise.py, ..."""
+    _dump(module, dump_dir, 0, "import")
+    for index, (phase, passes) in enumerate(phases(zero_weight), start=1):
+        for one in passes:
+            module = one(module)
+        _dump(module, dump_dir, index, phase)
+    return module
+
+
+def _dump(module: tvm.IRModule, folder: Path | None, index: int, phase: str) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index}-{phase}.py").write_text(module.script())

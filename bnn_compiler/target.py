@@ -1,0 +1,99 @@
+"""A device: the TVM target, its hardware facts and how to link for it, read from a TOML file."""
+
+import platform
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bnn_compiler.errors import TargetError
+
+_PACKAGE = Path(__file__).resolve().parent
+#: A wheel carries the data folders in data/ (setup.py); a checkout has them next to the package.
+DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Facts the schedules use: SIMD width in bits, vector registers, popcount form, caches."""
+
+    vector_bits: int
+    vector_registers: int
+    popcount: str
+    l1_kib: int
+    l2_kib: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """One device; ``features`` are the CPU flags (as in /proc/cpuinfo) the code needs."""
+
+    name: str
+    arch: str
+    features: tuple[str, ...]
+    tvm: dict[str, Any]
+    hardware: Hardware
+
+
+def names() -> list[str]:
+    """The targets shipped with the package, in the order ``native`` tries them (best last)."""
+    return sorted(p.stem for p in (DATA / "targets").glob("*.toml"))
+
+
+def load(target: str | Path) -> Target:
+    """Read a shipped target by name, a user's TOML file by path, or pick one for this CPU.
+
+    Raises TargetError for an unknown name (listing the known ones) or a malformed file.
+    """
+    if str(target) == "native":
+        return native()
+    path = Path(target)
+    if path.suffix != ".toml":
+        path = DATA / "targets" / f"{target}.toml"
+        if not path.is_file():
+            raise TargetError(f"unknown target {str(target)!r}; known: native, {', '.join(names())}")
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise TargetError(f"no target file {path}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise TargetError(f"{path} is not valid TOML: {e}") from e
+    return _parse(path, data)
+
+
+def _parse(path: Path, data: dict[str, Any]) -> Target:
+    known = {"arch", "features", "target", "hardware"}
+    facts = {f.name for f in fields(Hardware)}
+    for keys, allowed, table in (
+        (set(data), known, "the file"),
+        (set(data.get("hardware", {})), facts, "[hardware]"),
+    ):
+        if keys != allowed:
+            odd = sorted(keys ^ allowed)
+            raise TargetError(f"{path}: {table} has missing or unknown keys {odd}")
+    return Target(
+        path.stem,
+        data["arch"],
+        tuple(data["features"]),
+        data["target"],
+        Hardware(**data["hardware"]),
+    )
+
+
+def native() -> Target:
+    """The shipped target with the most features among those this CPU has them all of.
+
+    Raises TargetError, naming what is missing, when none fits.
+    """
+    from bnn_compiler.runtime import cpu
+
+    here = cpu.features()
+    fitting = [
+        t for t in map(load, names()) if t.arch == platform.machine() and set(t.features) <= here
+    ]
+    if not fitting:
+        raise TargetError(
+            f"no shipped target fits this {platform.machine()} CPU; x86-64 needs at least AVX2 and"
+            " FMA. Name one to compile for another machine: " + ", ".join(names())
+        )
+    return max(fitting, key=lambda t: len(t.features))
