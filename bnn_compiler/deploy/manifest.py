@@ -63,5 +63,6 @@ def _buffer(buffer: Buffer) -> dict[str, Any]:
         "shape": list(layout.shape),
         "physical": list(layout.physical),
         "halo": list(layout.halo),
+        "fill": buffer.fill,
         "signs": buffer.signs,
     }

@@ -16,8 +16,7 @@ from tvm import relax
 
 from bnn_compiler.errors import UnsupportedError
 from bnn_compiler.frontend.markers import sign as sign_marker
-from bnn_compiler.frontend.simplify import describe
-from bnn_compiler.frontend.trace import TracedGraph
+from bnn_compiler.frontend.trace import TracedGraph, describe
 from bnn_compiler.ops import relax_ops as ops
 
 
@@ -66,6 +65,7 @@ class Importer:
         channels = shape[3]
         if value.size == 1:
             return np.full(channels, value.item(), np.float32)
+        value = _squeeze_equal(value)
         spatial_one = shape[1] == shape[2] == 1
         wanted = (channels,) if like.flat and spatial_one else (channels, 1, 1)
         padded = (1,) * (len(wanted) + 1 - value.ndim) + value.shape
@@ -126,6 +126,14 @@ class Importer:
             known = ", ".join(sorted(HANDLERS))
             raise self.fail(f"this operator cannot be compiled. Supported: {known}")
         return handler(self, *node.args, **node.kwargs)
+
+
+def _squeeze_equal(value: np.ndarray) -> np.ndarray:
+    """An expanded constant without its repetition over batch, height and width."""
+    if value.ndim != 4:
+        return value
+    core = value[:1, :, :1, :1]
+    return core if np.array_equal(np.broadcast_to(core, value.shape), value) else value
 
 
 def _flatten(out: Any) -> list[Any]:
@@ -436,6 +444,12 @@ def _upsample(method: str) -> Callable[..., Value]:
     return convert
 
 
+def _first(im: Importer, x: Any, index: int) -> Value:
+    if index != 0:
+        raise im.fail("only the first result of this operator can be used")
+    return im.data(x)
+
+
 def _same(im: Importer, x: Any, *_: Any, **__: Any) -> Value:
     return im.data(x)
 
@@ -476,6 +490,7 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "constant_pad_nd": _pad,
     "upsample_nearest2d": _upsample("nearest_neighbor"),
     "upsample_bilinear2d": _upsample("linear"),
+    "getitem": _first,
     "detach": _same,
     "clone": _same,
     "contiguous": _same,

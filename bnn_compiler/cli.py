@@ -1,0 +1,278 @@
+"""The command ``bnnc``: arguments in, one call, a table or JSON out.
+
+Exit codes: 0 done; 1 verification found a mismatch; 2 wrong usage or a clear error of the
+project's family; 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnn_compiler import __version__
+from bnn_compiler.errors import BnnCompilerError, InputError
+
+Arguments = argparse.Namespace
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("bnnc", description="Compile binary neural networks.")
+    parser.add_argument("--version", action="version", version=f"bnnc {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="print JSON")
+        return sub
+
+    compile_ = command("compile", "compile a network to an artifact")
+    _add_model(compile_)
+    compile_.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    compile_.add_argument("-o", "--output", required=True, type=Path)
+    compile_.add_argument("--folder", action="store_true", help="a folder instead of one file")
+    compile_.add_argument("--zero-weight", choices=["error", "+1", "-1"], default="error")
+    compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
+
+    run = command("run", "run an artifact on .npy inputs")
+    run.add_argument("artifact", type=Path)
+    run.add_argument("--input", action="append", required=True, type=Path)
+    run.add_argument("--output", action="append", required=True, type=Path)
+    run.add_argument("--threads", type=int, default=1)
+
+    for name, text in (("bench", "time an artifact"), ("profile", "time each layer")):
+        sub = command(name, text)
+        sub.add_argument("artifact", type=Path)
+        sub.add_argument("--threads", type=int, default=1)
+        sub.add_argument("--repeat", type=int, default=50)
+
+    verify = command("verify", "compare an artifact with its network, layer by layer")
+    verify.add_argument("artifact", type=Path)
+    _add_model(verify)
+    verify.add_argument("--input", type=Path, help=".npy file; default: random inputs")
+
+    inspect = command("inspect", "show what an artifact is")
+    inspect.add_argument("artifact", type=Path)
+    command("targets", "list the targets and which fits this CPU")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a .pt2 file or package.module:factory")
+    parser.add_argument("--checkpoint", type=Path, help="weights to load, strictly")
+    parser.add_argument("--shape", help="input shape for a factory, e.g. 1,3,224,224")
+
+
+def _examples(args: Arguments) -> list[Any] | None:
+    if args.shape is None:
+        return None
+    import torch
+
+    try:
+        shape = [int(v) for v in args.shape.split(",")]
+    except ValueError as e:
+        raise InputError(f"--shape {args.shape!r}: give integers, e.g. 1,3,224,224") from e
+    return [torch.randn(shape, generator=torch.Generator().manual_seed(0))]
+
+
+def _compile(args: Arguments) -> int:
+    import bnn_compiler
+
+    artifact = bnn_compiler.compile(
+        args.model,
+        _examples(args),
+        target=args.target,
+        output=args.output,
+        checkpoint=args.checkpoint,
+        zero_weight=args.zero_weight,
+        as_folder=args.folder,
+        dump_dir=args.dump_dir,
+        progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
+    )
+    _show_manifest(artifact, args.json)
+    return 0
+
+
+def _load(args: Arguments) -> Any:
+    from bnn_compiler.runtime import load
+
+    artifact = load(args.artifact)
+    artifact.set_threads(getattr(args, "threads", 1))
+    return artifact
+
+
+def _read(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read {path} as .npy: {e}") from e
+
+
+def _run(args: Arguments) -> int:
+    import numpy as np
+
+    artifact = _load(args)
+    results = artifact.run(*(_read(p) for p in args.input))
+    results = results if isinstance(results, tuple) else (results,)
+    if len(results) != len(args.output):
+        raise InputError(f"the network has {len(results)} outputs, --output was given for "
+                         f"{len(args.output)}")
+    for path, value in zip(args.output, results, strict=True):
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            np.save(file, value)
+        partial.replace(path)
+    return 0
+
+
+def _random_inputs(artifact: Any) -> list[Any]:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=t["shape"]).astype(np.float32) for t in artifact.manifest["inputs"]]
+
+
+def _bench(args: Arguments) -> int:
+    import statistics
+    import time
+
+    artifact = _load(args)
+    inputs = _random_inputs(artifact)
+    times = []
+    for _ in range(args.repeat + 5):
+        start = time.perf_counter()
+        artifact.run(*inputs)
+        times.append(time.perf_counter() - start)
+    times = times[5:]
+    result = {"median_ms": statistics.median(times) * 1e3, "min_ms": min(times) * 1e3}
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print(f"median {result['median_ms']:.3f} ms, min {result['min_ms']:.3f} ms")
+    return 0
+
+
+def _profile(args: Arguments) -> int:
+    from dataclasses import asdict
+
+    artifact = _load(args)
+    layers = artifact.profile(*_random_inputs(artifact), repeat=args.repeat)
+    if args.json:
+        print(json.dumps([asdict(layer) for layer in layers]))
+        return 0
+    rows = [
+        [
+            layer.name,
+            layer.op,
+            f"{layer.seconds * 1e6:.1f}",
+            f"{layer.macs / 1e6:.2f}",
+            f"{layer.gmacs:.0f}" if layer.macs else "",
+            ", ".join(layer.fused),
+            layer.schedule,
+        ]
+        for layer in layers
+    ]
+    total = sum(layer.seconds for layer in layers)
+    _table(["layer", "operator", "us", "MMAC", "GMAC/s", "fused", "schedule"], rows)
+    print(f"total {total * 1e3:.3f} ms")
+    return 0
+
+
+def _verify(args: Arguments) -> int:
+    from bnn_compiler.runtime import load
+    from bnn_compiler.verify import verify
+
+    artifact = load(args.artifact)
+    inputs = [_read(args.input)] if args.input else _random_inputs(artifact)
+    report = verify(artifact, args.model, inputs, checkpoint=args.checkpoint)
+    print(json.dumps(report.as_dict()) if args.json else report.text())
+    return 0 if report.ok else 1
+
+
+def _show_manifest(artifact: Any, as_json: bool) -> None:
+    manifest = artifact.manifest
+    if as_json:
+        print(json.dumps(manifest))
+        return
+    steps = manifest["steps"]
+    binary = [s for s in steps if s["binary"]]
+    sources: dict[str, int] = {}
+    for step in steps:
+        source = step["schedule"]["source"]
+        sources[source] = sources.get(source, 0) + 1
+    print(f"{artifact.path}: {artifact.size_bytes / 1e6:.2f} MB for {manifest['target']['name']}")
+    for kind in ("inputs", "outputs"):
+        for t in manifest[kind]:
+            print(f"  {kind[:-1]} {t['name']} {t['dtype']} {t['shape']}")
+    print(
+        f"  {len(steps)} kernel calls, {len(binary)} binary layers"
+        f" ({sum(s['macs'] for s in binary) / 1e9:.3f} G binary MACs),"
+        f" workspace {manifest['workspace_bytes'] / 1e6:.2f} MB"
+    )
+    print("  schedules: " + ", ".join(f"{n} {s}" for s, n in sorted(sources.items())))
+
+
+def _inspect(args: Arguments) -> int:
+    from bnn_compiler.runtime import load
+
+    _show_manifest(load(args.artifact), args.json)
+    return 0
+
+
+def _targets(args: Arguments) -> int:
+    from bnn_compiler import target
+    from bnn_compiler.errors import TargetError
+
+    try:
+        here = target.native().name
+    except TargetError:
+        here = ""
+    known = [target.load(n) for n in target.names()]
+    if args.json:
+        print(json.dumps([{"name": t.name, "arch": t.arch, "native": t.name == here} for t in known]))
+        return 0
+    rows = [
+        [t.name, t.arch, str(t.hardware.vector_bits), t.hardware.popcount, "*" * (t.name == here)]
+        for t in known
+    ]
+    _table(["target", "arch", "SIMD bits", "popcount", "native"], rows)
+    return 0
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+_COMMANDS: dict[str, Callable[[Arguments], int]] = {
+    "compile": _compile,
+    "run": _run,
+    "bench": _bench,
+    "profile": _profile,
+    "verify": _verify,
+    "inspect": _inspect,
+    "targets": _targets,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors of the project's family become one line and exit code 2."""
+    args = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[args.command](args)
+    except BnnCompilerError as e:
+        print(f"bnnc: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bnnc: interrupted", file=sys.stderr)
+        return 130

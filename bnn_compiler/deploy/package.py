@@ -1,0 +1,83 @@
+"""Write an artifact in one piece or not at all."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bnn_compiler.errors import ArtifactError
+
+
+def write_artifact(
+    path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path], *, as_folder: bool
+) -> None:
+    """Write to a temporary name beside ``path``, then rename.
+
+    Raises ArtifactError if ``path`` exists and is no artifact, or cannot be written; nothing
+    half-written is left behind.
+    """
+    _refuse_foreign(path)
+    data = {name: source.read_bytes() for name, source in files.items()}
+    described = {
+        **manifest,
+        "files": {
+            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            for name, content in data.items()
+        },
+    }
+    data["manifest.json"] = json.dumps(described, indent=1).encode()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_folder(partial, data) if as_folder else _write_zip(partial, data)
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    except OSError as e:
+        reason = "the disk is full" if e.errno == errno.ENOSPC else str(e)
+        raise ArtifactError(f"cannot write {path}: {reason}") from e
+    finally:
+        _remove(partial)
+
+
+def _write_zip(path: Path, data: Mapping[str, bytes]) -> None:
+    with path.open("wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in sorted(data):
+                # A fixed date: equal contents give equal files.
+                entry = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
+                archive.writestr(entry, data[name], zipfile.ZIP_DEFLATED)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_folder(path: Path, data: Mapping[str, bytes]) -> None:
+    path.mkdir()
+    for name, content in data.items():
+        with (path / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if not path.exists():
+        return
+    if path.is_dir():
+        known = (path / "manifest.json").is_file() or not any(path.iterdir())
+    else:
+        known = zipfile.is_zipfile(path)
+    if not known:
+        raise ArtifactError(f"{path} exists and is not an artifact; choose another output")

@@ -1,0 +1,198 @@
+"""A compiled network, loaded: run it, profile it, read its manifest."""
+
+import ctypes
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn_compiler.errors import ArtifactError, InputError
+from bnn_compiler.runtime import files
+from bnn_compiler.runtime.session import Session, pointers
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One kernel call: median and minimum seconds, multiply-accumulates, and what it does."""
+
+    name: str
+    op: str
+    seconds: float
+    seconds_min: float
+    macs: int
+    binary: bool
+    fused: list[str]
+    schedule: str
+
+    @property
+    def gmacs(self) -> float:
+        """Billions of multiply-accumulates per second, by the median."""
+        return self.macs / self.seconds / 1e9 if self.seconds else 0.0
+
+
+class Artifact:
+    """Thread-safe: concurrent calls of ``run`` get a workspace each."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], library: bytes) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.threads = 1
+        self._sessions: list[Session] = []
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="bnn-")
+        name = manifest["name"]
+        shared = Path(self._folder.name) / f"{name}.so"
+        try:
+            shared.write_bytes(library)
+            self._library = ctypes.CDLL(str(shared))
+            self._steps = self._library[f"{name}_run_steps"]
+            self._set_threads = self._library[f"{name}_set_threads"]
+        except (OSError, AttributeError) as e:
+            raise ArtifactError(f"{path}: its library cannot be mapped: {e}") from e
+        self._steps.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int32] * 2 + [ctypes.c_void_p]
+        self._steps.restype = ctypes.c_int32
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        if self.path.is_dir():
+            return sum(p.stat().st_size for p in self.path.iterdir())
+        return self.path.stat().st_size
+
+    def set_threads(self, count: int) -> int:
+        """Use ``count`` threads; the number in force. Raises InputError below 1."""
+        if count < 1:
+            raise InputError(f"{count} threads; give at least 1")
+        self.threads = int(self._set_threads(ctypes.c_int32(count)))
+        return self.threads
+
+    def run(self, *inputs: Any, check_finite: bool = True) -> Any:
+        """One result, or a tuple: numpy in, numpy out; torch in, torch out.
+
+        Raises InputError for a wrong number, shape or dtype, or a NaN, which has no sign bit.
+        """
+        arrays = self._arrays(inputs, check_finite)
+        session = self._take()
+        try:
+            for i, array in enumerate(arrays):
+                session.inputs[i] = array
+            session.outputs = [np.empty(t["shape"], np.float32) for t in self.manifest["outputs"]]
+            session.run(0, len(self.manifest["steps"]))
+            results: list[Any] = list(session.outputs)
+        finally:
+            with self._lock:
+                self._sessions.append(session)
+        torch = sys.modules.get("torch")
+        if torch is not None and inputs and isinstance(inputs[0], torch.Tensor):
+            results = [torch.from_numpy(r) for r in results]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def profile(self, *inputs: Any, repeat: int = 20) -> list[LayerProfile]:
+        """Time every kernel call: the median and minimum of ``repeat`` runs after two warm-ups."""
+        if repeat < 1:
+            raise InputError(f"repeat {repeat}; give at least 1")
+        session = Session(self)
+        session.inputs = self._arrays(inputs, True)
+        steps = self.manifest["steps"]
+        runs = []
+        for _ in range(repeat + 2):
+            seconds = np.zeros(len(steps))
+            session.run(0, len(steps), seconds)
+            runs.append(seconds)
+        table = np.array(runs[2:])
+        return [
+            LayerProfile(
+                s["name"],
+                s["op"],
+                float(np.median(table[:, i])),
+                float(table[:, i].min()),
+                s["macs"],
+                s["binary"],
+                s["fused"],
+                s["schedule"]["source"],
+            )
+            for i, s in enumerate(steps)
+        ]
+
+    def close(self) -> None:
+        """Remove the extracted library; the artifact must not be used any more."""
+        self._folder.cleanup()
+
+    def __enter__(self) -> "Artifact":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _take(self) -> Session:
+        with self._lock:
+            return self._sessions.pop() if self._sessions else Session(self)
+
+    def _run_steps(
+        self, session: Session, first: int, last: int, seconds: NDArray[np.float64] | None
+    ) -> None:
+        code = self._steps(
+            pointers(session.inputs),
+            pointers(session.outputs),
+            session.workspace.ctypes.data,
+            first,
+            last,
+            None if seconds is None else seconds.ctypes.data,
+        )
+        if code:
+            raise ArtifactError(f"{self.path}: a kernel returned {code}")
+
+    def _arrays(self, inputs: tuple[Any, ...], check_finite: bool) -> list[NDArray[np.float32]]:
+        wanted = self.manifest["inputs"]
+        if len(inputs) != len(wanted):
+            raise InputError(f"the network has {len(wanted)} inputs, got {len(inputs)}")
+        return [
+            _array(x, t["name"], t["shape"], check_finite)
+            for x, t in zip(inputs, wanted, strict=True)
+        ]
+
+
+def _array(value: Any, name: str, shape: list[int], check_finite: bool) -> NDArray[np.float32]:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if not isinstance(value, np.ndarray):
+        raise InputError(f"input {name} is a {type(value).__name__}; give a numpy array or tensor")
+    if value.dtype != np.float32:
+        raise InputError(f"input {name} is {value.dtype}; give float32 (x.astype('float32'))")
+    if list(value.shape) != shape:
+        raise InputError(
+            f"input {name} has shape {list(value.shape)}, compiled for {shape}; the batch size is"
+            " fixed at compile time"
+        )
+    array = np.ascontiguousarray(value)
+    if check_finite and np.isnan(array.sum()) and np.isnan(array).any():
+        first = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
+        raise InputError(f"input {name} is NaN at {list(first)}, and a NaN has no sign")
+    return array
+
+
+def load(path: str | Path) -> Artifact:
+    """Load an artifact (folder or zip file).
+
+    Everything is checked before the library is mapped. Raises ArtifactError for a missing,
+    damaged or foreign artifact and for a CPU that lacks a feature.
+    """
+    path = Path(path)
+    manifest, members = files.read(path)
+    files.check_cpu(path, manifest)
+    library = members.get(f"{manifest['name']}.so")
+    if library is None:
+        raise ArtifactError(f"{path} holds no {manifest['name']}.so")
+    return Artifact(path, manifest, library)

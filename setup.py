@@ -1,0 +1,51 @@
+"""Package metadata. Tool settings live in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "bnn_compiler/__init__.py").read_text())
+
+setup(
+    name="bnn_compiler",
+    version=VERSION.group(1),
+    description="A hardware-aware compiler for binary neural networks, on Apache TVM",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # ffi 0.1.15 crashes when it serialises an IR module, which tuning does.
+    install_requires=[
+        "apache-tvm==0.27.0.post1",
+        "apache-tvm-ffi==0.1.14.post1",
+        "numpy>=1.26",
+        "rich>=13",
+        "safetensors>=0.4",
+        "torch>=2.9,<2.14",
+        "xgboost>=2",
+    ],
+    extras_require={
+        "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-learn"],
+        "bench": ["openvino==2026.4", "scikit-learn"],
+        "demo": ["scikit-learn"],
+        "link": ["ziglang"],
+    },
+    entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
+    packages=[
+        *find_packages(include=["bnn_compiler*"]),
+        "bnn_compiler.data.schedules",
+        "bnn_compiler.data.targets",
+    ],
+    # schedules/ and targets/ are data: a wheel carries them inside the package, as data/.
+    package_dir={
+        "bnn_compiler.data.schedules": "schedules",
+        "bnn_compiler.data.targets": "targets",
+    },
+    package_data={
+        "bnn_compiler": ["py.typed", "deploy/runtime/*"],
+        "bnn_compiler.data.schedules": ["*.jsonl"],
+        "bnn_compiler.data.targets": ["*.toml"],
+    },
+)
