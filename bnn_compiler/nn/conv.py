@@ -1,0 +1,56 @@
+"""Layers whose weights are binarised in forward; the input is expected to be -1 / +1."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnn_compiler.nn.sign import sign
+
+
+class BinaryConv2d(nn.Module):
+    """Convolution with weights scale * sign(W); scale is the mean |W| per output (XNOR-Net).
+
+    With ``scale=False`` the weights are exactly -1 / +1. ``pad_value`` (-1, 0, +1) surrounds the
+    signs; 0 means that a padded tap adds nothing.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        scale: bool = True,
+        pad_value: int = 0,
+    ) -> None:
+        super().__init__()
+        shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.randn(shape) * 0.05)
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.groups, self.scale, self.pad_value = groups, scale, pad_value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] of -1 / +1."""
+        weight = sign(self.weight)
+        if self.scale:
+            weight = weight * self.weight.abs().mean(dim=(1, 2, 3), keepdim=True).detach()
+        padding = self.padding
+        if padding and self.pad_value:
+            x, padding = F.pad(x, [padding] * 4, value=float(self.pad_value)), 0
+        return F.conv2d(x, weight, None, self.stride, padding, self.dilation, self.groups)
+
+
+class BinaryLinear(nn.Module):
+    """Dense layer with weights sign(W)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) * 0.05)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, F] of -1 / +1."""
+        return F.linear(x, sign(self.weight))
