@@ -25,6 +25,7 @@ import bnn_compiler
 from benchmarks import machine, openvino_peer, roofline, torch_weights
 from benchmarks.peer_weights import Floats, fold
 from benchmarks.timing import Program, Timing, alternate, ratio
+from bnn_compiler import zoo
 
 RESULTS = Path(__file__).with_name("results")
 OURS = "bnn_compiler"
@@ -70,12 +71,12 @@ class Subject:
 
 def birealnet18_peers(model: torch.nn.Module) -> dict[str, openvino_peer.Peer]:
     """The OpenVINO programs that compute Bi-Real-18 `model`."""
-    return {"openvino": openvino_peer.birealnet(torch_weights.birealnet(model), _SHAPE)}
+    return {"openvino": openvino_peer.birealnet(torch_weights.birealnet18(model), _SHAPE)}
 
 
 def reactnet_a_peers(model: torch.nn.Module) -> dict[str, openvino_peer.Peer]:
     """The OpenVINO programs that compute ReActNet-A `model`."""
-    net = torch_weights.reactnet(model)
+    net = torch_weights.reactnet_a(model)
     return {
         "openvino": openvino_peer.reactnet(net, _SHAPE),
         "openvino folded": openvino_peer.reactnet(fold(net), _SHAPE),
@@ -88,11 +89,18 @@ PEERS: dict[str, Callable[[torch.nn.Module], dict[str, openvino_peer.Peer]]] = {
 }
 
 
-def compile_ours(network: str, target: str, folder: Path) -> Subject:
-    """Compile one network with random weights, always the same ones."""
+def random_network(network: str) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A zoo network with random weights, and an input; the same ones in every run."""
     torch.manual_seed(0)
-    model = getattr(bnn_compiler.zoo, network)().eval()
+    model = zoo.get(network)()
     x = torch.randn(_SHAPE, generator=torch.Generator().manual_seed(1))
+    zoo.randomize(model, x)
+    return model, x
+
+
+def compile_ours(network: str, target: str, folder: Path) -> Subject:
+    """Compile one network of the zoo."""
+    model, x = random_network(network)
     path = folder / f"{network}.bnn"
     artifact = bnn_compiler.compile(model, (x,), target=target, output=path)
     return Subject(network, model, artifact, x)

@@ -5,7 +5,7 @@ What the CPU plugin (2026.4) needs, found by running it and not all in its docum
 - binary weights are constants of type u1, least significant bit first, 1 for +1 (the list
   constructor of `Constant` packs most significant bit first and gives wrong results silently);
 - an activation is binarised by FakeQuantize with 2 levels, equal input bounds and outputs (0, 1);
-  it compares `x > bound`, so sign(0) is -1 (PyTorch says 0), and outputs (-1, 1) give wrong values;
+  it compares `x > bound`, and outputs (-1, 1) give wrong values;
 - `pad_value` 0.0 leaves padded taps out of the sum.
 
 `python -m benchmarks.openvino_peer` times both networks with random weights and prints where the
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import openvino as ov  # type: ignore[import-untyped]
+import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset1 as ops
 
@@ -56,7 +56,10 @@ class Graph:
     buffers: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def binary_conv(self, x: ov.Node, shift: Floats, conv: BinaryConv) -> ov.Node:
-        """The integers of `conv` on sign(x + shift), as float32. `shift` is [in] or [1]."""
+        """The integers of `conv` on sign(x + shift), as float32; sign(0) is +1.
+
+        `shift` is [in], or [1] for all channels.
+        """
         return self._integers(_sign(x, shift), conv)
 
     def bireal_block(self, x: ov.Node, conv: BinaryConv, down: FloatConv | None) -> ov.Node:
@@ -180,7 +183,11 @@ def float_conv(x: ov.Node, conv: FloatConv) -> ov.Node:
 
 
 def _sign(x: ov.Node, shift: Floats) -> ov.Node:
-    bound = _channels(-shift)
+    # x + shift >= 0, said with ">": the number below the threshold, but never a subnormal one,
+    # which may be slow to compare or read as zero.
+    below = np.nextafter(-shift, np.float32(-np.inf))
+    smallest = np.finfo(np.float32).tiny
+    bound = _channels(np.where(np.abs(below) < smallest, -smallest, below))
     zero = np.zeros((1, 1, 1, 1), np.float32)
     return ops.fake_quantize(x, bound, bound, zero, zero + 1, 2)
 

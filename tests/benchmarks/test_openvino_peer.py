@@ -19,7 +19,7 @@ from benchmarks.peer_weights import (
 
 def integers(x: Floats, shift: Floats, conv: BinaryConv) -> np.ndarray:
     """sign(x + shift) convolved with the signs of `conv`, in int64, padded by zeros."""
-    signs = np.where(x + shift[:, None, None] > 0, 1, -1).astype(np.int64)
+    signs = np.where(x + shift[:, None, None] >= 0, 1, -1).astype(np.int64)
     _, _, size, _ = conv.signs.shape
     pad = size // 2
     padded = np.pad(signs, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
@@ -54,6 +54,17 @@ def test_binary_convolution_is_exact(
     x = rng.standard_normal((1, channels, side, side), np.float32)
     shift = rng.standard_normal(channels, np.float32)
     conv = random_conv(rng, channels, out, size, stride)
+    peer = Peer(lambda graph, node: graph.binary_conv(node, shift, conv), x.shape)
+    np.testing.assert_array_equal(peer.run(x), integers(x, shift, conv))
+
+
+def test_sign_of_zero_is_plus_one() -> None:
+    rng = np.random.default_rng(3)
+    conv = random_conv(rng, 64, 64, 3, 1)
+    x = np.where(rng.random((1, 64, 6, 6)) < 0.5, 0.0, -1.0).astype(np.float32)
+    x[0, ::2] = -x[0, ::2]  # zeros of both signs
+    shift = np.zeros(64, np.float32)
+    shift[:32] = 1.0  # -1 + 1 is zero too
     peer = Peer(lambda graph, node: graph.binary_conv(node, shift, conv), x.shape)
     np.testing.assert_array_equal(peer.run(x), integers(x, shift, conv))
 

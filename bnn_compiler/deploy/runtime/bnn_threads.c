@@ -1,4 +1,144 @@
+/* A small thread pool, linked into every artifact: TVM's parallel loops call it.
+ *
+ * Workers start with the first parallel loop after bnn_set_threads(n > 1) and sleep between loops
+ * after a short spin. A second caller that finds the pool busy runs its tasks alone. Each task
+ * computes its own share of the outputs, so the result does not depend on the number of threads.
+ */
 #include <stdint.h>
-typedef struct { void *sync_handle; int32_t num_task; } TVMParallelGroupEnv;
-__attribute__((visibility("hidden"))) int32_t bnn_set_threads(int32_t n) { (void)n; return 1; }
-__attribute__((visibility("hidden"))) int32_t TVMBackendParallelLaunch(int (*fn)(int, TVMParallelGroupEnv *, void *), void *cdata, int num_task) { TVMParallelGroupEnv env = {0, 1}; (void)num_task; return fn(0, &env, cdata); }
+
+#define HIDDEN __attribute__((visibility("hidden")))
+
+typedef struct {
+  void *sync_handle;
+  int32_t num_task;
+} TVMParallelGroupEnv;
+typedef int (*Task)(int, TVMParallelGroupEnv *, void *);
+
+HIDDEN int32_t bnn_set_threads(int32_t n);
+HIDDEN int32_t TVMBackendParallelLaunch(Task task, void *data, int num_task);
+
+static int run_all(Task task, void *data) {
+  TVMParallelGroupEnv env = {0, 1};
+  return task(0, &env, data);
+}
+
+#ifdef BNN_NO_THREADS
+
+int32_t bnn_set_threads(int32_t n) {
+  (void)n;
+  return 1;
+}
+
+int32_t TVMBackendParallelLaunch(Task task, void *data, int num_task) {
+  (void)num_task;
+  return run_all(task, data);
+}
+
+#else
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define MAX_THREADS 64
+#define SPINS 4000
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* one parallel loop at a time */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards sleeping and waking */
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static pthread_t workers[MAX_THREADS];
+static int32_t wanted = 1, started;
+static Task job;
+static void *job_data;
+static int32_t job_threads;
+static atomic_int round_number, running, failed, stopping;
+
+static void pause_cpu(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+static void share(int32_t id) {
+  TVMParallelGroupEnv env = {0, job_threads};
+  int code = job(id, &env, job_data);
+  if (code) atomic_store(&failed, code);
+}
+
+static void *work(void *argument) {
+  int32_t id = (int32_t)(intptr_t)argument;
+  int seen = 0;
+  for (;;) {
+    for (int i = 0; i < SPINS && atomic_load(&round_number) == seen; ++i) pause_cpu();
+    if (atomic_load(&round_number) == seen) {
+      pthread_mutex_lock(&lock);
+      while (atomic_load(&round_number) == seen) pthread_cond_wait(&wake, &lock);
+      pthread_mutex_unlock(&lock);
+    }
+    seen = atomic_load(&round_number);
+    if (atomic_load(&stopping)) return 0;
+    if (id < job_threads) share(id);
+    atomic_fetch_sub(&running, 1);
+  }
+}
+
+static void start_round(void) {
+  pthread_mutex_lock(&lock);
+  atomic_fetch_add(&round_number, 1);
+  pthread_cond_broadcast(&wake);
+  pthread_mutex_unlock(&lock);
+}
+
+static void stop(void) {
+  if (!started) return;
+  atomic_store(&stopping, 1);
+  start_round();
+  for (int32_t i = 0; i < started; ++i) pthread_join(workers[i], 0);
+  atomic_store(&stopping, 0);
+  atomic_store(&round_number, 0);
+  started = 0;
+}
+
+/* A forked child has no workers: it starts its own when it needs them. */
+static void forget(void) {
+  started = 0;
+  atomic_store(&round_number, 0);
+  pthread_mutex_init(&gate, 0);
+  pthread_mutex_init(&lock, 0);
+  pthread_cond_init(&wake, 0);
+}
+
+__attribute__((constructor)) static void on_load(void) { pthread_atfork(0, 0, forget); }
+
+__attribute__((destructor)) static void on_unload(void) { stop(); }
+
+int32_t bnn_set_threads(int32_t n) {
+  n = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
+  pthread_mutex_lock(&gate);
+  if (n != wanted) stop();
+  wanted = n;
+  pthread_mutex_unlock(&gate);
+  return n;
+}
+
+int32_t TVMBackendParallelLaunch(Task task, void *data, int num_task) {
+  (void)num_task;
+  if (wanted == 1 || pthread_mutex_trylock(&gate)) return run_all(task, data);
+  while (started < wanted - 1 &&
+         !pthread_create(&workers[started], 0, work, (void *)(intptr_t)(started + 1)))
+    ++started;
+  job = task;
+  job_data = data;
+  job_threads = started + 1;
+  atomic_store(&failed, 0);
+  atomic_store(&running, started);
+  start_round();
+  share(0);
+  while (atomic_load(&running)) pause_cpu();
+  int code = atomic_load(&failed);
+  pthread_mutex_unlock(&gate);
+  return code;
+}
+
+#endif
