@@ -25,13 +25,16 @@ _SOURCE = Path(__file__).with_name("roofline.c")
 
 @dataclass(frozen=True)
 class Work:
-    """Multiply-accumulates of one inference: in binary layers and in float32 layers."""
+    """Multiply-accumulates of one inference: in binary layers and in float32 layers.
+
+    Taps in zero padding do not count (8 % of Bi-Real-18's): a kernel may skip them.
+    """
 
     binary: int
     floating: int
 
 
-# Convolutions and dense layers only, 224x224, batch 1: the counting rule of the Bi-Real Net paper.
+# Convolutions and dense layers only, 224x224, batch 1.
 NETWORKS = {
     "birealnet18": Work(binary=1_676_279_808, floating=137_793_536),
     "reactnet_a": Work(binary=4_816_896_000, floating=11_862_016),

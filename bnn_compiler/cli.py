@@ -183,7 +183,7 @@ def _profile(args: Arguments) -> int:
 
 def _verify(args: Arguments) -> int:
     from bnn_compiler.runtime import load
-    from bnn_compiler.verify import verify
+    from bnn_compiler.verification import verify
 
     artifact = load(args.artifact)
     inputs = [_read(args.input)] if args.input else _random_inputs(artifact)

@@ -7,20 +7,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnn_compiler import target as targets
 from bnn_compiler.deploy import glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.program import Program
 from bnn_compiler.frontend import importer, simplify, source, trace
+from bnn_compiler.frontend.trace import TracedGraph
 from bnn_compiler.kernels import codegen
 from bnn_compiler.passes import pipeline
 from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import Artifact, load
-
-if TYPE_CHECKING:
-    import tvm
 
 log = logging.getLogger("bnn_compiler")
 Progress = Callable[[str], None]
@@ -51,10 +49,10 @@ def compile(
     """
     device = targets.load(target)
     progress("import")
-    module, source_hash = import_model(model, example_inputs, checkpoint=checkpoint)
+    traced, source_hash = trace_model(model, example_inputs, checkpoint=checkpoint)
     progress("passes")
     module = pipeline.run(
-        module, zero_weight=zero_weight, dump_dir=Path(dump_dir) if dump_dir else None
+        importer.to_relax(traced), zero_weight=zero_weight, dump_dir=Path(dump_dir) if dump_dir else None
     )
     prefix = name or re.sub(r"\W", "_", Path(output).stem) or "net"
     progress("kernels")
@@ -69,17 +67,17 @@ def compile(
     return load(output)
 
 
-def import_model(
+def trace_model(
     model: Any, example_inputs: Sequence[Any] | None, *, checkpoint: str | Path | None = None
-) -> tuple["tvm.IRModule", str]:
-    """The Relax module of a model before any pass, and a hash of its graph and weights."""
+) -> tuple[TracedGraph, str]:
+    """The simplified graph of a model, and a hash of it and its weights."""
     loaded = source.load_model(model, checkpoint=checkpoint, example_inputs=example_inputs)
     traced = simplify.simplify(trace.trace(loaded.model, loaded.example_inputs))
     digest = hashlib.sha256(str(traced.graph).encode())
     for key, value in sorted(traced.constants.items()):
         digest.update(key.encode())
         digest.update(value.detach().contiguous().numpy().tobytes())
-    return importer.to_relax(traced), digest.hexdigest()
+    return traced, digest.hexdigest()
 
 
 def build_files(

@@ -208,7 +208,10 @@ class Lowering:
         arguments = [
             Argument(buffer=a) if isinstance(a, Buffer) else Argument(weights=a) for a in order
         ] + [Argument(buffer=b, interior=True) for b in writes]
-        step = Step(var.name, f"bnn.{op}", symbol, arguments, reads, writes)
+        attrs = self.graph.values[var].attrs
+        keys = set(attrs.keys()) if ops.anchor_name(self.graph.values[var]) else set()
+        name = str(attrs["layer"]) if "layer" in keys else var.name
+        step = Step(name, f"bnn.{op}", symbol, arguments, reads, writes)
         step.schedule = {"source": "default", "point": {}}
         self.steps.append(step)
         return step

@@ -56,8 +56,11 @@ class Importer:
         raise self.fail("needs a computed tensor here, not a constant")
 
     def emit(self, expr: relax.Expr, flat: bool = False) -> Value:
-        """Bind ``expr`` to a variable named after the FX node."""
-        return Value(self.bb.emit(expr, name_hint=self.node.name), flat)
+        """Bind ``expr`` to a variable named after its module, a sign after its FX node."""
+        path = str(self.node.meta.get("module_path", ""))
+        is_sign = self.node.target is sign_marker
+        name = self.node.name if is_sign or not path else path
+        return Value(self.bb.emit(expr, name_hint=name), flat)
 
     def per_channel(self, value: np.ndarray, like: Value) -> np.ndarray:
         """A constant that broadcasts along everything but the channels, as a vector [C]."""

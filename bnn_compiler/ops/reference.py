@@ -72,17 +72,18 @@ def binary_conv2d(
     x: NDArray[np.int8], w: NDArray[np.int8], attrs: ConvAttrs, pad_value: int
 ) -> NDArray[np.int64]:
     """Exact sum over taps of (+1/-1)*(+1/-1); x [N,H,W,C], w [O,KH,KW,C/groups] -> [N,OH,OW,O]."""
-    padded, oh, ow = windows(x.astype(np.int64), attrs, pad_value)
+    # Integers below 2**53 are exact in float64, whose matrix product is the fast one.
+    padded, oh, ow = windows(x.astype(np.float64), attrs, pad_value)
     groups = attrs.groups
     cg, og = w.shape[3], w.shape[0] // groups
-    out = np.zeros((x.shape[0], oh, ow, w.shape[0]), np.int64)
+    out = np.zeros((x.shape[0], oh, ow, w.shape[0]), np.float64)
     for ky in range(w.shape[1]):
         for kx in range(w.shape[2]):
             tap = attrs.tap(padded, ky, kx, oh, ow)
             for g in range(groups):
-                weights = w[g * og : (g + 1) * og, ky, kx].astype(np.int64)
+                weights = w[g * og : (g + 1) * og, ky, kx].astype(np.float64)
                 out[..., g * og : (g + 1) * og] += tap[..., g * cg : (g + 1) * cg] @ weights.T
-    return out
+    return out.astype(np.int64)
 
 
 def float_conv2d(x: Float, w: Float, attrs: ConvAttrs) -> Float:

@@ -113,14 +113,15 @@ def _standard_anchor(value: relax.Expr) -> tuple[str, list[relax.Expr], dict[str
 
 
 def _start(graph: Graph, var: relax.Var, value: relax.Call) -> Fusion:
-    """The fusion that begins at ``var``."""
+    """The fusion that begins at ``var``; attribute ``layer`` keeps its name for reports."""
     if _is_unfused_conv(value):
         attrs = {k: value.attrs[k] for k in value.attrs.keys() if k not in ("epilogue", "outputs")}
-        return Fusion(var, "conv2d", list(value.args[:2]), attrs)
+        return Fusion(var, "conv2d", list(value.args[:2]), {**attrs, "layer": var.name})
     standard = _standard_anchor(value)
     if standard is not None:
-        return Fusion(var, *standard)
-    fusion = Fusion(var, "map", [value.args[0]], {})
+        name, data, attrs = standard
+        return Fusion(var, name, data, {**attrs, "layer": var.name})
+    fusion = Fusion(var, "map", [value.args[0]], {"layer": var.name})
     if not is_sign_bits(value):
         _absorb(graph, fusion, var, value, value.args[0])
     return fusion

@@ -75,7 +75,7 @@ def _hoist(graph: Graph, var: relax.Var, sign: relax.Call) -> None:
         cursor = bind(moved, step.name)
         new.append((cursor, moved))
     bits = relax.Call(sign.op, [cursor, *sign.args[1:]], sign.attrs)
-    bits_var = bind(bits, var.name)
+    bits_var = bind(bits, var.name + "_before_pool")
     padded = np.zeros(ops.words(channels) * 32, bool)
     padded[:channels] = decreasing
     flip = np.packbits(padded, bitorder="little").view(np.uint32)

@@ -23,20 +23,35 @@ def test_a_compiler_that_fails_is_one_clear_error(monkeypatch: pytest.MonkeyPatc
         roofline.measure()
 
 
+def taps(kernel: int, stride: int, side: int) -> int:
+    """Taps of a square kernel that fall inside a square image, over all outputs."""
+    pad = kernel // 2
+    starts = range(-pad, side - kernel + pad + 1, stride)
+    return sum(0 <= start + tap < side for start in starts for tap in range(kernel)) ** 2
+
+
+def test_taps_of_a_padded_3x3() -> None:
+    assert taps(3, 1, 2) == 16  # four outputs, each sees the whole 2x2 image
+    assert taps(1, 1, 5) == 25
+
+
 def test_counted_work_is_that_of_the_networks() -> None:
-    bireal = random_birealnet18(0)
-    sides = [56] * 4 + [28] * 4 + [14] * 4 + [7] * 4
-    binary = sum(
-        block.conv.signs.size * side**2 for block, side in zip(bireal.blocks, sides, strict=True)
-    )
-    downs = [(block.down, side) for block, side in zip(bireal.blocks, sides, strict=True)]
-    floating = bireal.stem.weight.size * 112**2 + bireal.head.weight.size
-    floating += sum(down.weight.size * side**2 for down, side in downs if down)
+    bireal, side = random_birealnet18(0), 56
+    binary = 0
+    floating = 64 * 3 * taps(7, 2, 224) + bireal.head.weight.size
+    for block in bireal.blocks:
+        conv = block.conv
+        binary += conv.signs[:, :, 0, 0].size * taps(3, conv.stride, side)
+        side //= conv.stride
+        floating += block.down.weight.size * side**2 if block.down else 0
     assert roofline.NETWORKS["birealnet18"] == roofline.Work(binary, floating)
 
-    react, side, binary = random_reactnet_a(0), 112, 0
+    react, side = random_reactnet_a(0), 112
+    binary = 0
     for half in react.halves:
+        for conv in half.convs:
+            size = conv.signs.shape[2]
+            binary += conv.signs[:, :, 0, 0].size * taps(size, conv.stride, side)
         side //= half.convs[0].stride
-        binary += sum(conv.signs.size for conv in half.convs) * side**2
-    floating = react.stem.weight.size * 112**2 + react.head.weight.size
+    floating = 32 * 3 * taps(3, 2, 224) + react.head.weight.size
     assert roofline.NETWORKS["reactnet_a"] == roofline.Work(binary, floating)
