@@ -89,7 +89,7 @@ static void peak(const char *name, kernel run, double macs_per_step) {
     static uint8_t operands[2][1024] __attribute__((aligned(64)));
     const long steps = 20000;
     double best = 1e9;
-    for (int round = 0; round < 300; ++round) {
+    for (int round = 0; round < 3000; ++round) {
         double start = now();
         run(steps, operands[0], operands[1]);
         double seconds = now() - start;
@@ -112,7 +112,7 @@ static void bandwidth(const char *level, size_t bytes) {
     const size_t repeats = bytes < (1u << 22) ? (1u << 24) / bytes : 1;
     const size_t vectors = bytes / sizeof(vector);
     double best_read = 1e9, best_copy = 1e9;
-    for (int round = 0; round < 40; ++round) {
+    for (int round = 0; round < 100; ++round) {
         double start = now();
         for (size_t repeat = 0; repeat < repeats; ++repeat) {
             vector a = {0}, b = {0}, c = {0}, d = {0};

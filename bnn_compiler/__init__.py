@@ -1,7 +1,7 @@
 """A hardware-aware compiler for binary neural networks.
 
-    artifact = bnn_compiler.compile(model, (x,), target="native", output="net.bnn")
-    y = artifact.run(x)
+artifact = bnn_compiler.compile(model, (x,), target="native", output="net.bnn")
+y = artifact.run(x)
 """
 
 from importlib import import_module

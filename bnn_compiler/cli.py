@@ -118,8 +118,9 @@ def _run(args: Arguments) -> int:
     results = artifact.run(*(_read(p) for p in args.input))
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(args.output):
-        raise InputError(f"the network has {len(results)} outputs, --output was given for "
-                         f"{len(args.output)}")
+        raise InputError(
+            f"the network has {len(results)} outputs, --output was given for {len(args.output)}"
+        )
     for path, value in zip(args.output, results, strict=True):
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
@@ -232,7 +233,9 @@ def _targets(args: Arguments) -> int:
         here = ""
     known = [target.load(n) for n in target.names()]
     if args.json:
-        print(json.dumps([{"name": t.name, "arch": t.arch, "native": t.name == here} for t in known]))
+        print(
+            json.dumps([{"name": t.name, "arch": t.arch, "native": t.name == here} for t in known])
+        )
         return 0
     rows = [
         [t.name, t.arch, str(t.hardware.vector_bits), t.hardware.popcount, "*" * (t.name == here)]

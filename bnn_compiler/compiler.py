@@ -52,7 +52,9 @@ def compile(
     traced, source_hash = trace_model(model, example_inputs, checkpoint=checkpoint)
     progress("passes")
     module = pipeline.run(
-        importer.to_relax(traced), zero_weight=zero_weight, dump_dir=Path(dump_dir) if dump_dir else None
+        importer.to_relax(traced),
+        zero_weight=zero_weight,
+        dump_dir=Path(dump_dir) if dump_dir else None,
     )
     prefix = name or re.sub(r"\W", "_", Path(output).stem) or "net"
     progress("kernels")

@@ -51,7 +51,9 @@ def load(target: str | Path) -> Target:
     if path.suffix != ".toml":
         path = DATA / "targets" / f"{target}.toml"
         if not path.is_file():
-            raise TargetError(f"unknown target {str(target)!r}; known: native, {', '.join(names())}")
+            raise TargetError(
+                f"unknown target {str(target)!r}; known: native, {', '.join(names())}"
+            )
     try:
         data = tomllib.loads(path.read_text())
     except FileNotFoundError as e:

@@ -139,9 +139,7 @@ def _kernels(
                 found = session.outputs[_output_index(artifact, identifier)]
             elements += wanted.size
             mismatches += _differences(found.reshape(wanted.shape), wanted)
-        checks.append(
-            KernelCheck(step["name"], step["op"], step["binary"], elements, mismatches)
-        )
+        checks.append(KernelCheck(step["name"], step["op"], step["binary"], elements, mismatches))
     return checks
 
 

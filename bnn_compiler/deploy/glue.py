@@ -183,6 +183,6 @@ def _pointer(program: Program, name: str, argument: Argument) -> str:
 def weights_assembly(name: str, blob: str) -> str:
     """An assembler file that puts the file ``blob`` into read-only data under a hidden symbol."""
     return (
-        f'.section .rodata\n.balign {ALIGN}\n.globl {name}_weights\n.hidden {name}_weights\n'
+        f".section .rodata\n.balign {ALIGN}\n.globl {name}_weights\n.hidden {name}_weights\n"
         f'{name}_weights:\n.incbin "{blob}"\n.section .note.GNU-stack,"",%progbits\n'
     )

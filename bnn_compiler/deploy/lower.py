@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
+from bnn_compiler.deploy import choose
 from bnn_compiler.deploy.program import Argument, Buffer, Program, Step, Weights, plan_memory
 from bnn_compiler.errors import UnsupportedError
-from bnn_compiler.kernels import channelwise, codegen, conv2d, schedule
+from bnn_compiler.kernels import channelwise, codegen, schedule
 from bnn_compiler.kernels.layout import LANES, Layout, round_up
-from bnn_compiler.kernels.resize import resize_tables
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue
 from bnn_compiler.passes.graph import Graph, array, constant
@@ -81,9 +81,7 @@ class Lowering:
     def _result(self, var: relax.Var, shape: Sequence[int], dtype: str) -> Buffer:
         halo = needed_halo(self.graph, var)
         n, h, w, c = shape
-        return self._buffer(
-            "arena", var.name, Layout((n, h, w, c), dtype, halo.widths), halo.fill
-        )
+        return self._buffer("arena", var.name, Layout((n, h, w, c), dtype, halo.widths), halo.fill)
 
     # ---- bindings
 
@@ -109,7 +107,9 @@ class Lowering:
         if axes == [0, 2, 3, 1]:
             n, c, h, w = source.layout.shape
             result = self._result(var, (n, h, w, c), "float32")
-            if c < LANES and all(_only_convolves(self.graph, u, var) for u in self.graph.users(var)):
+            if c < LANES and all(
+                _only_convolves(self.graph, u, var) for u in self.graph.users(var)
+            ):
                 result.layout = replace(result.layout, dense=True)
             function = channelwise.to_nhwc((n, c, h, w))
             self._emit(var, "to_nhwc", function, [source], [], [result], unaligned=(0,))
@@ -123,7 +123,7 @@ class Lowering:
     def _bits_pool(self, var: relax.Var, value: relax.Call) -> None:
         source = self.env[value.args[0]]
         shape = (*ops.shape_of(normal(value))[:3], int(value.attrs["channels"]))
-        work = _window_work(value, source.layout, shape)
+        work = choose.window_work(value, source.layout, shape)
         result = self._result(var, shape, "uint32")
         constants = [array(value.args[1])]
         function = channelwise.bits_max_pool2d(work)
@@ -138,9 +138,16 @@ class Lowering:
         data = [self.env[a] for a in value.args[:count] if constant(a) is None]
         operands = list(value.args[count:])
         tensors = [self.env[a] if constant(a) is None else None for a in operands]
-        layouts = [b.layout if b is not None else None for b in tensors]
-        kernel = _KERNELS[name](self, value, data, shape, epilogue, layouts)
+        layouts = tuple(b.layout if b is not None else None for b in tensors)
+        request = choose.Request(
+            value, tuple(b.layout for b in data), layouts, self.target.hardware
+        )
+        kernel = choose.KERNELS[name](request)
         vectors = _pad_vectors(operands, epilogue, shape[3])
+        pointers = [
+            b if b is not None else self.weights.add(v)
+            for b, v in zip(tensors, vectors, strict=True)
+        ]
         outputs = self._outputs(var, value, epilogue, shape)
         step = self._emit(
             var,
@@ -153,12 +160,9 @@ class Lowering:
                 *data[:1],
                 *(self.weights.add(c) for c in kernel.constants),
                 *data[1:],
-                *(
-                    b if b is not None else self.weights.add(v)
-                    for b, v in zip(tensors, vectors, strict=True)
-                ),
+                *pointers,
             ],
-            key=(kernel.key, epilogue, tuple(layouts)),
+            key=(kernel.key, epilogue, layouts),
         )
         step.macs = kernel.macs
         step.schedule = {"source": kernel.source, "point": kernel.point}
@@ -263,7 +267,9 @@ def needed_halo(graph: Graph, var: relax.Var) -> Halo:
         padding = [int(v) for v in value.attrs["padding"]]
         widths = [max(a, b) for a, b in zip(widths, padding, strict=True)]
         if any(padding):
-            fills.add(1 if ops.anchor_name(value) == "conv2d" and value.attrs["pad_value"] == 1 else 0)
+            fills.add(
+                1 if ops.anchor_name(value) == "conv2d" and value.attrs["pad_value"] == 1 else 0
+            )
     if len(fills) > 1:
         raise UnsupportedError(
             f"{var.name}: convolutions that share this sign pad it with different values; give"
@@ -279,17 +285,18 @@ def _only_convolves(graph: Graph, user: relax.Var, var: relax.Var) -> bool:
     )
 
 
-def _pad_vectors(
-    operands: list[relax.Expr], epilogue: Epilogue, channels: int
-) -> list[np.ndarray | None]:
-    """Per-channel constants padded to whole vectors; a padded threshold is never reached."""
+def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) -> list[np.ndarray]:
+    """Per-channel constants padded to whole vectors; a padded threshold is never reached.
+
+    Tensor operands get an empty array.
+    """
     lanes = round_up(channels, LANES)
     thresholds = {o.threshold for o in epilogue.outputs if o.is_bits}
     tensors = {i for s in epilogue.steps if s.kind in TENSOR_STEPS for i in s.operands}
-    padded: list[np.ndarray | None] = []
+    padded: list[np.ndarray] = []
     for i, operand in enumerate(operands):
         if i in tensors:
-            padded.append(None)
+            padded.append(np.empty(0, np.float32))
             continue
         rest = np.inf if i in thresholds else 0.0
         full = np.full(lanes, rest, np.float32)
@@ -298,148 +305,7 @@ def _pad_vectors(
     return padded
 
 
-# ---- one kernel per anchor
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """How to make a kernel, the constants it reads after its first input, and its schedule."""
-
-    make: Callable[[], tirx.PrimFunc]
-    key: object
-    constants: tuple[np.ndarray, ...] = ()
-    macs: int = 0
-    source: str = "default"
-    point: dict[str, object] = field(default_factory=dict)
-
-
-Layouts = list[Layout | None]
-
-
-def _window_work(
-    value: relax.Call, x: Layout, shape: Sequence[int], kernel: Sequence[int] | None = None
-) -> conv2d.ConvWorkload:
-    a = value.attrs
-
-    def pair(name: str) -> tuple[int, int]:
-        first, second = (int(v) for v in a[name])
-        return first, second
-
-    top, left, bottom, right = (int(v) for v in a["padding"])
-    n, h, w, c = shape
-    keys = set(a.keys())
-    kh, kw = kernel if kernel is not None else pair("kernel")
-    return conv2d.ConvWorkload(
-        x,
-        (n, h, w, c),
-        (int(kh), int(kw)),
-        pair("strides"),
-        pair("dilation"),
-        (top, left, bottom, right),
-        int(a["groups"]) if "groups" in keys else 1,
-        int(a["pad_value"]) if "pad_value" in keys and ops.anchor_name(value) == "conv2d" else 0,
-    )
-
-
-def _binary_conv2d(
-    low: Lowering,
-    value: relax.Call,
-    data: list[Buffer],
-    shape: tuple[int, int, int, int],
-    epilogue: Epilogue,
-    tensors: Layouts,
-) -> Kernel:
-    weights = array(value.args[1])
-    work = _window_work(value, data[0].layout, shape, weights.shape[1:3])
-    plan = conv2d.plan_binary(work, low.target.hardware)
-    return Kernel(
-        lambda: schedule.conv(conv2d.binary(work, plan, epilogue, tensors), plan.tile),
-        (work, plan),
-        tuple(conv2d.binary_constants(work, plan, weights)),
-        work.macs,
-        point={"pixels": plan.tile.pixels, "vectors": plan.tile.vectors, "word": plan.word},
-    )
-
-
-def _float_conv2d(
-    low: Lowering,
-    value: relax.Call,
-    data: list[Buffer],
-    shape: tuple[int, int, int, int],
-    epilogue: Epilogue,
-    tensors: Layouts,
-) -> Kernel:
-    weights = array(value.args[1])
-    work = _window_work(value, data[0].layout, shape, weights.shape[1:3])
-    plan = conv2d.plan_float(work, low.target.hardware)
-    return Kernel(
-        lambda: schedule.conv(conv2d.float32(work, plan, epilogue, tensors), plan.tile),
-        (work, plan),
-        tuple(conv2d.float_constants(work, plan, weights)),
-        work.macs,
-        point={"pixels": plan.tile.pixels, "vectors": plan.tile.vectors},
-    )
-
-
-def _plain(build: Callable[..., Any], *args: object) -> Kernel:
-    return Kernel(lambda: schedule.channelwise(build(*args)), args[:-2])
-
-
-def _map(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
-    return _plain(channelwise.identity, data[0].layout, e, t)
-
-
-def _max_pool(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
-    return _plain(channelwise.max_pool2d, _window_work(value, data[0].layout, shape), e, t)
-
-
-def _avg_pool(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
-    work = _window_work(value, data[0].layout, shape)
-    return _plain(channelwise.avg_pool2d, work, bool(value.attrs["count_include_pad"]), e, t)
-
-
-def _mean(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
-    return _plain(channelwise.global_mean, data[0].layout, e, t)
-
-
-def _concat(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
-    return _plain(channelwise.concat, [b.layout for b in data], e, t)
-
-
-def _pad(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
-    padding = [int(v) for v in value.attrs["padding"]]
-    return _plain(
-        channelwise.pad, data[0].layout, padding, float(value.attrs["pad_value"]), e, t
-    )
-
-
-def _resize(low: Lowering, value: relax.Call, data: list[Buffer], shape: Any, e: Epilogue, t: Layouts):  # type: ignore[no-untyped-def]
-    method, transform = str(value.attrs["method"]), str(value.attrs["transform"])
-    size = [int(v) for v in value.attrs["size"]]
-    kernel = _plain(channelwise.resize2d, data[0].layout, size, method, transform, e, t)
-    _, h, w, _ = data[0].layout.shape
-    tables = resize_tables(h, size[0], method, transform) + resize_tables(
-        w, size[1], method, transform
-    )
-    return replace(kernel, constants=tuple(tables))
-
-
-_KERNELS: dict[str, Callable[..., Kernel]] = {
-    "conv2d": _binary_conv2d,
-    "float_conv2d": _float_conv2d,
-    "map": _map,
-    "max_pool2d": _max_pool,
-    "avg_pool2d": _avg_pool,
-    "global_mean": _mean,
-    "concat": _concat,
-    "pad": _pad,
-    "resize2d": _resize,
-}
-
-
-def lower(
-    graph: Graph, target: Target, prefix: str
-) -> tuple[Program, dict[str, tirx.PrimFunc]]:
+def lower(graph: Graph, target: Target, prefix: str) -> tuple[Program, dict[str, tirx.PrimFunc]]:
     """The program and its kernels by symbol."""
     lowering = Lowering(graph, target, prefix)
     return lowering.run(), lowering.functions

@@ -235,7 +235,9 @@ def _batch_norm(
     return im.affine(im.data(x), scale, bias)
 
 
-def _functional_batch_norm(im: Importer, x: Any, g: Any, b: Any, m: Any, v: Any, *rest: Any) -> Value:
+def _functional_batch_norm(
+    im: Importer, x: Any, g: Any, b: Any, m: Any, v: Any, *rest: Any
+) -> Value:
     # aten.batch_norm: training, momentum, eps, cudnn; *_no_training: momentum, eps
     numbers = [r for r in rest if isinstance(r, float) and not isinstance(r, bool)]
     return _batch_norm(im, x, g, b, m, v, numbers[-1] if numbers else 1e-5)
@@ -386,7 +388,9 @@ def _adaptive_avg_pool2d(im: Importer, x: Any, size: Any) -> Value:
     return im.emit(relax.op.mean(im.data(x).expr, [1, 2], keepdims=True))
 
 
-def _mean(im: Importer, x: Any, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
+def _mean(
+    im: Importer, x: Any, dims: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Value:
     if dims is None or sorted(d % 4 for d in dims) != [2, 3]:
         raise im.fail(f"mean over {dims}; only the mean over height and width can be compiled")
     return im.emit(relax.op.mean(im.data(x).expr, [1, 2], keepdims=True), not keepdim)
@@ -506,5 +510,3 @@ def to_relax(traced: TracedGraph) -> tvm.IRModule:
     Raises UnsupportedError naming the operator, its module and what is supported.
     """
     return Importer(traced).run()
-
-

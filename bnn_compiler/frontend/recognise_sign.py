@@ -128,5 +128,3 @@ def _strip(node: Node) -> Node:
             break
         node = node.args[0]
     return node
-
-

@@ -128,4 +128,3 @@ def _remove_dead(graph: Graph) -> None:
     for node in reversed(list(graph.nodes)):
         if is_pure(node) and not node.users:
             graph.erase_node(node)
-

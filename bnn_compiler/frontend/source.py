@@ -28,7 +28,7 @@ def load_model(
     checkpoint: str | Path | None = None,
     example_inputs: Sequence[Any] | None = None,
 ) -> Source:
-    """Resolve ``spec``: nn.Module, ExportedProgram, path of a ``.pt2``, or "package.module:factory".
+    """Resolve a module, an exported program, a ``.pt2`` path or "package.module:factory".
 
     Raises ModelError if it cannot be found, loaded or called, InputError without example inputs.
     """

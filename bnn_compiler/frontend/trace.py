@@ -97,7 +97,8 @@ def _info(node: Node) -> TensorInfo:
 def _constant(program: ExportedProgram, target: str | None) -> torch.Tensor:
     for store in (program.state_dict, program.constants):
         if target in store:
-            return store[target].detach()
+            tensor: torch.Tensor = store[target].detach()
+            return tensor
     raise ModelError(f"the exported program has no tensor {target}")
 
 

@@ -87,7 +87,9 @@ def global_mean(x: Layout, epilogue: Epilogue, tensors: Tensors) -> Stages:
     at = read(data, x)
     ry, rx = te.reduce_axis((0, h), "ry"), te.reduce_axis((0, w), "rx")
     total = te.compute(
-        (n, 1, 1, x.channels), lambda i, y, z, k: te.sum(at(i, ry, rx, k), axis=[ry, rx]), name="acc"
+        (n, 1, 1, x.channels),
+        lambda i, y, z, k: te.sum(at(i, ry, rx, k), axis=[ry, rx]),
+        name="acc",
     )
 
     def mean(i, y, z, k):  # type: ignore[no-untyped-def]
@@ -136,7 +138,12 @@ def pad(
 
 
 def resize2d(
-    x: Layout, size: Sequence[int], method: str, transform: str, epilogue: Epilogue, tensors: Tensors
+    x: Layout,
+    size: Sequence[int],
+    method: str,
+    transform: str,
+    epilogue: Epilogue,
+    tensors: Tensors,
 ) -> Stages:
     """Nearest or bilinear resize, PyTorch's coordinates; tables of rows and weights are inputs.
 

@@ -95,7 +95,8 @@ class KeepLocalsOnStack:
 
         def visit(alloc: tirx.AllocBuffer, _: tvm_ffi.StructuralMutator) -> tirx.AllocBuffer:
             return tirx.AllocBuffer(
-                alloc.buffer, {**dict(alloc.annotations), "disable_lower_builtin": tirx.IntImm("bool", 1)}
+                alloc.buffer,
+                {**dict(alloc.annotations), "disable_lower_builtin": tirx.IntImm("bool", 1)},
             )
 
         return tvm_ffi.structural_mutate(f, [(tirx.AllocBuffer, visit)])

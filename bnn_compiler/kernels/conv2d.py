@@ -59,7 +59,7 @@ def plan_binary(work: ConvWorkload, hardware: Hardware) -> BinaryPlan:
 
 
 def _axis_classes(work: ConvWorkload, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each output row (axis 0) or column (1): its class; for each class, which taps are valid."""
+    """Class of each output row (axis 0) or column (1), and the valid taps of each class."""
     size, extent = work.shape[1 + axis], work.x.shape[1 + axis]
     first = np.arange(size)[:, None] * work.strides[axis] - work.padding[axis]
     at = first + np.arange(work.kernel[axis]) * work.dilation[axis]
@@ -131,7 +131,7 @@ def binary(work: ConvWorkload, plan: BinaryPlan, epilogue: Epilogue, tensors: li
     inputs = [x, w, *([mask] if mask is not None else [])]
     base: Value
     if plan.classes:
-        (row, ys), (col, xs) = _axis_classes(work, 0), _axis_classes(work, 1)
+        (_, ys), (_, xs) = _axis_classes(work, 0), _axis_classes(work, 1)
         table = te.placeholder((len(ys), len(xs), blocks * lanes), "float32", name="base")
         rows = te.placeholder((oh,), "int32", name="row")
         cols = te.placeholder((ow,), "int32", name="col")
@@ -201,6 +201,7 @@ def float32(work: ConvWorkload, plan: FloatPlan, epilogue: Epilogue, tensors: li
     w = te.placeholder((blocks, *work.kernel, g.inputs, lanes), "float32", name="w")
     at = _tap_index(work)
     ry, rx, rc = _reduce(*work.kernel, g.inputs)
+
     def dot(i, y, z, b, lane):  # type: ignore[no-untyped-def]
         value = x[i, *at(y, ry, z, rx), b // blocks_per_group * g.inputs + rc]
         # schedule.contract turns each step of this sum into one fma.

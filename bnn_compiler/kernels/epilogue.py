@@ -79,7 +79,7 @@ def finish(
     def compute(*index: tirx.Var) -> tvm.ir.Expr:
         v = anchor(*index)
         for step in epilogue.steps:
-            v = _apply(step, v, operands, tensors, index)  # type: ignore[arg-type]
+            v = _apply(step, v, operands, tensors, index)
         return v
 
     value = te.compute((n, h, w, lanes), compute, name="value")

@@ -1,8 +1,8 @@
 """Tensor intrinsics: sixteen compares become one vector compare whose mask is the packed word."""
 
 import inspect
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 PACK = {">=": "bnn.pack16_ge", ">": "bnn.pack16_gt"}
 
@@ -13,7 +13,7 @@ _registered = False
 def _fast_inspect() -> Iterator[None]:
     """T.prim_func calls inspect.stack(), whose getmodule walks all modules: seconds with torch."""
     real = inspect.getmodule
-    inspect.getmodule = lambda *_, **__: None  # type: ignore[assignment]
+    inspect.getmodule = lambda *_, **__: None
     try:
         yield
     finally:

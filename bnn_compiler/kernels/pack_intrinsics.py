@@ -1,6 +1,5 @@
 """Description and implementation of the packing intrinsics, in TVMScript."""
 
-# ruff: noqa: F821
 # mypy: ignore-errors
 from tvm.script import tirx as T
 

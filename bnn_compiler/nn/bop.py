@@ -34,5 +34,5 @@ class Bop(torch.optim.Optimizer):
 
     def _flip(self, p: Tensor, group: dict[str, Any]) -> None:
         m = self.state[p].setdefault("m", torch.zeros_like(p))
-        m.mul_(1 - group["gamma"]).add_(p.grad, alpha=group["gamma"])  # type: ignore[arg-type]
+        m.mul_(1 - group["gamma"]).add_(p.grad, alpha=group["gamma"])
         p.copy_(torch.where(p * m > group["threshold"], -p, p))

@@ -17,7 +17,8 @@ class _ClippedSign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return grads[0] * (x.abs() <= 1)
+        gradient: Tensor = grads[0] * (x.abs() <= 1)
+        return gradient
 
 
 class ApproxSign(torch.autograd.Function):
@@ -33,12 +34,13 @@ class ApproxSign(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         """The polynomial's derivative."""
         (x,) = ctx.saved_tensors
-        return grads[0] * (2 - 2 * x.abs()).clamp(min=0)
+        gradient: Tensor = grads[0] * (2 - 2 * x.abs()).clamp(min=0)
+        return gradient
 
 
 def sign(x: Tensor) -> Tensor:
     """Sign whose gradient is that of a clipped identity; for weights."""
-    result: Tensor = _ClippedSign.apply(x)
+    result: Tensor = _ClippedSign.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -47,5 +49,5 @@ class Sign(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """-1 or +1 of the shape of ``x``."""
-        result: Tensor = ApproxSign.apply(x)
+        result: Tensor = ApproxSign.apply(x)  # type: ignore[no-untyped-call]
         return result

@@ -87,5 +87,6 @@ class Epilogue:
     def parse(epilogue: list[str], outputs: list[str]) -> "Epilogue":
         """Read the two attributes back."""
         return Epilogue(
-            tuple(Step.parse(str(s)) for s in epilogue), tuple(Output.parse(str(o)) for o in outputs)
+            tuple(Step.parse(str(s)) for s in epilogue),
+            tuple(Output.parse(str(o)) for o in outputs),
         )

@@ -1,4 +1,4 @@
-"""A fused Relax module run by the numpy reference: what the compiled program must equal, bit for bit."""
+"""A fused Relax module run by the numpy reference: what a program must equal bit for bit."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,8 +20,10 @@ def window(call: relax.Call, kernel: Sequence[int] | None = None) -> ConvAttrs:
     a = call.attrs
     groups = int(a["groups"]) if "groups" in set(a.keys()) else 1
     size = kernel if kernel is not None else [int(v) for v in a["kernel"]]
-    lists = ([int(v) for v in a[k]] for k in ("strides", "padding", "dilation"))
-    return ConvAttrs(size, *lists, groups=groups)
+    strides, padding, dilation = (
+        [int(v) for v in a[k]] for k in ("strides", "padding", "dilation")
+    )
+    return ConvAttrs(size, strides, padding, dilation, groups)
 
 
 def _resize(call: relax.Call, x: np.ndarray) -> np.ndarray:

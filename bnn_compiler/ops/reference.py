@@ -6,6 +6,7 @@ reductions run over (ky, kx, channel) one after the other with fused multiply-ad
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def fma(a: Float, b: Float, c: Float) -> Float:
     return odd.astype(np.float32)
 
 
-def windows(x: NDArray[np.generic], attrs: "ConvAttrs", fill: float) -> tuple[NDArray, int, int]:
+def windows(x: NDArray[Any], attrs: "ConvAttrs", fill: float) -> tuple[NDArray[Any], int, int]:
     """``x`` padded with ``fill`` and the output height and width of a window sliding over it."""
     (top, left, bottom, right), (sh, sw), (dh, dw) = attrs.padding, attrs.strides, attrs.dilation
     kh, kw = attrs.kernel
@@ -45,7 +46,7 @@ def windows(x: NDArray[np.generic], attrs: "ConvAttrs", fill: float) -> tuple[ND
 
 
 class ConvAttrs:
-    """Window attributes: kernel, strides, dilation (h, w) and padding (top, left, bottom, right)."""
+    """Kernel, strides, dilation as (h, w) and padding as (top, left, bottom, right)."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class ConvAttrs:
         self.dilation = tuple(dilation)
         self.groups = groups
 
-    def tap(self, x: NDArray, ky: int, kx: int, oh: int, ow: int) -> NDArray:
+    def tap(self, x: NDArray[Any], ky: int, kx: int, oh: int, ow: int) -> NDArray[Any]:
         """The slice of padded ``x`` that tap (ky, kx) sees, one element per output position."""
         y0, x0 = ky * self.dilation[0], kx * self.dilation[1]
         sh, sw = self.strides
@@ -101,7 +102,7 @@ def float_conv2d(x: Float, w: Float, attrs: ConvAttrs) -> Float:
     return out
 
 
-def max_pool2d(x: NDArray, attrs: ConvAttrs) -> NDArray:
+def max_pool2d(x: NDArray[Any], attrs: ConvAttrs) -> NDArray[Any]:
     """Maximum over the valid taps of each window."""
     low = -128 if x.dtype == np.int8 else -np.inf
     padded, oh, ow = windows(x, attrs, low)
@@ -110,7 +111,8 @@ def max_pool2d(x: NDArray, attrs: ConvAttrs) -> NDArray:
         for ky in range(attrs.kernel[0])
         for kx in range(attrs.kernel[1])
     ]
-    return np.maximum.reduce(taps)
+    result: NDArray[Any] = np.maximum.reduce(taps)
+    return result
 
 
 def avg_pool2d(x: Float, attrs: ConvAttrs, count_include_pad: bool) -> Float:
@@ -160,7 +162,7 @@ def apply_step(step: Step, v: Float, operands: Sequence[Float]) -> Float:
 
 
 def apply_epilogue(
-    epilogue: Epilogue, value: NDArray, operands: Sequence[Float]
+    epilogue: Epilogue, value: NDArray[Any], operands: Sequence[Float]
 ) -> list[Float | NDArray[np.int8]]:
     """Every output of ``epilogue`` on an anchor's ``value``; bits come as -1 / +1."""
     v = value.astype(np.float32)

@@ -52,9 +52,7 @@ def words(channels: int) -> int:
     return -(-channels // 32)
 
 
-def window_size(
-    size: Sequence[int], kernel: Sequence[int], attrs: Any
-) -> tuple[int, int]:
+def window_size(size: Sequence[int], kernel: Sequence[int], attrs: Any) -> tuple[int, int]:
     """Output (h, w) of a window with the call's strides, padding (t, l, b, r) and dilation."""
     t, left, b, r = (int(v) for v in attrs["padding"])
     (sh, sw), (dh, dw) = (
@@ -90,7 +88,7 @@ def anchor_shape(call: relax.Call) -> tuple[int, int, int, int]:
 
 
 def anchor_name(call: relax.Expr) -> str:
-    """"conv2d" for a call of relax.bnn.conv2d; "" for anything that is no anchor."""
+    """ "conv2d" for a call of relax.bnn.conv2d; "" for anything that is no anchor."""
     if not isinstance(call, relax.Call) or not isinstance(call.op, Op):
         return ""
     name = str(call.op.name).removeprefix("relax.bnn.")
@@ -101,6 +99,12 @@ def data_count(call: relax.Call) -> int:
     """How many of an anchor's arguments are data; the rest are epilogue operands."""
     count = ANCHORS[anchor_name(call)]
     return count if count >= 0 else int(call.attrs["inputs"])
+
+
+def anchor_attrs(call: relax.Call) -> dict[str, Any]:
+    """An anchor's attributes without its epilogue's."""
+    names = set(call.attrs.keys()) - {"epilogue", "outputs"}
+    return {name: call.attrs[name] for name in sorted(names)}
 
 
 def is_op(expr: relax.Expr, name: str) -> bool:

@@ -47,13 +47,12 @@ def _fold(call: relax.Call) -> relax.Call | None:
         return None
     threshold, negate = found
     signs = np.where(negate[:, None, None, None], -weights, weights).astype(np.int8)
-    attrs = {k: call.attrs[k] for k in call.attrs.keys() if k not in ("epilogue", "outputs")}
     return ops.anchor(
         "conv2d",
         [call.args[0], relax.const(signs)],
         Epilogue((), (Output(">=", 0),)),
         [relax.const(threshold)],
-        **attrs,
+        **ops.anchor_attrs(call),
     )
 
 

@@ -98,25 +98,34 @@ def _standard_anchor(value: relax.Expr) -> tuple[str, list[relax.Expr], dict[str
         return "concat", fields, {"inputs": len(fields)}
     if ops.is_op(value, "relax.image.resize2d"):
         size = [int(v) for v in args[1].values]
-        return "resize2d", args[:1], {
-            "size": size,
-            "method": str(a.method),
-            "transform": str(a.coordinate_transformation_mode),
-        }
+        return (
+            "resize2d",
+            args[:1],
+            {
+                "size": size,
+                "method": str(a.method),
+                "transform": str(a.coordinate_transformation_mode),
+            },
+        )
     if ops.is_op(value, "relax.nn.pad"):
         w = [int(v) for v in a.pad_width]
-        return "pad", args[:1], {
-            "padding": [w[2], w[4], w[3], w[5]],
-            "pad_value": float(a.pad_value),
-        }
+        return (
+            "pad",
+            args[:1],
+            {
+                "padding": [w[2], w[4], w[3], w[5]],
+                "pad_value": float(a.pad_value),
+            },
+        )
     return None
 
 
 def _start(graph: Graph, var: relax.Var, value: relax.Call) -> Fusion:
     """The fusion that begins at ``var``; attribute ``layer`` keeps its name for reports."""
     if _is_unfused_conv(value):
-        attrs = {k: value.attrs[k] for k in value.attrs.keys() if k not in ("epilogue", "outputs")}
-        return Fusion(var, "conv2d", list(value.args[:2]), {**attrs, "layer": var.name})
+        return Fusion(
+            var, "conv2d", list(value.args[:2]), {**ops.anchor_attrs(value), "layer": var.name}
+        )
     standard = _standard_anchor(value)
     if standard is not None:
         name, data, attrs = standard
@@ -171,9 +180,7 @@ def _fuse(graph: Graph, var: relax.Var, value: relax.Call) -> None:
         fusion = Fusion(var, "map", [root], {})
         fusion.operands.append(value.args[1])
         outputs = (Output(ops.epilogue_of(value).outputs[0].compare, 0),)
-        graph.set(
-            var, ops.anchor("map", [root], Epilogue((), outputs), fusion.operands)
-        )
+        graph.set(var, ops.anchor("map", [root], Epilogue((), outputs), fusion.operands))
         return
     fusion = _start(graph, var, value)
     while True:
@@ -192,9 +199,7 @@ def _emit(graph: Graph, fusion: Fusion, signs: list[relax.Var], keep: bool) -> N
     outputs: list[Output] = [Output()] if keep else []
     for sign in signs:
         call = graph.values[sign]
-        outputs.append(
-            Output(ops.epilogue_of(call).outputs[0].compare, len(fusion.operands))
-        )
+        outputs.append(Output(ops.epilogue_of(call).outputs[0].compare, len(fusion.operands)))
         fusion.operands.append(call.args[1])
     call = ops.anchor(
         fusion.name,

@@ -15,7 +15,7 @@ Rewrite = Callable[["Graph"], None]
 
 @dataclass
 class Graph:
-    """``values`` maps each bound variable to its expression, in order; ``outputs`` are variables."""
+    """``values``: each bound variable and its expression, in order; ``outputs``: variables."""
 
     params: list[relax.Var]
     values: dict[relax.Var, relax.Expr]

@@ -12,9 +12,9 @@ from bnn_compiler.passes.graph import Graph, array, bind
 class MergeDuplicatedConv:
     """Branches that convolve the same bits and add the same shortcut become one convolution.
 
-        a = affine(bnn.conv2d(x, w1), s1, b1) + r        y = affine(bnn.conv2d(x, w1|w2), s1|s2,
-        b = affine(bnn.conv2d(x, w2), s2, b2) + r   ->                b1|b2) + bnn.tile(r, 2)
-        y = concat(a, b)
+    a = affine(bnn.conv2d(x, w1), s1, b1) + r        y = affine(bnn.conv2d(x, w1|w2), s1|s2,
+    b = affine(bnn.conv2d(x, w2), s2, b2) + r   ->                b1|b2) + bnn.tile(r, 2)
+    y = concat(a, b)
     """
 
     name = "MergeDuplicatedConv"

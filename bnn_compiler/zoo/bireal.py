@@ -27,15 +27,17 @@ class Block(nn.Module):
         self.conv = BinaryConv2d(inputs, outputs, 3, stride=stride, padding=1)
         self.bn = nn.BatchNorm2d(outputs)
         self.shortcut = (
-            downsample(inputs, outputs, stride) if stride > 1 or inputs != outputs else nn.Identity()
+            downsample(inputs, outputs, stride)
+            if stride > 1 or inputs != outputs
+            else nn.Identity()
         )
         self.act = RPReLU(outputs) if react else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W]."""
         y = self.bn(self.conv(self.sign(x)))
-        y = y + self.shortcut(x)
-        return self.act(y)
+        result: Tensor = self.act(y + self.shortcut(x))
+        return result
 
 
 class BiRealNet(nn.Module):

@@ -28,7 +28,9 @@ class Bottleneck(nn.Module):
         )
         self.bn1 = nn.BatchNorm2d(channels)
         changes = inputs != wide and not first
-        self.narrow = nn.Conv2d(channels // 2, channels, 1, bias=False) if changes else nn.Identity()
+        self.narrow = (
+            nn.Conv2d(channels // 2, channels, 1, bias=False) if changes else nn.Identity()
+        )
         self.conv2 = BinaryConv2d(channels, channels, 3, stride=stride, padding=1)
         self.bn2 = nn.BatchNorm2d(channels)
         self.pool = nn.AvgPool2d(2, 2) if stride == 2 else nn.Identity()
@@ -36,9 +38,7 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(wide)
         self.wide = downsample(inputs, wide, stride) if inputs != wide else nn.Identity()
         if first:
-            self.wide = nn.Sequential(
-                nn.Conv2d(inputs, wide, 1, bias=False), nn.BatchNorm2d(wide)
-            )
+            self.wide = nn.Sequential(nn.Conv2d(inputs, wide, 1, bias=False), nn.BatchNorm2d(wide))
         self.sign2, self.sign3 = Sign(), Sign()
 
     def forward(self, streams: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -22,9 +22,7 @@ class Block(nn.Module):
         super().__init__()
         groups = [channels // p if p else 1 for p in per_group]
         self.sign1, self.sign2 = RSign(channels), RSign(channels)
-        self.conv3 = BinaryConv2d(
-            channels, channels, 3, stride=stride, padding=1, groups=groups[0]
-        )
+        self.conv3 = BinaryConv2d(channels, channels, 3, stride=stride, padding=1, groups=groups[0])
         self.conv1 = BinaryConv2d(channels, channels, 1, groups=groups[1])
         self.bn3, self.bn1 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
         self.act3, self.act1 = RPReLU(channels), RPReLU(channels)
@@ -40,9 +38,7 @@ class Block(nn.Module):
 class MoBiNet(nn.Module):
     """Float stem, blocks of a group plan, float classifier."""
 
-    def __init__(
-        self, channels: int, plan: Sequence[tuple[int, int]], *, num_classes: int
-    ) -> None:
+    def __init__(self, channels: int, plan: Sequence[tuple[int, int]], *, num_classes: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)

@@ -1,5 +1,7 @@
 """ReActNet A, B and C (Liu et al., ECCV 2020): a binary MobileNet with parameter-free shortcuts."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -37,9 +39,7 @@ class Block(nn.Module):
         """x [N, C, H, W], H and W even where the stride is 2."""
         y = self.act1(self.bn3(self.conv3(self.sign1(x))) + self.pool(x))
         bits = self.sign2(y)
-        parts = [
-            norm(point(bits)) + y for point, norm in zip(self.points, self.norms, strict=True)
-        ]
+        parts = [norm(point(bits)) + y for point, norm in zip(self.points, self.norms, strict=True)]
         return self.act2(parts[0] if len(parts) == 1 else torch.cat(parts, 1))  # type: ignore[no-any-return]
 
 
@@ -54,7 +54,7 @@ class ReActNet(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 Block(a, b, 2 if a != b and i else 1, float_groups)
-                for i, (a, b) in enumerate(zip(table[:-1], table[1:], strict=True))
+                for i, (a, b) in enumerate(pairwise(table))
             )
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
