@@ -1,0 +1,48 @@
+import platform
+import warnings
+
+import pytest
+import torch
+
+from bnn_compiler import target as targets
+from bnn_compiler.runtime import cpu
+
+warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def runnable(names):
+    """The targets whose code this CPU can execute."""
+    return [
+        n
+        for n in names
+        if targets.load(n).arch == platform.machine()
+        and set(targets.load(n).features) <= cpu.features()
+    ]
+
+
+@pytest.fixture
+def every_target():
+    found = runnable(targets.names())
+    if not found:
+        pytest.skip("this CPU runs none of the shipped targets")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_artifact(tmp_path_factory):
+    """(path, model, input) of a compiled xnornet."""
+    import bnn_compiler
+    from bnn_compiler import zoo
+
+    torch.manual_seed(0)
+    model, x = zoo.xnornet(num_classes=7, width=0.2), torch.randn(1, 3, 32, 32)
+    zoo.randomize(model, x)
+    path = tmp_path_factory.mktemp("artifact") / "net.bnn"
+    bnn_compiler.compile(model, (x,), output=path).close()
+    return path, model, x

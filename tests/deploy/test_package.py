@@ -1,0 +1,50 @@
+import errno
+import zipfile
+
+import pytest
+
+from bnn_compiler.deploy import package
+from bnn_compiler.errors import ArtifactError
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "lib.so").write_bytes(b"library")
+    return {"lib.so": tmp_path / "lib.so"}
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_writes_and_replaces(files, tmp_path, as_folder):
+    out = tmp_path / "out" / "net.bnn"
+    for _ in range(2):
+        package.write_artifact(out, {"format": 1}, files, as_folder=as_folder)
+    assert [p.name for p in out.parent.iterdir()] == ["net.bnn"]
+
+
+def test_equal_contents_give_equal_files(files, tmp_path):
+    for name in ("a", "b"):
+        package.write_artifact(tmp_path / name, {"format": 1}, files, as_folder=False)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "words"),
+    [
+        (OSError(errno.ENOSPC, "full"), ArtifactError, "disk is full"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    ],
+)
+def test_nothing_half_written(files, tmp_path, monkeypatch, error, raised, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(raised, match=words):
+        package.write_artifact(tmp_path / "o" / "net.bnn", {"format": 1}, files, as_folder=False)
+    assert not list((tmp_path / "o").iterdir())
+
+
+def test_refuses_to_replace_what_is_no_artifact(files, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="not an artifact"):
+        package.write_artifact(tmp_path / "thesis.txt", {"format": 1}, files, as_folder=False)

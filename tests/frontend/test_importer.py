@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torch import nn
+
+import bnn_compiler
+from bnn_compiler.errors import InputError, ModelError, UnsupportedError
+from bnn_compiler.nn import BinaryConv2d, Sign
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Softmax(dim=1))
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_unsupported_operator_names_itself_its_module_and_what_is_supported(tmp_path):
+    with pytest.raises(UnsupportedError, match=r"softmax.*module 'inner\.1'.*Supported: .*conv2d"):
+        bnn_compiler.compile(Attention(), (torch.randn(1, 3, 4, 4),), output=tmp_path / "n.bnn")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_binary_layer_is_a_warning(tmp_path, caplog):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    x = torch.randn(1, 3, 6, 6)
+    artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn")
+    assert "no binary layer" in caplog.text
+    torch.testing.assert_close(artifact.run(x), model(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_exact_zero_weight_is_an_error_or_a_choice(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Sign(), nn.Conv2d(8, 8, 3, bias=False))
+    weights = torch.where(torch.randn(8, 8, 3, 3) >= 0, 1.0, -1.0)
+    weights[2, 3, 1, 1] = 0
+    model[2].weight.data = weights
+    x = torch.randn(1, 3, 5, 5)
+    with pytest.raises(ModelError, match="exactly 0"):
+        bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn")
+    artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn", zero_weight="+1")
+    assert artifact.manifest["contract"]["zero_weight"] == "+1"
+
+
+def test_float64_input_is_refused(tmp_path):
+    model = nn.Sequential(Sign(), BinaryConv2d(3, 8, 3))
+    with pytest.raises(InputError, match="float32"):
+        bnn_compiler.compile(model, (torch.randn(1, 3, 5, 5).double(),), output=tmp_path / "n")
+
+
+@pytest.mark.parametrize("spec", ["missing.pt2", "no.such:factory", "math:pi", "nonsense"])
+def test_bad_model_names(spec, tmp_path):
+    with pytest.raises(ModelError, match=spec.split(":")[0].split(".")[0]):
+        bnn_compiler.compile(spec, (torch.randn(1, 3, 5, 5),), output=tmp_path / "n.bnn")

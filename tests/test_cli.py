@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from bnn_compiler.cli import main
+from bnn_compiler.nn import BinaryConv2d, Sign
+
+
+def tiny():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), Sign(), BinaryConv2d(8, 8, 3, padding=1)
+    ).eval()
+
+
+def test_the_way_of_a_pt2_file(tmp_path, capsys):
+    x = torch.randn(1, 3, 6, 6)
+    torch.export.save(torch.export.export(tiny(), (x,)), tmp_path / "net.pt2")
+    net, dump = str(tmp_path / "net.bnn"), tmp_path / "dump"
+    source = str(tmp_path / "net.pt2")
+    assert main(["compile", source, "--target", "native", "-o", net, "--dump-dir", str(dump)]) == 0
+    assert sorted(p.name for p in dump.iterdir()) == [
+        "0-import.py",
+        "1-recognise.py",
+        "2-fold.py",
+        "3-fuse.py",
+    ]
+    np.save(tmp_path / "x.npy", x.numpy())
+    y = str(tmp_path / "y.npy")
+    assert main(["run", net, "--input", str(tmp_path / "x.npy"), "--output", y]) == 0
+    expected = tiny()(x).detach().numpy()
+    np.testing.assert_allclose(np.load(y), expected, rtol=1e-5, atol=1e-6)
+    capsys.readouterr()
+    for command in (["inspect", net], ["bench", net, "--repeat", "2"], ["verify", net, source]):
+        assert main([*command, "--json"]) == 0
+        json.loads(capsys.readouterr().out)
+        assert main(command) == 0
+        assert capsys.readouterr().out
+    assert main(["profile", net, "--repeat", "2"]) == 0
+    assert "bnn.conv2d" in capsys.readouterr().out
+
+
+def test_factory_and_checkpoint(tmp_path, capsys):
+    torch.save({"state_dict": tiny().state_dict()}, tmp_path / "c.pth")
+    arguments = ["compile", "tests.test_cli:tiny", "--shape", "1,3,6,6"]
+    arguments += ["--checkpoint", str(tmp_path / "c.pth"), "-o", str(tmp_path / "n.bnn")]
+    assert main(arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["inspect", "absent.bnn"], "no artifact"),
+        (["compile", "absent.pt2", "-o", "x.bnn"], "no file"),
+        (["compile", "tests.test_cli:tiny", "-o", "x.bnn"], "--shape"),
+        (
+            [
+                "compile",
+                "tests.test_cli:tiny",
+                "--shape",
+                "1,3,6,6",
+                "--target",
+                "pdp11",
+                "-o",
+                "x",
+            ],
+            "x86-64-v3",
+        ),
+    ],
+)
+def test_errors_are_one_line_and_code_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    err = capsys.readouterr().err.strip().splitlines()
+    assert words in err[-1]
+
+
+def test_targets(capsys):
+    assert main(["targets", "--json"]) == 0
+    names = [t["name"] for t in json.loads(capsys.readouterr().out)]
+    assert "x86-64-v3" in names

@@ -1,0 +1,87 @@
+"""Random small networks through the whole compiler, against the numpy reference."""
+
+import numpy as np
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import bnn_compiler
+from bnn_compiler import zoo
+from bnn_compiler.nn import BinaryConv2d, RPReLU, RSign, Sign
+
+
+class Layer(nn.Module):
+    """sign, binary convolution with drawn attributes, batch norm, maybe shortcut and RPReLU."""
+
+    def __init__(self, channels, attributes, shortcut, react, norm):
+        super().__init__()
+        outputs = attributes.pop("outputs")
+        self.sign = RSign(channels) if react else Sign()
+        self.conv = BinaryConv2d(channels, outputs, **attributes)
+        self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+        self.act = RPReLU(outputs) if react else nn.Identity()
+        self.shortcut = shortcut
+
+    def forward(self, x):
+        y = self.norm(self.conv(self.sign(x)))
+        if self.shortcut and y.shape == x.shape:
+            y = y + x
+        return self.act(y)
+
+
+@st.composite
+def networks(draw):
+    channels = draw(st.sampled_from([1, 3, 8, 24, 33, 64, 100]))
+    layers = []
+    first = channels
+    for _ in range(draw(st.integers(1, 3))):
+        same = draw(st.booleans())
+        outputs = channels if same else draw(st.sampled_from([1, 5, 16, 40, 96]))
+        groups = draw(
+            st.sampled_from([g for g in range(1, channels + 1) if not channels % g | outputs % g])
+        )
+        kernel = draw(st.sampled_from([1, 2, 3, 5]))
+        attributes = {
+            "outputs": outputs,
+            "kernel_size": kernel,
+            "stride": draw(st.sampled_from([1, 2])),
+            "padding": draw(st.integers(kernel // 2, kernel // 2 + 1)),
+            "dilation": draw(st.sampled_from([1, 1, 2])) if kernel < 5 else 1,
+            "groups": groups,
+            "scale": draw(st.booleans()),
+            "pad_value": draw(st.sampled_from([-1, 0, 1])),
+        }
+        flags = [draw(st.booleans()) for _ in range(3)]
+        layers.append(Layer(channels, attributes, *flags))
+        channels = outputs
+    batch, size = draw(st.sampled_from([1, 3])), draw(st.integers(7, 13))
+    return nn.Sequential(nn.Conv2d(2, first, 3, padding=1), *layers), (batch, 2, size, size)
+
+
+@given(network=networks(), seed=st.integers(0, 2**16))
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_random_networks_are_exact(network, seed, tmp_path):
+    model, shape = network
+    torch.manual_seed(seed)
+    x = torch.randn(shape)
+    zoo.randomize(model, x, seed=seed, signed=seed % 2 == 0)
+    artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "net.bnn")
+    report = bnn_compiler.verify(artifact, model, [x])
+    assert report.ok, report.text()
+    assert any(k.binary for k in report.kernels)
+
+
+def test_numpy_in_numpy_out_and_odd_shapes(tmp_path):
+    model = nn.Sequential(Sign(), BinaryConv2d(33, 5, 1), nn.BatchNorm2d(5)).eval()
+    x = np.random.default_rng(0).normal(size=(3, 33, 1, 1)).astype(np.float32)
+    artifact = bnn_compiler.compile(model, (torch.from_numpy(x),), output=tmp_path / "n.bnn")
+    result = artifact.run(x)
+    assert isinstance(result, np.ndarray)
+    expected = model(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
