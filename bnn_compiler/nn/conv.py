@@ -4,14 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnn_compiler.errors import ModelError
 from bnn_compiler.nn.sign import sign
+
+PAD_VALUES = (-1, 0, 1)
 
 
 class BinaryConv2d(nn.Module):
     """Convolution with weights scale * sign(W); scale is the mean |W| per output (XNOR-Net).
 
     With ``scale=False`` the weights are exactly -1 / +1. ``pad_value`` (-1, 0, +1) surrounds the
-    signs; 0 means that a padded tap adds nothing.
+    signs; 0 means that a padded tap adds nothing. Raises ModelError for another ``pad_value`` and
+    for channels that ``groups`` does not divide.
     """
 
     def __init__(
@@ -28,6 +32,10 @@ class BinaryConv2d(nn.Module):
         pad_value: int = 0,
     ) -> None:
         super().__init__()
+        if pad_value not in PAD_VALUES:
+            raise ModelError(f"pad_value {pad_value}; known: {', '.join(map(str, PAD_VALUES))}")
+        if in_channels % groups or out_channels % groups:
+            raise ModelError(f"{groups} groups do not divide {in_channels} and {out_channels}")
         shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.randn(shape) * 0.05)
         self.stride, self.padding, self.dilation = stride, padding, dilation

@@ -1,6 +1,7 @@
 """Networks of the papers, trainable, at ImageNet size by default.
 
-Each takes ``num_classes`` and ``width``, a factor on the channels.
+Each takes ``width``, a factor on the channels, ``in_channels`` of the image and, but for
+``bireal_depth``, ``num_classes``.
 """
 
 from collections.abc import Callable

@@ -9,6 +9,11 @@ from torch import Tensor, nn
 from bnn_compiler.nn import BinaryConv2d, RPReLU, RSign, Sign
 
 
+def stage_channels(width: float) -> list[int]:
+    """The channels of the four stages."""
+    return [max(1, int(c * width)) for c in (64, 128, 256, 512)]
+
+
 def downsample(inputs: int, outputs: int, stride: int) -> nn.Module:
     """The shortcut where the shape changes: average pool, float 1x1 convolution, batch norm."""
     return nn.Sequential(
@@ -44,11 +49,17 @@ class BiRealNet(nn.Module):
     """Float 7x7 stem, four stages of one-convolution blocks, float classifier."""
 
     def __init__(
-        self, blocks: Sequence[int], *, num_classes: int, width: float, react: bool = False
+        self,
+        blocks: Sequence[int],
+        *,
+        in_channels: int,
+        num_classes: int,
+        width: float,
+        react: bool = False,
     ) -> None:
         super().__init__()
-        channels = [max(1, int(c * width)) for c in (64, 128, 256, 512)]
-        self.conv1 = nn.Conv2d(3, channels[0], 7, 2, 3, bias=False)
+        channels = stage_channels(width)
+        self.conv1 = nn.Conv2d(in_channels, channels[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.stages = nn.ModuleList()
@@ -70,7 +81,7 @@ class BiRealNet(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, num_classes]."""
+        """[N, in_channels, H, W] -> [N, num_classes]."""
         logits: Tensor = self.fc(torch.flatten(self.pool(self.features(x)[-1]), 1))
         return logits
 
@@ -88,7 +99,7 @@ class DepthDecoder(nn.Module):
         self.head = nn.Conv2d(channels[0], 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, 1, H/2, W/2]."""
+        """[N, in_channels, H, W] -> [N, 1, H/2, W/2], H and W divisible by 4."""
         *skips, y = self.encoder.features(x)[1:]
         for conv, skip in zip(self.reduce, skips[::-1], strict=True):
             y = F.interpolate(y, size=skip.shape[2:], mode="bilinear", align_corners=False)
@@ -97,22 +108,26 @@ class DepthDecoder(nn.Module):
         return depth
 
 
-def birealnet18(*, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+def birealnet18(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3) -> nn.Module:
     """Bi-Real Net 18: 16 binary convolutions."""
-    return BiRealNet((4, 4, 4, 4), num_classes=num_classes, width=width)
+    return BiRealNet((4, 4, 4, 4), in_channels=in_channels, num_classes=num_classes, width=width)
 
 
-def birealnet34(*, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+def birealnet34(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3) -> nn.Module:
     """Bi-Real Net 34: 32 binary convolutions."""
-    return BiRealNet((6, 8, 12, 6), num_classes=num_classes, width=width)
+    return BiRealNet((6, 8, 12, 6), in_channels=in_channels, num_classes=num_classes, width=width)
 
 
-def react_birealnet18(*, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+def react_birealnet18(
+    *, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3
+) -> nn.Module:
     """Bi-Real Net 18 with RSign and RPReLU (ReActNet's baseline)."""
-    return BiRealNet((4, 4, 4, 4), num_classes=num_classes, width=width, react=True)
+    return BiRealNet(
+        (4, 4, 4, 4), in_channels=in_channels, num_classes=num_classes, width=width, react=True
+    )
 
 
-def bireal_depth(*, width: float = 1.0) -> nn.Module:
+def bireal_depth(*, width: float = 1.0, in_channels: int = 3) -> nn.Module:
     """A Bi-Real-18 encoder for dense prediction."""
-    encoder = BiRealNet((4, 4, 4, 4), num_classes=1, width=width)
-    return DepthDecoder(encoder, [max(1, int(c * width)) for c in (64, 128, 256, 512)])
+    encoder = BiRealNet((4, 4, 4, 4), in_channels=in_channels, num_classes=1, width=width)
+    return DepthDecoder(encoder, stage_channels(width))

@@ -55,10 +55,10 @@ class Bottleneck(nn.Module):
 class BiRealNet50(nn.Module):
     """[3, 4, 6, 3] bottlenecks."""
 
-    def __init__(self, *, num_classes: int, width: float) -> None:
+    def __init__(self, *, in_channels: int, num_classes: int, width: float) -> None:
         super().__init__()
         stem = max(2, int(64 * width))
-        self.conv1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, stem, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         blocks: list[nn.Module] = []
@@ -74,7 +74,7 @@ class BiRealNet50(nn.Module):
         self.fc = nn.Linear(inputs, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, num_classes]."""
+        """[N, in_channels, H, W] -> [N, num_classes]."""
         x = self.maxpool(self.bn1(self.conv1(x)))
         streams = (x, x)
         for block in self.blocks:
@@ -83,6 +83,6 @@ class BiRealNet50(nn.Module):
         return logits
 
 
-def birealnet50(*, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+def birealnet50(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3) -> nn.Module:
     """Bi-Real Net 50: 47 binary convolutions."""
-    return BiRealNet50(num_classes=num_classes, width=width)
+    return BiRealNet50(in_channels=in_channels, num_classes=num_classes, width=width)

@@ -38,10 +38,17 @@ class Block(nn.Module):
 class MoBiNet(nn.Module):
     """Float stem, blocks of a group plan, float classifier."""
 
-    def __init__(self, channels: int, plan: Sequence[tuple[int, int]], *, num_classes: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        plan: Sequence[tuple[int, int]],
+        *,
+        in_channels: int,
+        num_classes: int,
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)
+            nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)
         )
         self.blocks = nn.Sequential(
             *(Block(channels, 2 if i % 3 == 2 else 1, p) for i, p in enumerate(plan))
@@ -50,7 +57,7 @@ class MoBiNet(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, num_classes]."""
+        """[N, in_channels, H, W] -> [N, num_classes]."""
         x = self.pool(self.blocks(self.stem(x)))
         logits: Tensor = self.fc(torch.flatten(x, 1))
         return logits
@@ -60,7 +67,12 @@ def mobinet(
     *,
     num_classes: int = 1000,
     width: float = 1.0,
+    in_channels: int = 3,
     plan: Sequence[tuple[int, int]] = PLAN,
 ) -> nn.Module:
-    """A grouped binary MobileNet; ``plan`` gives channels per group of each 3x3 and 1x1."""
-    return MoBiNet(max(32, int(256 * width)), plan, num_classes=num_classes)
+    """A grouped binary MobileNet; ``plan`` gives channels per group of each 3x3 and 1x1.
+
+    The channels are a multiple of 32, which the default plan's group sizes divide.
+    """
+    channels = 32 * max(1, round(8 * width))
+    return MoBiNet(channels, plan, in_channels=in_channels, num_classes=num_classes)

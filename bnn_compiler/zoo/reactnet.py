@@ -46,10 +46,14 @@ class Block(nn.Module):
 class ReActNet(nn.Module):
     """Float 3x3 stem, 13 blocks, float classifier."""
 
-    def __init__(self, *, num_classes: int, width: float, float_groups: int = 0) -> None:
+    def __init__(
+        self, *, in_channels: int, num_classes: int, width: float, float_groups: int = 0
+    ) -> None:
         super().__init__()
-        table = [max(4, int(c * width)) for c in CHANNELS]
-        self.conv1 = nn.Conv2d(3, table[0], 3, 2, 1, bias=False)
+        # Each widening doubles the channels, and B's four groups divide them.
+        unit = 4 * max(1, round(8 * width))
+        table = [unit * c // CHANNELS[0] for c in CHANNELS]
+        self.conv1 = nn.Conv2d(in_channels, table[0], 3, 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(table[0])
         self.blocks = nn.Sequential(
             *(
@@ -61,22 +65,22 @@ class ReActNet(nn.Module):
         self.fc = nn.Linear(table[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, num_classes]; H and W divisible by 32."""
+        """[N, in_channels, H, W] -> [N, num_classes]; H and W divisible by 32."""
         x = self.blocks(self.bn1(self.conv1(x)))
         logits: Tensor = self.fc(torch.flatten(self.pool(x), 1))
         return logits
 
 
-def reactnet_a(*, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+def reactnet_a(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3) -> nn.Module:
     """ReActNet-A: every convolution but the stem is binary."""
-    return ReActNet(num_classes=num_classes, width=width)
+    return ReActNet(in_channels=in_channels, num_classes=num_classes, width=width)
 
 
-def reactnet_b(*, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+def reactnet_b(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3) -> nn.Module:
     """ReActNet-B: widening 1x1 convolutions are float with 4 groups."""
-    return ReActNet(num_classes=num_classes, width=width, float_groups=4)
+    return ReActNet(in_channels=in_channels, num_classes=num_classes, width=width, float_groups=4)
 
 
-def reactnet_c(*, num_classes: int = 1000, width: float = 1.0) -> nn.Module:
+def reactnet_c(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3) -> nn.Module:
     """ReActNet-C: widening 1x1 convolutions are float."""
-    return ReActNet(num_classes=num_classes, width=width, float_groups=1)
+    return ReActNet(in_channels=in_channels, num_classes=num_classes, width=width, float_groups=1)

@@ -52,3 +52,13 @@ def test_float64_input_is_refused(tmp_path):
 def test_bad_model_names(spec, tmp_path):
     with pytest.raises(ModelError, match=spec.split(":")[0].split(".")[0]):
         bnn_compiler.compile(spec, (torch.randn(1, 3, 5, 5),), output=tmp_path / "n.bnn")
+
+
+def test_matrix_input(tmp_path):
+    from bnn_compiler.nn import BinaryLinear
+
+    model = nn.Sequential(nn.Linear(19, 40), Sign(), BinaryLinear(40, 7), nn.BatchNorm1d(7)).eval()
+    x = torch.randn(3, 19)
+    artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn")
+    assert bnn_compiler.verify(artifact, model, [x]).ok
+    torch.testing.assert_close(artifact.run(x), model(x).detach(), rtol=1e-5, atol=1e-5)

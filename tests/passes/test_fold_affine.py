@@ -1,0 +1,30 @@
+import numpy as np
+from torch import nn
+
+from bnn_compiler.nn import BinaryConv2d, RSign, Sign
+from bnn_compiler.passes.binarize_conv import BinarizeConv
+from bnn_compiler.passes.fold_affine import FoldAffine, is_sign_bits
+from bnn_compiler.passes.graph import array
+from tests.network import after, image, names
+
+
+def test_scale_and_batch_norm_are_one_affine():
+    model = nn.Sequential(Sign(), BinaryConv2d(5, 8, 3), nn.BatchNorm2d(8))
+    before = after(model, image(5), BinarizeConv())
+    assert names(before).count("bnn.affine") == 2
+    assert names(after(model, image(5), BinarizeConv(), FoldAffine())).count("bnn.affine") == 1
+
+
+def test_a_shift_before_a_sign_is_its_threshold():
+    model = nn.Sequential(RSign(5), BinaryConv2d(5, 8, 3, scale=False))
+    model[0][0].bias.data.uniform_(-1, 1)
+    graph = after(model, image(5), BinarizeConv(), FoldAffine())
+    assert "bnn.affine" not in names(graph)
+    (sign,) = [v for v in graph.values.values() if is_sign_bits(v)]
+    np.testing.assert_array_equal(array(sign.args[1]), -model[0][0].bias.detach().numpy().ravel())
+
+
+def test_must_not_fold_a_scale_into_a_threshold():
+    model = nn.Sequential(nn.BatchNorm2d(5), Sign(), BinaryConv2d(5, 8, 3, scale=False))
+    model[0].weight.data.fill_(2)
+    assert "bnn.affine" in names(after(model, image(5), BinarizeConv(), FoldAffine()))
