@@ -27,6 +27,7 @@ FUSED = {
     "add_avg2": "pooled shortcut",
     "prelu": "prelu",
     "clip": "clip",
+    "sign": "float sign",
 }
 
 

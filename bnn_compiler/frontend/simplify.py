@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from bnn_compiler.frontend.recognise_leaky import recognise_leaky
 from bnn_compiler.frontend.recognise_sign import recognise_sign
 from bnn_compiler.frontend.trace import Capture, TracedGraph, op_name
 
@@ -32,7 +33,7 @@ def simplify(traced: TracedGraph) -> TracedGraph:
     """An equal graph without training arithmetic; float rounding of signs is made exact."""
     for node in list(traced.graph.nodes):
         _drop_identity(node)
-    for step in (_merge_equal, _cancel_straight_through, recognise_sign):
+    for step in (_merge_equal, _cancel_straight_through, recognise_sign, recognise_leaky):
         step(traced.graph)
         traced.graph.eliminate_dead_code()
     constants = dict(traced.constants)

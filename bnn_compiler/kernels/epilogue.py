@@ -136,6 +136,9 @@ def _apply(
     if step.kind == "clip":
         lo, hi = step.params
         return tirx.min(tirx.max(v, f32(lo)), f32(hi))
+    if step.kind == "sign":
+        below = tirx.Select(v < f32(0), f32(-1), f32(step.params[0]))
+        return tirx.Select(v > f32(0), f32(1), below)
     args = [operands[i][c] for i in step.operands]
     if step.kind == "affine":
         return fma(v, *args)

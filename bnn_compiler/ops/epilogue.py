@@ -20,6 +20,7 @@ STEPS = {
     "add_avg2": (1, 0),  # v + 2x2 stride-2 average of t
     "prelu": (1, 0),  # v > 0 ? v : v * slope[c]
     "clip": (0, 2),  # min(max(v, lo), hi)
+    "sign": (0, 1),  # -1, zero or +1, as float32
 }
 #: Steps whose operand is a tensor, not a per-channel vector.
 TENSOR_STEPS = ("add", "add_tile", "add_avg2")

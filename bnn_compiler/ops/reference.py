@@ -152,6 +152,7 @@ _STEP: dict[str, Callable[..., Float]] = {
     "add_tile": lambda v, t: v + np.tile(t, (1, 1, 1, v.shape[3] // t.shape[3])),
     "add_avg2": lambda v, t: v + _average2(t),
     "prelu": _prelu,
+    "sign": lambda v, zero: np.where(v == 0, np.float32(zero), np.sign(v)).astype(np.float32),
     "clip": lambda v, lo, hi: np.minimum(np.maximum(v, np.float32(lo)), np.float32(hi)),
 }
 

@@ -13,7 +13,7 @@ from bnn_compiler.passes.fold_affine import is_sign_bits
 from bnn_compiler.passes.graph import Graph, array, bind
 
 #: Element-wise operators that an epilogue can hold.
-_ELEMENTWISE = ("relax.bnn.affine", "relax.nn.prelu", "relax.clip", "relax.add", "relax.bnn.tile")
+_ELEMENTWISE = ("relax.bnn.affine", "relax.nn.prelu", "relax.clip", "relax.add", "relax.bnn.sign")
 
 
 @dataclass
@@ -150,6 +150,8 @@ def _absorb(
     elif ops.is_op(value, "relax.clip"):
         lo, hi = (float(a.value) for a in value.args[1:3])
         fusion.step("clip", params=(lo, hi))
+    elif ops.is_op(value, "relax.bnn.sign"):
+        fusion.step("sign", params=(float(value.attrs["zero"]),))
     elif ops.is_op(value, "relax.add"):
         other = value.args[1] if value.args[0].same_as(into) else value.args[0]
         fusion.step(*_shortcut(graph, other))
