@@ -34,7 +34,7 @@ def test_small(name, tmp_path, every_target):
     np.testing.assert_array_equal(artifact.run(x).numpy(), results[-1])
 
 
-@pytest.mark.parametrize("name", ["birealnet18", "reactnet_a", "mobinet"])
+@pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
 def test_full_size(name, tmp_path):
     model, x = make(name, 224, 1.0)
     artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "net.bnn")
