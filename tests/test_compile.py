@@ -85,3 +85,11 @@ def test_numpy_in_numpy_out_and_odd_shapes(tmp_path):
     assert isinstance(result, np.ndarray)
     expected = model(torch.from_numpy(x)).detach().numpy()
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_verify_compares_every_sign_of_the_model(tmp_path):
+    model, x = zoo.xnornet(num_classes=3, width=0.1), torch.randn(1, 3, 32, 32)
+    zoo.randomize(model, x)
+    artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn")
+    report = bnn_compiler.verify(artifact, model, [x])
+    assert len(report.signs) == sum(isinstance(m, Sign) for m in model.modules()) == 4

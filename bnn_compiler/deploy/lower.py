@@ -126,6 +126,7 @@ class Lowering:
         shape = (*ops.shape_of(normal(value))[:3], int(value.attrs["channels"]))
         work = choose.window_work(value, source.layout, shape)
         result = self._result(var, shape, "uint32")
+        result.signs.append(var.name)
         constants = [array(value.args[1])]
         function = channelwise.bits_max_pool2d(work)
         self._emit(var, "bits_max_pool2d", function, [source], constants, [result])
