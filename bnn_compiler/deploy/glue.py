@@ -47,6 +47,7 @@ _SOURCE = """\
 
 extern const unsigned char {name}_weights[];
 int32_t bnn_set_threads(int32_t n);
+int32_t bnn_parallel(int32_t (*task)(void *, int32_t, int32_t), void *arguments, int32_t count);
 /* Referenced by the object's start-up record; nothing needs registering here. */
 __attribute__((visibility("hidden"))) int TVMFFIEnvModRegisterSystemLibSymbol(const char *name,
                                                                               void *symbol) {{
@@ -132,9 +133,7 @@ def header(program: Program, name: str, shapes: list[str]) -> str:
 def source(program: Program, name: str) -> str:
     """``NAME.c``: every step as one case of a switch."""
     counts = {s.kernel: len(s.arguments) for s in program.steps}
-    kernels = "\n".join(
-        f"int32_t {k}({', '.join(['void *'] * n)});" for k, n in sorted(counts.items())
-    )
+    kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
     return _SOURCE.format(
         name=name,
         kernels=kernels,
@@ -146,12 +145,29 @@ def source(program: Program, name: str) -> str:
     )
 
 
+def _declare(kernel: str, count: int) -> str:
+    """A kernel's prototype, and its call with the arguments from an array."""
+    types = ", ".join(["void *"] * count)
+    values = ", ".join(f"p[{i}]" for i in range(count))
+    return (
+        f"int32_t {kernel}({types}, int32_t first, int32_t last);\n"
+        f"static int32_t call_{kernel}(void *arguments, int32_t first, int32_t last) {{\n"
+        f"  void **p = arguments;\n"
+        f"  return {kernel}({values}, first, last);\n"
+        f"}}"
+    )
+
+
 def _case(program: Program, name: str, index: int) -> str:
     step = program.steps[index]
-    lines = [f"    case {index}: /* {step.name} */"]
+    lines = [f"    case {index}: {{ /* {step.name} */"]
     lines += [_fill(b) for b in step.writes if b.kind == "arena" and b.needs_fill]
     arguments = ", ".join(_pointer(program, name, a) for a in step.arguments)
-    lines.append(f"      return {step.kernel}({arguments});")
+    lines += [
+        f"      void *arguments[] = {{{arguments}}};",
+        f"      return bnn_parallel(call_{step.kernel}, arguments, {step.iterations});",
+        "    }",
+    ]
     return "\n".join(lines)
 
 

@@ -47,6 +47,7 @@ class Lowering:
     target: Target
     prefix: str
     functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
+    iterations: dict[str, int] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
     steps: list[Step] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
@@ -210,6 +211,7 @@ class Lowering:
         symbol = f"{self.prefix}_{op}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
         if symbol not in self.functions:
             made = schedule.words(function) if isinstance(function, tirx.PrimFunc) else function()
+            self.iterations[symbol] = codegen.parallel_extent(made)
             self.functions[symbol] = codegen.with_strides(made, strides, symbol, unaligned)
         arguments = [
             Argument(buffer=a) if isinstance(a, Buffer) else Argument(weights=a) for a in order
@@ -217,7 +219,8 @@ class Lowering:
         attrs = self.graph.values[var].attrs
         keys = set(attrs.keys()) if ops.anchor_name(self.graph.values[var]) else set()
         name = str(attrs["layer"]) if "layer" in keys else var.name
-        step = Step(name, f"bnn.{op}", symbol, arguments, reads, writes)
+        iterations = self.iterations[symbol]
+        step = Step(name, f"bnn.{op}", symbol, arguments, reads, writes, iterations)
         step.schedule = {"source": "default", "point": {}}
         self.steps.append(step)
         return step

@@ -43,7 +43,7 @@ class Argument:
 
 @dataclass
 class Step:
-    """One kernel call and what a profile says about it."""
+    """One kernel call and what a profile says about it; threads share its ``iterations``."""
 
     name: str
     op: str
@@ -51,6 +51,7 @@ class Step:
     arguments: list[Argument]
     reads: list[Buffer]
     writes: list[Buffer]
+    iterations: int = 1
     macs: int = 0
     fused: list[str] = field(default_factory=list)
     schedule: dict[str, object] = field(default_factory=dict)

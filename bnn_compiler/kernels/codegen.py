@@ -1,9 +1,9 @@
 """PrimFuncs become plain C functions in an object file: no TVM runtime, no heap, no globals.
 
-    int32_t NAME(T0 *a, T1 *b, ...)
+    int32_t NAME(T0 *a, T1 *b, ..., int32_t first, int32_t last)
 
-The pipeline is TVM's for s_tir on a CPU with ``MakeBareAPI`` where it has ``MakePackedAPI``.
-Parallel loops call ``TVMBackendParallelLaunch``, which deploy/runtime/bnn_threads.c provides.
+computes iterations first..last-1 of the kernel's parallel loop. The pipeline is TVM's for s_tir
+on a CPU with ``MakeBareAPI`` where it has ``MakePackedAPI``.
 """
 
 from pathlib import Path
@@ -45,7 +45,41 @@ def with_strides(
 
     if changed:
         function = tvm_ffi.structural_mutate(function, [(tvm.ir.Var, visit)])
-    return function.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
+    named = function.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
+    return with_range(named)
+
+
+def parallel_extent(function: tirx.PrimFunc) -> int:
+    """Iterations of the kernel's parallel loop."""
+    extents: list[int] = []
+
+    def visit(loop: tirx.For, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
+        if loop.kind == tirx.ForKind.PARALLEL:
+            extents.append(int(loop.extent))
+        return mutator.default_mutate(loop)
+
+    tvm_ffi.structural_mutate(function, [(tirx.For, visit)])
+    assert len(extents) == 1, "a kernel has one parallel loop"
+    return extents[0]
+
+
+def with_range(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """parallel i in 0..n -> i in first..last, two new int32 parameters.
+
+    The caller splits the range among threads; TVM's own parallel loop would move the body into a
+    function that knows no longer that its pointers do not alias.
+    """
+    first, last = tirx.Var("first", "int32"), tirx.Var("last", "int32")
+
+    def visit(loop: tirx.For, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
+        if loop.kind != tirx.ForKind.PARALLEL:
+            return mutator.default_mutate(loop)
+        return tirx.For(loop.loop_var, first, last - first, tirx.ForKind.SERIAL, loop.body)
+
+    changed = tvm_ffi.structural_mutate(function, [(tirx.For, visit)])
+    return tirx.PrimFunc(
+        [*changed.params, first, last], changed.body, changed.ret_type, attrs=changed.attrs
+    )
 
 
 @tirx.transform.prim_func_pass(opt_level=0)

@@ -1,26 +1,17 @@
-/* A small thread pool, linked into every artifact: TVM's parallel loops call it.
+/* A small thread pool, linked into every artifact: the glue runs each kernel through it.
  *
  * Workers start with the first parallel loop after bnn_set_threads(n > 1) and sleep between loops
- * after a short spin. A second caller that finds the pool busy runs its tasks alone. Each task
+ * after a short spin. A second caller that finds the pool busy runs its range alone. Each iteration
  * computes its own share of the outputs, so the result does not depend on the number of threads.
  */
 #include <stdint.h>
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
-typedef struct {
-  void *sync_handle;
-  int32_t num_task;
-} TVMParallelGroupEnv;
-typedef int (*Task)(int, TVMParallelGroupEnv *, void *);
+typedef int32_t (*Task)(void *arguments, int32_t first, int32_t last);
 
 HIDDEN int32_t bnn_set_threads(int32_t n);
-HIDDEN int32_t TVMBackendParallelLaunch(Task task, void *data, int num_task);
-
-static int run_all(Task task, void *data) {
-  TVMParallelGroupEnv env = {0, 1};
-  return task(0, &env, data);
-}
+HIDDEN int32_t bnn_parallel(Task task, void *arguments, int32_t count);
 
 #ifdef BNN_NO_THREADS
 
@@ -29,9 +20,8 @@ int32_t bnn_set_threads(int32_t n) {
   return 1;
 }
 
-int32_t TVMBackendParallelLaunch(Task task, void *data, int num_task) {
-  (void)num_task;
-  return run_all(task, data);
+int32_t bnn_parallel(Task task, void *arguments, int32_t count) {
+  return task(arguments, 0, count);
 }
 
 #else
@@ -48,8 +38,8 @@ static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static pthread_t workers[MAX_THREADS];
 static int32_t wanted = 1, started;
 static Task job;
-static void *job_data;
-static int32_t job_threads;
+static void *job_arguments;
+static int32_t job_count, job_threads;
 static atomic_int round_number, running, failed, stopping;
 
 static void pause_cpu(void) {
@@ -61,8 +51,9 @@ static void pause_cpu(void) {
 }
 
 static void share(int32_t id) {
-  TVMParallelGroupEnv env = {0, job_threads};
-  int code = job(id, &env, job_data);
+  int32_t first = (int32_t)((int64_t)job_count * id / job_threads);
+  int32_t last = (int32_t)((int64_t)job_count * (id + 1) / job_threads);
+  int code = first < last ? job(job_arguments, first, last) : 0;
   if (code) atomic_store(&failed, code);
 }
 
@@ -122,14 +113,14 @@ int32_t bnn_set_threads(int32_t n) {
   return n;
 }
 
-int32_t TVMBackendParallelLaunch(Task task, void *data, int num_task) {
-  (void)num_task;
-  if (wanted == 1 || pthread_mutex_trylock(&gate)) return run_all(task, data);
+int32_t bnn_parallel(Task task, void *arguments, int32_t count) {
+  if (wanted == 1 || pthread_mutex_trylock(&gate)) return task(arguments, 0, count);
   while (started < wanted - 1 &&
          !pthread_create(&workers[started], 0, work, (void *)(intptr_t)(started + 1)))
     ++started;
   job = task;
-  job_data = data;
+  job_arguments = arguments;
+  job_count = count;
   job_threads = started + 1;
   atomic_store(&failed, 0);
   atomic_store(&running, started);
