@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
-from bnn_compiler.kernels import channelwise, conv2d, schedule
+from bnn_compiler.kernels import channelwise, families, schedule
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.resize import resize_tables
+from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.passes.graph import array
 from bnn_compiler.target import Hardware
@@ -44,7 +45,7 @@ class Kernel:
 
 def window_work(
     call: relax.Call, x: Layout, shape: Sequence[int], kernel: Sequence[int] | None = None
-) -> conv2d.ConvWorkload:
+) -> ConvWorkload:
     """The workload of a call with window attributes; ``kernel`` where weights give its size."""
     attrs = call.attrs
     keys = set(attrs.keys())
@@ -56,7 +57,7 @@ def window_work(
     top, left, bottom, right = (int(v) for v in attrs["padding"])
     n, h, w, c = shape
     kh, kw = kernel if kernel is not None else pair("kernel")
-    return conv2d.ConvWorkload(
+    return ConvWorkload(
         x,
         (n, h, w, c),
         (int(kh), int(kw)),
@@ -68,34 +69,22 @@ def window_work(
     )
 
 
-def _work(request: Request, kernel: Sequence[int] | None = None) -> conv2d.ConvWorkload:
+def _work(request: Request, kernel: Sequence[int] | None = None) -> ConvWorkload:
     shape = ops.anchor_shape(request.call)
     return window_work(request.call, request.data[0], shape, kernel)
 
 
-def _binary_conv2d(request: Request) -> Kernel:
+def _conv2d(request: Request) -> Kernel:
     weights = array(request.call.args[1])
     work = _work(request, weights.shape[1:3])
-    plan = conv2d.plan_binary(work, request.hardware)
+    point = families.rule(work, request.hardware)
+    family = families.FAMILIES[point.family]
     return Kernel(
-        lambda: schedule.conv(conv2d.binary(work, plan, *request.tail), plan.tile),
-        (work, plan),
-        tuple(conv2d.binary_constants(work, plan, weights)),
+        lambda: family.function(work, point, *request.tail),
+        (work, point),
+        tuple(family.constants(work, point, weights)),
         work.macs,
-        point={"pixels": plan.tile.pixels, "vectors": plan.tile.vectors, "word": plan.word},
-    )
-
-
-def _float_conv2d(request: Request) -> Kernel:
-    weights = array(request.call.args[1])
-    work = _work(request, weights.shape[1:3])
-    plan = conv2d.plan_float(work, request.hardware)
-    return Kernel(
-        lambda: schedule.conv(conv2d.float32(work, plan, *request.tail), plan.tile),
-        (work, plan),
-        tuple(conv2d.float_constants(work, plan, weights)),
-        work.macs,
-        point={"pixels": plan.tile.pixels, "vectors": plan.tile.vectors},
+        point=point.as_dict(),
     )
 
 
@@ -142,8 +131,8 @@ def _resize2d(request: Request) -> Kernel:
 
 
 KERNELS: dict[str, Callable[[Request], Kernel]] = {
-    "conv2d": _binary_conv2d,
-    "float_conv2d": _float_conv2d,
+    "conv2d": _conv2d,
+    "float_conv2d": _conv2d,
     "map": _map,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,

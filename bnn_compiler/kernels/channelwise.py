@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import tvm
 from tvm import te, tirx
 
-from bnn_compiler.kernels.conv2d import ConvWorkload
 from bnn_compiler.kernels.epilogue import Stages, Value, f32, finish, placeholder, product, read
 from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue
 
 Tensors = list[Layout | None]

@@ -136,6 +136,36 @@ class KeepLocalsOnStack:
         return tvm_ffi.structural_mutate(f, [(tirx.AllocBuffer, visit)])
 
 
+#: Byte shuffles by vector length: each byte of the result is row[index & 15] of its 16 bytes.
+_SHUFFLES = {32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
+
+
+@tirx.transform.prim_func_pass(opt_level=0)
+class ShuffleTables:
+    """table[broadcast(16 * row) + index] -> byte_shuffle(table[row], index), on vectors.
+
+    LLVM would read the table byte by byte.
+    """
+
+    def transform_function(
+        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
+    ) -> tirx.PrimFunc:
+        """Rewrite the loads of every buffer called "table" (kernels/table.py)."""
+
+        def visit(load: tvm.ir.TensorLoad, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
+            if load.source.name != "table":
+                return mutator.default_mutate(load)
+            (at,) = load.indices
+            row, index = (at.a, at.b) if isinstance(at.a, tirx.Broadcast) else (at.b, at.a)
+            lanes = int(row.lanes)
+            values = tirx.BufferLoad(load.source, [tirx.Ramp(row.value, 1, lanes)])
+            return tirx.call_llvm_pure_intrin(
+                f"uint8x{lanes}", _SHUFFLES[lanes], values, index.value
+            )
+
+        return tvm_ffi.structural_mutate(f, [(tvm.ir.TensorLoad, visit)])
+
+
 def _pipeline() -> tvm.transform.Pass:
     t, x = s_tir.transform, tirx.transform
     return tvm.transform.Sequential(
@@ -152,6 +182,8 @@ def _pipeline() -> tvm.transform.Pass:
             x.NarrowDataType(32),
             t.LoopPartition(),
             x.VectorizeLoop(True),
+            x.StmtSimplify(),
+            ShuffleTables(),
             x.StorageRewrite(),
             t.HoistIfThenElse(),
             x.UnrollLoop(),

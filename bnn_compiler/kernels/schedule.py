@@ -1,4 +1,4 @@
-"""Rule-based schedules: good without tuning.
+"""Schedules: a point, as data, becomes a PrimFunc.
 
 A convolution keeps a tile of ``pixels`` x ``vectors`` (of 16 outputs) in registers over the whole
 reduction; the tile's epilogue, float store and packed store follow it, so accumulators never
@@ -14,19 +14,12 @@ from tvm import s_tir, te, tirx
 from bnn_compiler.kernels import intrinsics
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.layout import LANES
+from bnn_compiler.kernels.point import Point, tiles
 from bnn_compiler.target import Hardware
 
 
-@dataclass(frozen=True)
-class Tile:
-    """``pixels`` along x times ``vectors`` of 16 output channels."""
-
-    pixels: int
-    vectors: int
-
-
-def choose_tile(width: int, vectors: int, bits: int, hardware: Hardware) -> Tile:
-    """The tile with the fewest loads per operation that fits the registers.
+def choose_tile(width: int, vectors: int, bits: int, hardware: Hardware) -> tuple[int, int]:
+    """The tile (pixels, vectors) with the fewest loads per operation that fits the registers.
 
     ``vectors`` are the 16-channel vectors of one group, ``bits`` the width of an accumulator.
     Half of the registers hold accumulators: the rest holds weights, broadcasts and the temporaries
@@ -34,14 +27,8 @@ def choose_tile(width: int, vectors: int, bits: int, hardware: Hardware) -> Tile
     """
     per_vector = max(1, LANES * bits // hardware.vector_bits)
     budget = max(1, hardware.vector_registers // 2 // per_vector)
-    tiles = [
-        Tile(p, v)
-        for p in range(1, width + 1)
-        for v in range(1, vectors + 1)
-        if width % p == 0 and vectors % v == 0 and p * v <= budget
-    ]
     # A weight is a whole vector, an activation one broadcast word that folds into the xor.
-    return min(tiles, key=lambda t: (1 / t.pixels + 0.5 / t.vectors, -t.vectors))
+    return min(tiles(width, vectors, budget), key=lambda t: (1 / t[0] + 0.5 / t[1], -t[1]))
 
 
 def _function(stages: Stages) -> s_tir.Schedule:
@@ -80,33 +67,94 @@ def _tensorize_bits(sch: s_tir.Schedule, stages: Stages) -> None:
         sch.set_scope(sch.get_sblock("value"), 0, "local")
 
 
-def conv(stages: Stages, tile: Tile) -> tvm.tirx.PrimFunc:
-    """Register-blocked: parallel over (n, channel block, y), then x tiles, then the reduction."""
-    assert stages.reduction is not None
-    sch = _function(stages)
-    value, acc = sch.get_sblock("value"), sch.get_sblock(stages.reduction.op.name)
-    n, y, x, c = sch.get_loops(value)
-    xo, xi = sch.split(x, [None, tile.pixels])
-    co, ci = sch.split(c, [None, tile.vectors * LANES])
-    cv, cl = sch.split(ci, [None, LANES])
-    sch.reorder(n, co, y, xo, xi, cv, cl)
-    sch.compute_at(acc, xo, preserve_unit_loops=True)
-    sch.set_scope(acc, 0, "local")
-    _attach_bits(sch, stages, xo)
-    *_, ax, _, al, ry, rx, rc = sch.get_loops(acc)
-    av, lane = sch.split(al, [None, LANES])
-    sch.reorder(ry, rx, rc, ax, av, lane)
-    # Before the reductions are split in init and update: those are no longer compact dataflow.
-    sch.parallel(sch.fuse(n, co, y))
-    for loop in (cl, lane):
-        sch.vectorize(loop)
-    for loop in (xi, cv, ax, av):
-        sch.unroll(loop)
-    init = sch.decompose_reduction(acc, ry)
-    for loop in sch.get_loops(init)[-4:-1]:
-        sch.unroll(loop)
-    _tensorize_bits(sch, stages)
-    return sch.mod["main"]
+@dataclass
+class _Tiled:
+    """A convolution with its outer loops made: ``acc`` waits for its reduction to be ordered."""
+
+    sch: s_tir.Schedule
+    acc: object
+    epilogue: list[object]
+
+    @staticmethod
+    def of(stages: Stages, point: Point) -> "_Tiled":
+        """n, block, y in parallel, then tiles; accumulators, value and bits under each tile."""
+        assert stages.reduction is not None
+        sch = _function(stages)
+        value, acc = sch.get_sblock("value"), sch.get_sblock(stages.reduction.op.name)
+        n, y, x, c = sch.get_loops(value)
+        xo, xi = sch.split(x, [None, point.pixels])
+        co, ci = sch.split(c, [None, point.lanes])
+        cv, cl = sch.split(ci, [None, LANES])
+        outer = [n, co, y] if point.order == "channels" else [n, y, co]
+        sch.reorder(*outer, xo, xi, cv, cl)
+        sch.compute_at(acc, xo, preserve_unit_loops=True)
+        sch.set_scope(acc, 0, "local")
+        _attach_bits(sch, stages, xo)
+        # Before the reductions are split in init and update: those are no longer compact dataflow.
+        sch.parallel(sch.fuse(*outer))
+        sch.vectorize(cl)
+        return _Tiled(sch, acc, [xi, cv])
+
+    def tile_loops(self, block: object, lanes: int, reduction: int) -> tuple[list[object], ...]:
+        """(tile loops, reduction loops) of ``block``, whose last ``reduction`` loops those are."""
+        loops = self.sch.get_loops(block)
+        *_, pixel, _, lane = loops[: len(loops) - reduction]
+        vector, lane = self.sch.split(lane, [None, lanes])
+        return [pixel, vector, lane], loops[len(loops) - reduction :]
+
+    def reduce_last(self, block: object, tile: list[object], reduction: list[object]) -> None:
+        """The reduction around the tile, whose accumulators are named one by one."""
+        self.sch.reorder(*reduction, *tile)
+        self.sch.vectorize(tile[-1])
+        for loop in tile[:-1]:
+            self.sch.unroll(loop)
+
+    def split_init(self, block: object, loop: object) -> None:
+        """Zero the accumulators before ``loop``."""
+        init = self.sch.decompose_reduction(block, loop)
+        for one in self.sch.get_loops(init)[-4:-1]:
+            self.sch.unroll(one)
+
+    def finish(self, stages: Stages) -> tvm.tirx.PrimFunc:
+        """Unroll the epilogue and pack."""
+        for loop in self.epilogue:
+            self.sch.unroll(loop)
+        _tensorize_bits(self.sch, stages)
+        return self.sch.mod["main"]
+
+
+def conv(stages: Stages, point: Point) -> tvm.tirx.PrimFunc:
+    """Register-blocked: parallel over rows and channel blocks, then tiles, then the reduction."""
+    tiled = _Tiled.of(stages, point)
+    tile, reduction = tiled.tile_loops(tiled.acc, LANES, 3)
+    tiled.reduce_last(tiled.acc, tile, reduction)
+    for loop in reduction[3 - point.unroll :]:
+        tiled.sch.unroll(loop)
+    tiled.split_init(tiled.acc, reduction[0])
+    return tiled.finish(stages)
+
+
+def table(stages: Stages, point: Point) -> tvm.tirx.PrimFunc:
+    """The same with byte sums ``part`` in registers below the last loop over chunks."""
+    tiled = _Tiled.of(stages, point)
+    sch, lanes = tiled.sch, point.word // 8
+    tile, outer = tiled.tile_loops(tiled.acc, lanes, 3)
+    tiled.reduce_last(tiled.acc, tile, outer)
+    part = sch.get_sblock("part")
+    sch.compute_at(part, outer[-1], preserve_unit_loops=True)
+    sch.set_scope(part, 0, "local")
+    # Below the tile's loops come three of extent 1, the chunk, and then the chunk's reduction.
+    *_, pixel, _, lane, _, _, _, ix, ic, nibble = sch.get_loops(part)
+    vector, lane = sch.split(lane, [None, lanes])
+    tiled.reduce_last(part, [pixel, vector, lane], [ix, ic, nibble])
+    if point.unroll:
+        sch.unroll(nibble)
+    init = sch.decompose_reduction(part, ix)
+    for loop in sch.get_loops(init)[-8:]:
+        if sch.get(loop).kind != tirx.ForKind.VECTORIZED:
+            sch.unroll(loop)
+    tiled.split_init(tiled.acc, outer[0])
+    return tiled.finish(stages)
 
 
 def channelwise(stages: Stages) -> tvm.tirx.PrimFunc:

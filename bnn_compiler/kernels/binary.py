@@ -1,0 +1,161 @@
+"""Binary convolution by xor and popcount: the exact integer is ``base - 2 * popcount``."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from bnn_compiler.kernels import schedule
+from bnn_compiler.kernels.epilogue import Stages, Value, f32, finish, fma
+from bnn_compiler.kernels.grouping import Grouping, expand, merge
+from bnn_compiler.kernels.layout import LANES, Layout
+from bnn_compiler.kernels.point import Point, tiles
+from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
+from bnn_compiler.ops.epilogue import Epilogue
+from bnn_compiler.target import Hardware
+
+
+def grouping(work: ConvWorkload) -> Grouping:
+    """How ``work``'s groups map onto words of 32 bits and vectors."""
+    return merge(work.x.shape[3], work.shape[3], work.groups, 32)
+
+
+def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
+    """Every popcount schedule of ``work``."""
+    g = grouping(work)
+    for word in words(work):
+        per_vector = max(1, LANES * word // hardware.vector_bits)
+        budget = max(1, (hardware.vector_registers - 4) // per_vector)
+        for pixels, vectors in tiles(work.shape[2], g.outputs // LANES, budget):
+            for order in ("channels", "rows"):
+                for unroll in (0, 1):
+                    yield Point("popcount", pixels, vectors, word, order, unroll)
+
+
+def words(work: ConvWorkload) -> list[int]:
+    """Word widths in bits that the stored channels allow."""
+    even = -(-grouping(work).inputs // 32) % 2 == 0 and work.x.channels % 2 == 0
+    return [32, 64] if even else [32]
+
+
+def rule(work: ConvWorkload, hardware: Hardware) -> Point:
+    """The popcount schedule to use when nothing is known."""
+    # Without a vector popcount LLVM sums bytes with vpsadbw, whose result is 64 bits wide.
+    word = max(words(work)) if hardware.popcount == "shuffle" else 32
+    vectors = grouping(work).outputs // LANES
+    return Point("popcount", *schedule.choose_tile(work.shape[2], vectors, word, hardware), word)
+
+
+def bits(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.ndarray]:
+    """Weights [O,KH,KW,C/groups] as blocks [block, ky, kx, C, lane] of bits; masks, if any."""
+    g = grouping(work)
+    wide, real = expand(signs, work.groups, g)
+    o, kh, kw, c = wide.shape
+    planes = np.zeros((2, o, kh, kw, -(-c // point.word) * point.word), bool)
+    planes[0, ..., :c], planes[1, ..., :c] = wide > 0, real
+    return [
+        p.reshape(o // point.lanes, point.lanes, *p.shape[1:]).transpose(0, 2, 3, 4, 1)
+        for p in planes[: 1 + g.masked]
+    ]
+
+
+def constants(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.ndarray]:
+    """Weights, masks, then what ``base`` reads, for int8 weights [O,KH,KW,C/groups] of -1/+1."""
+
+    def packed(plane: np.ndarray) -> np.ndarray:
+        by_lane = np.packbits(plane.swapaxes(3, 4), axis=-1, bitorder="little")
+        return np.ascontiguousarray(by_lane.view(f"uint{point.word}").swapaxes(3, 4))
+
+    return [*map(packed, bits(work, point, signs)), *base_constants(work, signs)]
+
+
+def function(
+    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
+) -> tirx.PrimFunc:
+    """The scheduled kernel: popcount(x ^ w) summed over taps and words, then the epilogue."""
+    return schedule.conv(stages(work, point, epilogue, tensors), point)
+
+
+def stages(
+    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
+) -> Stages:
+    """The kernel's TE."""
+    g, lanes = grouping(work), point.lanes
+    n, oh, ow, _ = work.shape
+    per_group = g.outputs // lanes
+    count = -(-g.inputs // point.word)
+    dtype = f"uint{point.word}"
+    stored = work.x.physical
+    x = te.placeholder((*stored[:3], stored[3] // (point.word // 32)), dtype, name="x")
+    shape = (g.merged * per_group, *work.kernel, count, lanes)
+    w = te.placeholder(shape, dtype, name="w")
+    mask = te.placeholder(shape, dtype, name="mask") if g.masked else None
+    tap = work.tap()
+    ry, rx, rc = reduce_axes(ry=work.kernel[0], rx=work.kernel[1], rc=count)
+
+    def differ(i, y, z, b, lane):  # type: ignore[no-untyped-def]
+        word = x[i, *tap(y, ry, z, rx), b // per_group * count + rc]
+        word = word ^ w[b, ry, rx, rc, lane]
+        if mask is not None:
+            word = word & mask[b, ry, rx, rc, lane]
+        return te.sum(tirx.popcount(word), axis=[ry, rx, rc])
+
+    acc = te.compute((n, oh, ow, shape[0], lanes), differ, name="acc")
+    inputs = [x, w, *([mask] if mask is not None else [])]
+    return finish_integer(work, acc, inputs, epilogue, tensors)
+
+
+def finish_integer(
+    work: ConvWorkload,
+    acc: te.Tensor,
+    inputs: list[te.Tensor],
+    epilogue: Epilogue,
+    tensors: list[Layout | None],
+) -> Stages:
+    """``base - 2 * acc`` for popcounts ``acc`` [N, OH, OW, block, lane], then the epilogue."""
+    more, base = _base(work, int(acc.shape[3]) * int(acc.shape[4]))
+    lanes = int(acc.shape[4])
+
+    def integer(i, y, z, c):  # type: ignore[no-untyped-def]
+        counted = acc[i, y, z, c // lanes, c % lanes].astype("int32").astype("float32")
+        return fma(f32(-2), counted, base(i, y, z, c))
+
+    return finish(work.shape, integer, epilogue, tensors, [*inputs, *more], acc)
+
+
+def _by_class(work: ConvWorkload) -> bool:
+    return work.pad_value == 0 and any(work.padding)
+
+
+def base_constants(work: ConvWorkload, signs: np.ndarray) -> list[np.ndarray]:
+    """For zero padding the table [cy, cx, O] of bases and the classes of rows and columns."""
+    if not _by_class(work):
+        return []
+    wide, real = expand(signs, work.groups, grouping(work))
+    (row, ys), (col, xs) = work.border_classes(0), work.border_classes(1)
+    taps = real.sum(axis=-1, dtype=np.int64)
+    ones = ((wide > 0) & real).sum(axis=-1, dtype=np.int64)
+    base = np.empty((len(ys), len(xs), len(wide)), np.float32)
+    for i, vy in enumerate(ys):
+        for j, vx in enumerate(xs):
+            valid = (vy[:, None] & vx[None, :])[None]
+            # A padded tap has bits 0 and adds popcount(w) to the kernel's count.
+            base[i, j] = np.where(valid, taps, 2 * ones).sum(axis=(1, 2))
+    return [base, row, col]
+
+
+def _base(work: ConvWorkload, outputs: int) -> tuple[list[te.Tensor], Value]:
+    """Parameters, and the number of taps, corrected for those in zero padding."""
+    if not _by_class(work):
+        taps = work.x.shape[3] // work.groups * work.kernel[0] * work.kernel[1]
+        return [], _constant(f32(taps))
+    (_, ys), (_, xs) = work.border_classes(0), work.border_classes(1)
+    table = te.placeholder((len(ys), len(xs), outputs), "float32", name="base")
+    rows = te.placeholder((work.shape[1],), "int32", name="row")
+    cols = te.placeholder((work.shape[2],), "int32", name="col")
+    return [table, rows, cols], lambda i, y, z, c: table[rows[y], cols[z], c]
+
+
+def _constant(value: tvm.ir.Expr) -> Callable[..., tvm.ir.Expr]:
+    return lambda *_: value

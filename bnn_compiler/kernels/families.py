@@ -1,0 +1,29 @@
+"""The kernels that can compute a convolution, and the space of all their schedules."""
+
+from types import ModuleType
+
+from bnn_compiler.kernels import binary, float32, table
+from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.workload import ConvWorkload
+from bnn_compiler.target import Hardware
+
+#: Each module has points(), rule(), constants() and function().
+FAMILIES: dict[str, ModuleType] = {"popcount": binary, "table": table, "float32": float32}
+
+
+def is_binary(work: ConvWorkload) -> bool:
+    """Whether the input is packed bits."""
+    return work.x.dtype == "uint32"
+
+
+def space(work: ConvWorkload, hardware: Hardware) -> list[Point]:
+    """Every schedule of ``work``."""
+    names = ("popcount", "table") if is_binary(work) else ("float32",)
+    return [point for name in names for point in FAMILIES[name].points(work, hardware)]
+
+
+def rule(work: ConvWorkload, hardware: Hardware) -> Point:
+    """The schedule to use when neither a record nor a model knows better."""
+    if not is_binary(work):
+        return float32.rule(work, hardware)
+    return table.rule(work, hardware) or binary.rule(work, hardware)

@@ -1,0 +1,48 @@
+"""A schedule of a convolution as data, and the points a space is made of."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bnn_compiler.kernels.layout import LANES
+
+
+@dataclass(frozen=True)
+class Point:
+    """One schedule.
+
+    ``family`` is the kernel (families.py). A tile of ``pixels`` along x times ``vectors`` of 16
+    outputs stays in registers over the whole reduction. ``word`` is the width of a popcount, or of
+    the vector that a table look-up fills. ``order`` is the outer loop: "channels" goes through all
+    rows with one block of weights, "rows" through all weights with one row. ``unroll`` is the
+    number of reduction loops unrolled, from the inside.
+    """
+
+    family: str
+    pixels: int
+    vectors: int
+    word: int
+    order: str = "channels"
+    unroll: int = 0
+
+    @property
+    def lanes(self) -> int:
+        """Output channels of one tile."""
+        return self.vectors * LANES
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, as in records and manifests."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "Point":
+        """The inverse. Raises TypeError for a field too many or too few."""
+        return Point(**data)
+
+
+def tiles(width: int, vectors: int, budget: int) -> Iterator[tuple[int, int]]:
+    """(pixels, vectors) that divide a row and a group's vectors, at most ``budget`` of them."""
+    for pixels in range(1, min(width, budget) + 1):
+        for block in range(1, min(vectors, budget) + 1):
+            if width % pixels == 0 and vectors % block == 0 and pixels * block <= budget:
+                yield pixels, block

@@ -1,0 +1,52 @@
+"""What a convolution computes, without its weights and without its schedule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from bnn_compiler.kernels.layout import Layout
+
+
+@dataclass(frozen=True)
+class ConvWorkload:
+    """One convolution: input layout, output [N,OH,OW,O], window, groups and pad value (binary)."""
+
+    x: Layout
+    shape: tuple[int, int, int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    groups: int
+    pad_value: int = 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, padded taps counted."""
+        per_output = self.x.shape[3] // self.groups * self.kernel[0] * self.kernel[1]
+        return int(np.prod(self.shape)) * per_output
+
+    def tap(self) -> Callable[..., tuple[tvm.ir.Expr, tvm.ir.Expr]]:
+        """(y, ky, x, kx) -> the stored row and column of a tap: padding lies inside the halo."""
+        top, left, _, _ = self.x.halo
+        oy, ox = top - self.padding[0], left - self.padding[1]
+        assert oy >= 0 and ox >= 0, "the input's halo is smaller than the padding"
+        (sh, sw), (dh, dw) = self.strides, self.dilation
+        return lambda y, ky, x, kx: (y * sh + ky * dh + oy, x * sw + kx * dw + ox)
+
+    def border_classes(self, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """Class of each output row (axis 0) or column (1); the valid taps [classes, K] of each."""
+        size, extent = self.shape[1 + axis], self.x.shape[1 + axis]
+        first = np.arange(size)[:, None] * self.strides[axis] - self.padding[axis]
+        at = first + np.arange(self.kernel[axis]) * self.dilation[axis]
+        valid = (at >= 0) & (at < extent)
+        patterns, index = np.unique(valid, axis=0, return_inverse=True)
+        return index.reshape(-1).astype(np.int32), patterns
+
+
+def reduce_axes(**extents: int) -> tuple[tirx.IterVar, ...]:
+    """One reduction axis for each name."""
+    return tuple(te.reduce_axis((0, extent), name) for name, extent in extents.items())
