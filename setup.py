@@ -21,6 +21,7 @@ setup(
         "apache-tvm==0.27.0.post1",
         "apache-tvm-ffi==0.1.14.post1",
         "numpy>=1.26",
+        "platformdirs>=4",
         "rich>=13",
         "safetensors>=0.4",
         "torch>=2.9,<2.14",
@@ -44,7 +45,7 @@ setup(
         "bnn_compiler.data.targets": "targets",
     },
     package_data={
-        "bnn_compiler": ["py.typed", "deploy/runtime/*"],
+        "bnn_compiler": ["py.typed", "deploy/runtime/*", "roofline/roofline.c", "report/page.css"],
         "bnn_compiler.data.schedules": ["*.jsonl"],
         "bnn_compiler.data.targets": ["*.toml"],
     },

@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("artifact", type=Path)
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--repeat", type=int, default=50)
+        if name == "profile":
+            sub.add_argument("--html", type=Path, help="write a page with charts here")
 
     verify = command("verify", "compare an artifact with its network, layer by layer")
     verify.add_argument("artifact", type=Path)
@@ -157,28 +159,24 @@ def _bench(args: Arguments) -> int:
 
 
 def _profile(args: Arguments) -> int:
-    from dataclasses import asdict
+    from bnn_compiler import report, roofline
+    from bnn_compiler.report import html
+    from bnn_compiler.runtime import cpu
 
     artifact = _load(args)
+    target = artifact.manifest["target"]
     layers = artifact.profile(*_random_inputs(artifact), repeat=args.repeat)
+    peaks, why = roofline.peaks(target["features"], artifact.threads)
+    found = report.ProfileReport(
+        args.artifact.name, target["name"], cpu.name(), artifact.threads, layers, peaks, why
+    )
+    if args.html:
+        html.write(found, args.html)
     if args.json:
-        print(json.dumps([asdict(layer) for layer in layers]))
+        print(json.dumps(found.as_dict()))
         return 0
-    rows = [
-        [
-            layer.name,
-            layer.op,
-            f"{layer.seconds * 1e6:.1f}",
-            f"{layer.macs / 1e6:.2f}",
-            f"{layer.gmacs:.0f}" if layer.macs else "",
-            ", ".join(layer.fused),
-            layer.schedule,
-        ]
-        for layer in layers
-    ]
-    total = sum(layer.seconds for layer in layers)
-    _table(["layer", "operator", "us", "MMAC", "GMAC/s", "fused", "schedule"], rows)
-    print(f"total {total * 1e3:.3f} ms")
+    _table(report.COLUMNS, found.rows())
+    print("\n".join(found.summary()))
     return 0
 
 
@@ -254,7 +252,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {

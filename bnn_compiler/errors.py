@@ -25,6 +25,10 @@ class ArtifactError(BnnCompilerError):
     """An artifact is missing, damaged, foreign, or needs features this CPU lacks."""
 
 
+class ScheduleError(BnnCompilerError):
+    """Schedule records, a cost model or a journal of trials cannot be used."""
+
+
 class InputError(BnnCompilerError):
     """An input of a compiled network has the wrong number, shape, dtype or content."""
 

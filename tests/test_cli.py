@@ -38,8 +38,15 @@ def test_the_way_of_a_pt2_file(tmp_path, capsys):
         json.loads(capsys.readouterr().out)
         assert main(command) == 0
         assert capsys.readouterr().out
-    assert main(["profile", net, "--repeat", "2"]) == 0
-    assert "bnn.conv2d" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert main(["profile", net, "--repeat", "2", "--html", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "bnn.conv2d" in out and ("peaks of 1 core" in out or "no rooflines" in out)
+    assert "bnn.conv2d" in page.read_text(encoding="utf-8")
+    assert main(["profile", net, "--repeat", "2", "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert all(layer["bytes_read"] and layer["bytes_written"] for layer in layers)
+    assert all(layer["bytes_weights"] for layer in layers if layer["macs"])
 
 
 def test_factory_and_checkpoint(tmp_path, capsys):

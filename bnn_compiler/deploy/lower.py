@@ -214,7 +214,10 @@ class Lowering:
             self.iterations[symbol] = codegen.parallel_extent(made)
             self.functions[symbol] = codegen.with_strides(made, strides, symbol, unaligned)
         arguments = [
-            Argument(buffer=a) if isinstance(a, Buffer) else Argument(weights=a) for a in order
+            Argument(buffer=a)
+            if isinstance(a, Buffer)
+            else Argument(weights=a, size=self.weights.sizes[a])
+            for a in order
         ] + [Argument(buffer=b, interior=True) for b in writes]
         attrs = self.graph.values[var].attrs
         keys = set(attrs.keys()) if ops.anchor_name(self.graph.values[var]) else set()

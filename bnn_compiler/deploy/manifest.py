@@ -31,6 +31,7 @@ def manifest(
                 "kernel": s.kernel,
                 "fused": s.fused,
                 "macs": s.macs,
+                **s.traffic,
                 "binary": s.op == "bnn.conv2d",
                 "schedule": s.schedule,
                 "reads": [b.id for b in s.reads],

@@ -34,11 +34,15 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Argument:
-    """A pointer of a kernel call: a buffer's start, its interior, or an offset in the weights."""
+    """A pointer of a kernel call: a buffer's start, its interior, or an offset in the weights.
+
+    ``size`` is the bytes of the constant at that offset.
+    """
 
     buffer: Buffer | None = None
     interior: bool = False
     weights: int = 0
+    size: int = 0
 
 
 @dataclass
@@ -55,6 +59,16 @@ class Step:
     macs: int = 0
     fused: list[str] = field(default_factory=list)
     schedule: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """Bytes of the distinct buffers, halos included, and constants that the call touches."""
+        constants = {a.weights: a.size for a in self.arguments if a.buffer is None}
+        return {
+            "bytes_read": sum({b.id: b.layout.bytes for b in self.reads}.values()),
+            "bytes_written": sum({b.id: b.layout.bytes for b in self.writes}.values()),
+            "bytes_weights": sum(constants.values()),
+        }
 
 
 @dataclass
@@ -75,6 +89,7 @@ class Weights:
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
         self.size = 0
+        self.sizes: dict[int, int] = {}
         self._known: dict[bytes, int] = {}
 
     def add(self, array: np.ndarray) -> int:
@@ -82,6 +97,7 @@ class Weights:
         data = np.ascontiguousarray(array).tobytes()
         if data not in self._known:
             self._known[data] = self.size
+            self.sizes[self.size] = len(data)
             padded = data + bytes(round_up(len(data), ALIGN) - len(data))
             self.chunks.append(padded)
             self.size += len(padded)

@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 
 from bnn_compiler.errors import ArtifactError, InputError
 from bnn_compiler.runtime import files
+from bnn_compiler.runtime.bounds import Bound, Peaks, bound
 from bnn_compiler.runtime.session import Session, pointers
 
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """One kernel call: median and minimum seconds, multiply-accumulates, and what it does."""
+    """One kernel call: median and minimum seconds, multiply-accumulates, and what it does.
+
+    The bytes are those of every buffer and constant it touches, each whole and once; 0 if the
+    artifact does not tell, being older than that.
+    """
 
     name: str
     op: str
@@ -29,11 +34,23 @@ class LayerProfile:
     binary: bool
     fused: list[str]
     schedule: str
+    bytes_read: int = 0
+    bytes_written: int = 0
+    bytes_weights: int = 0
 
     @property
     def gmacs(self) -> float:
         """Billions of multiply-accumulates per second, by the median."""
         return self.macs / self.seconds / 1e9 if self.seconds else 0.0
+
+    @property
+    def bytes(self) -> int:
+        """Read, written and constant bytes together."""
+        return self.bytes_read + self.bytes_written + self.bytes_weights
+
+    def bound(self, peaks: Peaks) -> Bound:
+        """The least seconds this call could take at ``peaks``; see bounds.py for the model."""
+        return bound(peaks, macs=self.macs, binary=self.binary, size=self.bytes)
 
 
 class Artifact:
@@ -116,6 +133,7 @@ class Artifact:
                 s["binary"],
                 s["fused"],
                 s["schedule"]["source"],
+                *(s.get(f"bytes_{kind}", 0) for kind in ("read", "written", "weights")),
             )
             for i, s in enumerate(steps)
         ]

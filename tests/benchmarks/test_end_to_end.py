@@ -1,37 +1,51 @@
-"""The table of the comparison, from timings that were not taken."""
+"""A comparison from end to end, of programs that take no time."""
 
-import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
-pytest.importorskip("openvino", reason="the peer needs OpenVINO")
-
-from benchmarks import end_to_end
-from benchmarks.timing import Timing
-
-TIMINGS = {
-    end_to_end.OURS: Timing(((0.004, 0.003), (0.005,))),
-    "openvino": Timing(((0.008, 0.006), (0.010,))),
-}
+import bnn_compiler
+from benchmarks.end_to_end import Subject, compare
+from benchmarks.peer_weights import Floats
+from benchmarks.peers import Peers
+from bnn_compiler import zoo
 
 
-def test_ratios_are_our_time_by_theirs() -> None:
-    ours, theirs = end_to_end.rows("birealnet18", TIMINGS)
-    assert (ours.ratio_of_medians, ours.ratio_of_minima, ours.runs) == (1.0, 1.0, 3)
-    assert (theirs.median_ms, theirs.minimum_ms) == (8.0, 6.0)
-    assert theirs.ratio_of_medians == theirs.ratio_of_minima == theirs.ratio_paired == 0.5
+class Torch:
+    """A model as a peer."""
+
+    def __init__(self, model: nn.Module, sign: int) -> None:
+        self.model, self.sign = model, sign
+
+    def set_input(self, x: Floats) -> None:
+        self.x = torch.from_numpy(x)
+
+    @torch.inference_mode()
+    def infer(self) -> torch.Tensor:
+        return self.sign * self.model(self.x)
+
+    def run(self, x: Floats) -> Floats:
+        self.set_input(x)
+        return self.infer().numpy()
 
 
-def test_table_ends_with_the_bound_of_the_cpu() -> None:
-    peaks = {"popcount_zmm": 1544.3968, "fma_zmm": 135.994112}
-    lines = end_to_end.table(end_to_end.rows("birealnet18", TIMINGS), peaks).splitlines()
-    assert lines[3] == "| birealnet18 | openvino | 8.00 | 6.00 | 0.50 | 0.50 | 0.50 |"
-    assert lines[4] == "| birealnet18 | arithmetic at peak rate | | 2.00 | | | |"
-
-
-def test_results_are_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(end_to_end, "RESULTS", tmp_path / "results")
-    path = end_to_end.write("mine", "| table |", {"rows": []})
-    assert path.read_text() == "| table |\n"
-    assert json.loads(path.with_suffix(".json").read_text()) == {"rows": []}
+def test_programs_are_timed_and_checked_against_their_own_model(tmp_path: Path) -> None:
+    model = zoo.birealnet18(width=0.25, num_classes=10)
+    inputs = torch.randn((2, 1, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    zoo.randomize(model, inputs[0])
+    artifact = bnn_compiler.compile(model, (inputs[0],), output=tmp_path / "net.bnn")
+    subject = Subject("birealnet18", model, artifact, inputs)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)).eval()
+    rivals = [
+        Peers(model, {"right": Torch(model, 1), "wrong": Torch(model, -1)}),
+        Peers(other, {"other": Torch(other, 1)}),
+    ]
+    rows, agreements = compare(subject, rivals, seconds=0.0, burst_seconds=0.0)
+    assert [row.program for row in rows] == ["bnn_compiler", "right", "wrong", "other"]
+    correlations = [agreement.correlation for agreement in agreements]
+    assert correlations[1:] == pytest.approx([1.0, -1.0, 1.0])
+    assert agreements[1].same_top1 == 2
+    assert np.isfinite(correlations[0])

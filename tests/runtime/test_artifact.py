@@ -87,6 +87,11 @@ def test_profile_covers_every_step(small_artifact):
     assert [p.name for p in layers] == [s["name"] for s in artifact.manifest["steps"]]
     assert all(p.seconds > 0 for p in layers)
     assert {p.schedule for p in layers} == {"default"}
+    sizes = {b["id"]: b["bytes"] for b in artifact.manifest["buffers"]}
+    for layer, step in zip(layers, artifact.manifest["steps"], strict=True):
+        assert layer.bytes_read == sum(sizes[i] for i in set(step["reads"]))
+        assert layer.bytes_written == sum(sizes[i] for i in set(step["writes"]))
+        assert layer.bytes == layer.bytes_read + layer.bytes_written + layer.bytes_weights
 
 
 def test_damaged_artifacts(members, tmp_path):

@@ -1,0 +1,1 @@
+"""Schedules: found by measuring, remembered as records, predicted by a cost model."""

@@ -1,0 +1,87 @@
+"""Tuned schedules in a file: one line of JSON for each task, the best that was measured."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnn_compiler.errors import ScheduleError
+from bnn_compiler.files import replace_text
+from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.task import Task
+from bnn_compiler.target import DATA, Target
+
+
+@dataclass(frozen=True)
+class Record:
+    """The best ``point`` of a task: its time, the rule's time, the trials it took.
+
+    ``kernel`` is the digest of the scheduled kernel (kernels/task.py): a record whose kernel has
+    changed since says nothing any more.
+    """
+
+    task: Task
+    point: Point
+    seconds: float
+    rule_seconds: float
+    trials: int
+    kernel: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """One line of the file."""
+        return {
+            "task": self.task.as_dict(),
+            "point": self.point.as_dict(),
+            "seconds": self.seconds,
+            "rule_seconds": self.rule_seconds,
+            "trials": self.trials,
+            "kernel": self.kernel,
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "Record":
+        """The inverse."""
+        return Record(
+            Task.from_dict(data["task"]),
+            Point.from_dict(data["point"]),
+            float(data["seconds"]),
+            float(data["rule_seconds"]),
+            int(data["trials"]),
+            str(data["kernel"]),
+        )
+
+
+def shipped(target: Target) -> Path:
+    """Where the records of a target lie that come with the package; the file may be missing."""
+    return DATA / "schedules" / f"{target.name}.jsonl"
+
+
+def existing(path: Path) -> Path:
+    """``path``. Raises ScheduleError if there is no such file."""
+    if not path.is_file():
+        raise ScheduleError(f"no schedule records {path}; `bnnc tune` writes them")
+    return path
+
+
+def read(path: Path) -> dict[str, Record]:
+    """Records by the key of their task; none if there is no file.
+
+    Raises ScheduleError, naming the line, for a file that is not what ``write`` writes.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, Record] = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            record = Record.from_dict(json.loads(line))
+        except (ValueError, KeyError, TypeError) as e:
+            raise ScheduleError(f"{path}:{number} is not a schedule record: {e!r}") from e
+        found[record.task.key] = record
+    return found
+
+
+def write(path: Path, records: dict[str, Record]) -> None:
+    """Replace the file, ordered by task."""
+    ordered = sorted(records.values(), key=lambda r: (str(r.task), r.task.key))
+    text = "".join(json.dumps(r.as_dict(), sort_keys=True) + "\n" for r in ordered)
+    replace_text(path, text)

@@ -1,0 +1,85 @@
+"""Which schedule a task gets: a record, else the cost model's best, else the rule."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tvm import tirx
+
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.target import Target
+from bnn_compiler.tune import model as models
+from bnn_compiler.tune import records as record_files
+from bnn_compiler.tune.model import CostModel
+from bnn_compiler.tune.records import Record
+
+log = logging.getLogger("bnn_compiler")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A schedule, where it came from ("record", "model" or "rule"), and the kernel."""
+
+    point: Point
+    source: str
+    function: tirx.PrimFunc
+
+
+@dataclass
+class Schedules:
+    """The schedules of one target; ``tasks`` counts what was asked for."""
+
+    target: Target
+    records: dict[str, Record] = field(default_factory=dict)
+    model: CostModel | None = None
+    tasks: dict[Task, int] = field(default_factory=dict)
+    stale: int = 0
+    _choices: dict[str, Choice] = field(default_factory=dict)
+
+    @staticmethod
+    def load(target: Target, path: Path | None = None) -> "Schedules":
+        """The shipped records and model of ``target``; those of ``path`` come first.
+
+        Raises ScheduleError for a malformed file or a ``path`` that does not exist.
+        """
+        shipped = record_files.shipped(target)
+        found = record_files.read(shipped)
+        model = models.load(models.beside(shipped), target.hardware)
+        if path is not None:
+            found |= record_files.read(record_files.existing(path))
+            model = models.load(models.beside(path), target.hardware) or model
+        return Schedules(target, found, model)
+
+    def pick(self, task: Task) -> Choice:
+        """The schedule of ``task``; the same one every time."""
+        self.tasks[task] = self.tasks.get(task, 0) + 1
+        if task.key not in self._choices:
+            self._choices[task.key] = self._recorded(task) or self._predicted(task)
+        return self._choices[task.key]
+
+    def _recorded(self, task: Task) -> Choice | None:
+        record = self.records.get(task.key)
+        if record is None:
+            return None
+        if record.point in task.space(self.target.hardware):
+            function = task.function(record.point)
+            if digest(function) == record.kernel:
+                return Choice(record.point, "record", function)
+        if self.stale == 0:
+            log.warning(
+                "schedule records of %s are stale (the kernels have changed since), so they are not"
+                " used: tune again. First: %s",
+                self.target.name,
+                task,
+            )
+        self.stale += 1
+        return None
+
+    def _predicted(self, task: Task) -> Choice:
+        if self.model is None:
+            point = families.rule(task.work, self.target.hardware)
+            return Choice(point, "rule", task.function(point))
+        point = self.model.best(task)
+        return Choice(point, "model", task.function(point))

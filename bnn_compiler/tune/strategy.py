@@ -1,0 +1,162 @@
+"""The search strategy: measure what the cost model ranks first, and a little at random.
+
+It takes the place of MetaSchedule's evolutionary search in MetaSchedule's own loop. That search
+finds candidates by mutating and replaying the instructions of schedules, some 20 ms each; our
+space is small and is data, so all of it can be ranked in that time.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm.ir.utils import derived_object
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.task import Task
+from bnn_compiler.target import Hardware
+from bnn_compiler.tune.journal import Journal, Trial
+from bnn_compiler.tune.model import CostModel, Sample
+
+#: Share of a batch drawn at random once there is a model.
+_RANDOM = 0.25
+#: Batches without an improvement of 1 % after which a task is done.
+_PATIENCE = 2
+#: Samples below which ranking is not better than chance.
+_ENOUGH = 24
+
+
+@dataclass
+class Search:
+    """What all tasks share: trials so far, the model learnt from them, the time that is left."""
+
+    journal: Journal
+    hardware: Hardware
+    trials: int
+    deadline: float | None = None
+    model: CostModel | None = None
+    _learnt: int = 0
+
+    def over(self) -> bool:
+        """Whether the time budget is spent."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def learn(self) -> None:
+        """Fit the model again if there is enough that is new."""
+        samples = [
+            Sample(t.task, t.point, t.seconds) for t in self.journal.trials if t.seconds is not None
+        ]
+        if len(samples) >= _ENOUGH and len(samples) > self._learnt:
+            self.model = CostModel.fit(samples, self.hardware)
+            self._learnt = len(samples)
+
+
+@dataclass
+class TaskSearch:
+    """The search for one task."""
+
+    search: Search
+    task: Task
+    _since_better: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        self.space = self.task.space(self.search.hardware)
+        self.rule = families.rule(self.task.work, self.search.hardware)
+        if self.rule not in self.space:
+            self.space.append(self.rule)
+        self._rng = np.random.default_rng(len(self.space))
+
+    def measured(self) -> dict[Point, Trial]:
+        """Trials by point."""
+        return {t.point: t for t in self.search.journal.of(self.task)}
+
+    def best(self) -> Trial | None:
+        """The fastest trial so far."""
+        good = [t for t in self.measured().values() if t.seconds is not None]
+        return min(good, key=lambda t: t.seconds or 0.0, default=None)
+
+    def rule_seconds(self) -> float | None:
+        """The time of the untuned schedule."""
+        trial = self.measured().get(self.rule)
+        return trial.seconds if trial else None
+
+    def next(self, count: int) -> list[Point]:
+        """Up to ``count`` points to try; none when the search is over."""
+        done = self.measured()
+        left = [p for p in self.space if p not in done]
+        count = min(count, self.search.trials - len(done), len(left))
+        if count <= 0 or self.search.over() or self._since_better >= _PATIENCE:
+            return []
+        self.search.learn()
+        first = [self.rule] if self.rule not in done else []
+        rest = [p for p in left if p != self.rule]
+        if self.search.model is None:
+            order = list(self._rng.permutation(len(rest)))
+        else:
+            ranked = list(np.argsort(self.search.model.predict(self.task, rest))) if rest else []
+            sure = round(count * (1 - _RANDOM))
+            order = ranked[:sure] + list(self._rng.permutation(np.array(ranked[sure:], int)))
+        return [*first, *(rest[int(i)] for i in order)][:count]
+
+    def told(self, before: Trial | None) -> None:
+        """Note whether a batch improved on the best ``before`` it."""
+        now = self.best()
+        better = now and (not before or (now.seconds or 0) < 0.99 * (before.seconds or 0))
+        self._since_better = 0 if better else self._since_better + 1
+
+
+@derived_object
+class Ranked(ms.search_strategy.PySearchStrategy):
+    """MetaSchedule's view of a TaskSearch."""
+
+    def __init__(self, search: TaskSearch) -> None:
+        super().__init__()
+        self.search = search
+        self.batch = 1
+        self.before: Trial | None = None
+
+    def _initialize_with_tune_context(self, context: ms.TuneContext) -> None:
+        pass
+
+    def pre_tuning(
+        self,
+        max_trials: int,
+        num_trials_per_iter: int,
+        design_spaces: list[Schedule],
+        database: object = None,
+        cost_model: object = None,
+    ) -> None:
+        """Remember the size of a batch."""
+        self.batch = num_trials_per_iter
+
+    def post_tuning(self) -> None:
+        """Nothing is held."""
+
+    def generate_measure_candidates(self) -> list[ms.MeasureCandidate] | None:
+        """A batch of scheduled kernels, or None when the search is over."""
+        self.before = self.search.best()
+        points = self.search.next(self.batch)
+        return [candidate(self.search.task, p) for p in points] or None
+
+    def notify_runner_results(
+        self, measure_candidates: list[ms.MeasureCandidate], results: list[ms.runner.RunnerResult]
+    ) -> None:
+        """The trials are in the journal already."""
+        self.search.told(self.before)
+
+    def clone(self) -> "Ranked":
+        """Another search of the same task."""
+        return Ranked(self.search)
+
+
+def candidate(task: Task, point: Point) -> ms.MeasureCandidate:
+    """A scheduled kernel that says which task and point it is."""
+    function = task.function(point)
+    function = function.with_attr("bnn.task", task.key)
+    function = function.with_attr("bnn.point", json.dumps(point.as_dict()))
+    schedule = Schedule(tvm.IRModule({"main": function}), debug_mask="none")
+    return ms.MeasureCandidate(schedule, ms.arg_info.ArgInfo.from_prim_func(function))

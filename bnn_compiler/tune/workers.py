@@ -1,0 +1,129 @@
+"""MetaSchedule's builder and runner, with processes of our own behind them.
+
+Ours build the plain C function that ships, and time that. A candidate that crashes or hangs a
+process costs one trial: the process is killed and started again.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
+from tvm.support.popen_pool import PopenPoolExecutor
+
+from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.task import Task
+from bnn_compiler.target import Target
+from bnn_compiler.tune import harness
+from bnn_compiler.tune.measure import Measurement
+
+#: Seconds a candidate may take to be built, and to be measured.
+BUILD_SECONDS, RUN_SECONDS = 30.0, 10.0
+
+
+def build_one(text: str, task: str, point: dict[str, Any], device: Target, stem: str) -> str:
+    """Runs in a worker process: the path of the library."""
+    from bnn_compiler.tune import harness
+
+    function = harness.from_text(text)
+    found = Task.from_dict(json.loads(task))
+    return str(harness.build(function, found, Point.from_dict(point), device, Path(stem)))
+
+
+def run_one(shared: str) -> Measurement:
+    """Runs in the measuring process, on one core."""
+    from bnn_compiler.tune.measure import measure
+
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    return measure(Path(shared))
+
+
+def attributes(candidate: ms.MeasureCandidate) -> tuple[Task, Point]:
+    """Which task and point a candidate is (strategy.candidate wrote it)."""
+    attrs = candidate.sch.mod["main"].attrs
+    task, point = (json.loads(str(attrs[f"bnn.{name}"])) for name in ("task", "point"))
+    return Task.from_dict(task), Point.from_dict(point)
+
+
+@derived_object
+class Builder(ms.builder.PyBuilder):
+    """Builds a batch in parallel processes."""
+
+    def __init__(self, device: Target, folder: Path) -> None:
+        super().__init__()
+        self.device = device
+        self.folder = folder
+        self.count = itertools.count()
+        self.pool = PopenPoolExecutor(
+            max_workers=os.cpu_count(), timeout=BUILD_SECONDS, maximum_process_uses=200
+        )
+
+    def build(self, build_inputs: list[ms.builder.BuilderInput]) -> list[ms.builder.BuilderResult]:
+        """One result for each input: a path, or what went wrong."""
+        futures = []
+        for each in build_inputs:
+            function = each.mod["main"]
+            stem = str(self.folder / f"candidate{next(self.count)}")
+            futures.append(
+                self.pool.submit(
+                    build_one,
+                    harness.as_text(function),
+                    str(function.attrs["bnn.task"]),
+                    json.loads(str(function.attrs["bnn.point"])),
+                    self.device,
+                    stem,
+                )
+            )
+        return [ms.builder.BuilderResult(*outcome(f)) for f in futures]
+
+
+def outcome(future: Any) -> tuple[Any, str | None]:
+    """(value, None) or (None, one line of what went wrong)."""
+    try:
+        return future.result(), None
+    except TimeoutError:
+        return None, "took too long and was stopped"
+    except Exception as e:
+        # Whatever a candidate does to its process, it has cost one trial and no more.
+        return None, " ".join(f"{type(e).__name__}: {e}".split())[:300]
+
+
+@derived_object
+class Done(ms.runner.PyRunnerFuture):
+    """A result that is there already."""
+
+    def __init__(self, seconds: Sequence[float] | None, error: str | None) -> None:
+        super().__init__()
+        self.found = ms.runner.RunnerResult(seconds, error)
+
+    def done(self) -> bool:
+        """Always."""
+        return True
+
+    def result(self) -> ms.runner.RunnerResult:
+        """The result."""
+        return self.found
+
+
+@derived_object
+class Runner(ms.runner.PyRunner):
+    """Measures one candidate after the other, with nothing else running."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = PopenPoolExecutor(max_workers=1, timeout=RUN_SECONDS)
+        self.digests: dict[str, str] = {}
+
+    def run(self, runner_inputs: list[ms.runner.RunnerInput]) -> list[ms.runner.RunnerFuture]:
+        """Seconds of each candidate, or what went wrong."""
+        futures = []
+        for each in runner_inputs:
+            found, error = outcome(self.pool.submit(run_one, each.artifact_path))
+            if found and found.outputs != self.digests.setdefault(found.task, found.outputs):
+                error = "computes other values than the first schedule measured"
+            futures.append(Done(found.seconds if found and not error else None, error))
+        return futures
