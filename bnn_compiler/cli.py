@@ -33,7 +33,16 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("-o", "--output", required=True, type=Path)
     compile_.add_argument("--folder", action="store_true", help="a folder instead of one file")
     compile_.add_argument("--zero-weight", choices=["error", "+1", "-1"], default="error")
+    compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
+
+    tune = command("tune", "find the fastest schedules of a network's kernels on this machine")
+    _add_model(tune)
+    tune.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    tune.add_argument("--schedules", type=Path, help="records to write (the shipped file)")
+    tune.add_argument("--journal", type=Path, help="log of trials, to resume (in the cache)")
+    tune.add_argument("--trials", type=int, default=48, help="for each kernel (default: 48)")
+    tune.add_argument("--minutes", type=float, help="stop after this time")
 
     run = command("run", "run an artifact on .npy inputs")
     run.add_argument("artifact", type=Path)
@@ -88,11 +97,36 @@ def _compile(args: Arguments) -> int:
         output=args.output,
         checkpoint=args.checkpoint,
         zero_weight=args.zero_weight,
+        schedules=args.schedules,
         as_folder=args.folder,
         dump_dir=args.dump_dir,
         progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
     )
     _show_manifest(artifact, args.json)
+    return 0
+
+
+def _tune(args: Arguments) -> int:
+    from bnn_compiler.report import tuning
+    from bnn_compiler.tune.network import tune_network
+
+    with tuning.Live(quiet=args.json) as live:
+        report = tune_network(
+            args.model,
+            _examples(args),
+            target=args.target,
+            checkpoint=args.checkpoint,
+            schedules=args.schedules,
+            journal=args.journal,
+            trials=args.trials,
+            minutes=args.minutes,
+            tell=live.update,
+        )
+    if args.json:
+        print(json.dumps(tuning.as_dict(report)))
+        return 0
+    _table(tuning.COLUMNS, tuning.rows(report))
+    print("\n".join(tuning.summary(report)))
     return 0
 
 
@@ -211,7 +245,9 @@ def _show_manifest(artifact: Any, as_json: bool) -> None:
         f" ({sum(s['macs'] for s in binary) / 1e9:.3f} G binary MACs),"
         f" workspace {manifest['workspace_bytes'] / 1e6:.2f} MB"
     )
-    print("  schedules: " + ", ".join(f"{n} {s}" for s, n in sorted(sources.items())))
+    counts = ", ".join(f"{n} {s}" for s, n in sorted(sources.items()))
+    stale = manifest.get("stale_records", 0)
+    print(f"  schedules: {counts}" + (f"; {stale} stale records refused" if stale else ""))
 
 
 def _inspect(args: Arguments) -> int:
@@ -257,6 +293,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "compile": _compile,
+    "tune": _tune,
     "run": _run,
     "bench": _bench,
     "profile": _profile,

@@ -19,6 +19,7 @@ from bnn_compiler.kernels import codegen
 from bnn_compiler.passes import pipeline
 from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import Artifact, load
+from bnn_compiler.tune.schedules import Schedules
 
 log = logging.getLogger("bnn_compiler")
 Progress = Callable[[str], None]
@@ -33,6 +34,7 @@ def compile(
     name: str | None = None,
     checkpoint: str | Path | None = None,
     zero_weight: str = "error",
+    schedules: str | Path | None = None,
     as_folder: bool = False,
     dump_dir: str | Path | None = None,
     progress: Progress = lambda stage: None,
@@ -42,12 +44,14 @@ def compile(
     ``model`` is an nn.Module, an ExportedProgram, a ``.pt2`` path or ``package.module:factory``;
     ``example_inputs`` are tensors of the shapes to compile for (batch size included). ``target``
     is a shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or
-    a folder if ``as_folder``. ``zero_weight`` ("error", "+1", "-1") says how to read a binary
+    a folder if ``as_folder``. ``schedules`` is a file of tuned records that go before the shipped
+    ones. ``zero_weight`` ("error", "+1", "-1") says how to read a binary
     weight that is exactly 0. ``dump_dir`` gets the IR after every phase.
 
-    Raises ModelError, UnsupportedError, TargetError, BuildError or ArtifactError.
+    Raises ModelError, UnsupportedError, TargetError, ScheduleError, BuildError or ArtifactError.
     """
     device = targets.load(target)
+    known = Schedules.load(device, Path(schedules) if schedules else None)
     progress("import")
     traced, source_hash = trace_model(model, example_inputs, checkpoint=checkpoint)
     progress("passes")
@@ -58,13 +62,13 @@ def compile(
     )
     prefix = name or re.sub(r"\W", "_", Path(output).stem) or "net"
     progress("kernels")
-    program, functions = lower.lower(Graph.of(module), device, prefix)
+    program, functions = lower.lower(Graph.of(module), known, prefix)
     if not any(s.op == "bnn.conv2d" for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
         files = build_files(Path(folder), prefix, program, functions, device, progress)
         progress("package")
-        description = manifest(program, prefix, device, source_hash, zero_weight)
+        description = manifest(program, prefix, known, source_hash, zero_weight)
         package.write_artifact(Path(output), description, files, as_folder=as_folder)
     return load(output)
 

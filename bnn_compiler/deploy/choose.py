@@ -10,10 +10,11 @@ from tvm import relax, tirx
 from bnn_compiler.kernels import channelwise, families, schedule
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.resize import resize_tables
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.passes.graph import array
-from bnn_compiler.target import Hardware
+from bnn_compiler.tune.schedules import Schedules
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Request:
     call: relax.Call
     data: tuple[Layout, ...]
     tensors: tuple[Layout | None, ...]
-    hardware: Hardware
+    schedules: Schedules
 
     @property
     def tail(self) -> tuple[Any, list[Layout | None]]:
@@ -39,7 +40,7 @@ class Kernel:
     key: object
     constants: tuple[np.ndarray, ...] = ()
     macs: int = 0
-    source: str = "default"
+    source: str = "fixed"
     point: dict[str, object] = field(default_factory=dict)
 
 
@@ -77,14 +78,15 @@ def _work(request: Request, kernel: Sequence[int] | None = None) -> ConvWorkload
 def _conv2d(request: Request) -> Kernel:
     weights = array(request.call.args[1])
     work = _work(request, weights.shape[1:3])
-    point = families.rule(work, request.hardware)
-    family = families.FAMILIES[point.family]
+    choice = request.schedules.pick(Task(work, ops.epilogue_of(request.call), request.tensors))
+    family = families.FAMILIES[choice.point.family]
     return Kernel(
-        lambda: family.function(work, point, *request.tail),
-        (work, point),
-        tuple(family.constants(work, point, weights)),
+        lambda: choice.function,
+        (work, choice.point),
+        tuple(family.constants(work, choice.point, weights)),
         work.macs,
-        point=point.as_dict(),
+        choice.source,
+        choice.point.as_dict(),
     )
 
 

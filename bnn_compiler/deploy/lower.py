@@ -16,7 +16,7 @@ from bnn_compiler.kernels.layout import LANES, Layout, round_up
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue
 from bnn_compiler.passes.graph import Graph, array, constant
-from bnn_compiler.target import Target
+from bnn_compiler.tune.schedules import Schedules
 
 #: What an epilogue step is called in reports.
 FUSED = {
@@ -44,7 +44,7 @@ class Lowering:
     """State of one lowering; ``functions`` holds each distinct kernel once."""
 
     graph: Graph
-    target: Target
+    schedules: Schedules
     prefix: str
     functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
     iterations: dict[str, int] = field(default_factory=dict)
@@ -142,9 +142,7 @@ class Lowering:
         operands = list(value.args[count:])
         tensors = [self.env[a] if constant(a) is None else None for a in operands]
         layouts = tuple(b.layout if b is not None else None for b in tensors)
-        request = choose.Request(
-            value, tuple(b.layout for b in data), layouts, self.target.hardware
-        )
+        request = choose.Request(value, tuple(b.layout for b in data), layouts, self.schedules)
         kernel = choose.KERNELS[name](request)
         vectors = _pad_vectors(operands, epilogue, shape[3])
         pointers = [
@@ -207,7 +205,7 @@ class Lowering:
             if not b.layout.dense or any(b.layout.halo)
         }
         layouts = [b.layout for b in [*reads, *writes]]
-        text = repr((op, key, layouts, strides, unaligned, self.target.tvm))
+        text = repr((op, key, layouts, strides, unaligned, self.schedules.target.tvm))
         symbol = f"{self.prefix}_{op}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
         if symbol not in self.functions:
             made = schedule.words(function) if isinstance(function, tirx.PrimFunc) else function()
@@ -224,7 +222,7 @@ class Lowering:
         name = str(attrs["layer"]) if "layer" in keys else var.name
         iterations = self.iterations[symbol]
         step = Step(name, f"bnn.{op}", symbol, arguments, reads, writes, iterations)
-        step.schedule = {"source": "default", "point": {}}
+        step.schedule = {"source": "fixed", "point": {}}
         self.steps.append(step)
         return step
 
@@ -313,7 +311,9 @@ def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) 
     return padded
 
 
-def lower(graph: Graph, target: Target, prefix: str) -> tuple[Program, dict[str, tirx.PrimFunc]]:
+def lower(
+    graph: Graph, schedules: Schedules, prefix: str
+) -> tuple[Program, dict[str, tirx.PrimFunc]]:
     """The program and its kernels by symbol."""
-    lowering = Lowering(graph, target, prefix)
+    lowering = Lowering(graph, schedules, prefix)
     return lowering.run(), lowering.functions

@@ -4,15 +4,16 @@ from typing import Any
 
 from bnn_compiler import __version__
 from bnn_compiler.deploy.program import ALIGN, Buffer, Program
-from bnn_compiler.target import Target
+from bnn_compiler.tune.schedules import Schedules
 
 FORMAT = 1
 
 
 def manifest(
-    program: Program, name: str, target: Target, source_hash: str, zero_weight: str
+    program: Program, name: str, schedules: Schedules, source_hash: str, zero_weight: str
 ) -> dict[str, Any]:
     """Everything but the files' hashes, which packaging adds."""
+    target = schedules.target
     return {
         "format": FORMAT,
         "name": name,
@@ -20,6 +21,7 @@ def manifest(
         "source_hash": source_hash,
         "target": {"name": target.name, "arch": target.arch, "features": list(target.features)},
         "contract": {"zero_activation": "+1", "zero_weight": zero_weight, "reorder": False},
+        "stale_records": schedules.stale,
         "inputs": [_tensor(b) for b in program.inputs],
         "outputs": [_tensor(b) for b in program.outputs],
         "workspace_bytes": program.workspace,

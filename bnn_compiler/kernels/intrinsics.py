@@ -10,7 +10,7 @@ _registered = False
 
 
 @contextmanager
-def _fast_inspect() -> Iterator[None]:
+def fast_inspect() -> Iterator[None]:
     """T.prim_func calls inspect.stack(), whose getmodule walks all modules: seconds with torch."""
     real = inspect.getmodule
     inspect.getmodule = lambda *_, **__: None
@@ -28,7 +28,7 @@ def register() -> None:
     _registered = True
     from tvm.s_tir import TensorIntrin
 
-    with _fast_inspect():
+    with fast_inspect():
         from bnn_compiler.kernels import pack_intrinsics as p
 
         TensorIntrin.register(PACK[">="], p.greater_equal_desc, p.greater_equal_impl)

@@ -111,6 +111,17 @@ def matrix(task: Task, points: list[Point], hardware: Hardware) -> tuple[np.ndar
     return np.array(values, np.float32), np.array([c for _, c in rows])
 
 
+def traffic(task: Task) -> int:
+    """Bytes of every tensor and weight of the kernel, each once."""
+    n, h, w, o = task.work.shape
+    kh, kw = task.work.kernel
+    weights = o * kh * kw * task.work.x.shape[3] // task.work.groups
+    outputs = sum(1 / 8 if out.is_bits else 4 for out in task.epilogue.outputs)
+    tensors = sum(t.bytes for t in task.tensors if t is not None)
+    stored = weights // 8 if families.is_binary(task.work) else 4 * weights
+    return int(task.work.x.bytes + stored + n * h * w * o * outputs + tensors)
+
+
 def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, float]:
     work = task.work
     binary = families.is_binary(work)

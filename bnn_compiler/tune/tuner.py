@@ -1,6 +1,7 @@
 """Tuning: MetaSchedule's loop with our space, cost model, builder, runner and journal."""
 
 import contextlib
+import importlib
 import logging
 import math
 import tempfile
@@ -14,9 +15,13 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
+from bnn_compiler import roofline
 from bnn_compiler.errors import ScheduleError
+from bnn_compiler.kernels import families, intrinsics
 from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.runtime.bounds import bound
 from bnn_compiler.target import Target
+from bnn_compiler.tune import features
 from bnn_compiler.tune import model as models
 from bnn_compiler.tune import records as record_files
 from bnn_compiler.tune.journal import Journal, Trial
@@ -31,35 +36,51 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Progress:
-    """State after a batch: ``best`` and ``rule`` are seconds of one run of all tasks' kernels."""
+    """State after a batch of ``task``.
+
+    ``best``, ``rule`` and ``bound`` (the roofline; 0 if it is not known) are seconds of one run of
+    every kernel measured so far, as often as the network has it. ``most`` is the budget of trials.
+    """
 
     trials: int
+    most: int
     failed: int
-    tasks_done: int
-    tasks: int
     best: float
     rule: float
+    bound: float
     task: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a tuning run found; ``quality`` is the model's, if there were samples enough."""
+    """What a tuning run found; ``quality`` is the model's, if there were samples enough.
 
+    ``bounds`` has the roofline in seconds by task key, where it is known.
+    """
+
+    path: Path
     records: list[Record]
     trials: int
     failed: int
     quality: Quality | None
+    bounds: dict[str, float]
 
 
 @derived_object
 class _Log(ms.measure_callback.PyMeasureCallback):
     """Writes each trial to the journal and tells the caller how far the search is."""
 
-    def __init__(self, searches: list[TaskSearch], weights: list[int], tell: "Tell") -> None:
+    def __init__(
+        self,
+        searches: list[TaskSearch],
+        weights: list[int],
+        bounds: dict[str, float],
+        tell: "Tell",
+    ) -> None:
         super().__init__()
         self.searches = searches
         self.weights = weights
+        self.bounds = bounds
         self.tell = tell
 
     def apply(
@@ -78,27 +99,30 @@ class _Log(ms.measure_callback.PyMeasureCallback):
             error = built.error_msg or ran.error_msg
             seconds = None if error else min(float(s) for s in ran.run_secs)
             journal.add(Trial(task, point, seconds, str(error or "")))
-        self.tell(progress(self.searches, self.weights, task_id))
+        self.tell(progress(self.searches, self.weights, self.bounds, task_id))
 
 
 Tell = Callable[[Progress], None]
 
 
-def progress(searches: list[TaskSearch], weights: list[int], current: int) -> Progress:
+def progress(
+    searches: list[TaskSearch], weights: list[int], bounds: dict[str, float], current: int
+) -> Progress:
     """How far all searches are."""
-    best, rule = 0.0, 0.0
+    best, rule, bound = 0.0, 0.0, 0.0
     for search, weight in zip(searches, weights, strict=True):
         found, default = search.best(), search.rule_seconds()
         if found and found.seconds and default:
             best, rule = best + weight * found.seconds, rule + weight * default
+            bound += weight * bounds.get(search.task.key, 0.0)
     trials = [t for s in searches for t in s.measured().values()]
     return Progress(
         len(trials),
+        sum(min(s.search.trials, len(s.space)) for s in searches),
         sum(t.seconds is None for t in trials),
-        sum(s.best() is not None for s in searches),
-        len(searches),
         best,
         rule,
+        bound,
         str(searches[current].task),
     )
 
@@ -127,9 +151,10 @@ def tune(
         known = models.load(models.beside(schedules), target.hardware)
         search = Search(log, target.hardware, trials, deadline, known)
         searches = [TaskSearch(search, task) for task in tasks]
+        bounds = _bounds(tasks, target)
         try:
             if any(s.next(1) for s in searches):
-                _run(searches, list(tasks.values()), target, tell)
+                _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target)
         finally:
             found = _write_records(searches, schedules)
         if not found:
@@ -143,10 +168,13 @@ def tune(
             quality = models.cross_validate(samples, target.hardware)
         mine = [t for s in searches for t in s.measured().values()]
         failed = sum(t.seconds is None for t in mine)
-        return Report(list(found.values()), len(mine), failed, quality)
+        return Report(schedules, list(found.values()), len(mine), failed, quality, bounds)
 
 
-def _run(searches: list[TaskSearch], weights: list[int], target: Target, tell: Tell) -> None:
+def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
+    with intrinsics.fast_inspect():
+        # Every TuneContext needs TVM's own intrinsics.
+        importlib.import_module("tvm.s_tir.tensor_intrin")
     device = TvmTarget({**target.tvm, "num-cores": 1})
     contexts = [
         ms.TuneContext(
@@ -165,16 +193,29 @@ def _run(searches: list[TaskSearch], weights: list[int], target: Target, tell: T
     with tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder:
         ms.task_scheduler.GradientBased(seed=1).tune(
             contexts,
-            task_weights=[float(w) for w in weights],
+            task_weights=[float(w) for w in log.weights],
             max_trials_global=sum(len(s.space) for s in searches),
             max_trials_per_task=max(len(s.space) for s in searches),
             num_trials_per_iter=_BATCH,
             builder=Builder(target, Path(folder)),
             runner=Runner(),
-            measure_callbacks=[_Log(searches, weights, tell)],
+            measure_callbacks=[log],
             database=None,
             cost_model=None,
         )
+
+
+def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
+    """Seconds at the roofline of this core; empty where that cannot be measured."""
+    peaks, _ = roofline.peaks(target.features, 1)
+    if peaks is None:
+        return {}
+    return {
+        t.key: bound(
+            peaks, macs=t.work.macs, binary=families.is_binary(t.work), size=features.traffic(t)
+        ).seconds
+        for t in tasks
+    }
 
 
 def _write_records(searches: list[TaskSearch], path: Path) -> dict[str, Record]:

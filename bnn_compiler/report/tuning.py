@@ -1,0 +1,100 @@
+"""Tuning as it goes (a progress bar) and as it ended (a table)."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bnn_compiler.tune.tuner import Progress as State
+from bnn_compiler.tune.tuner import Report
+
+COLUMNS = ("kernel", "family", "tile", "us", "rule us", "best / rule", "% of roofline", "trials")
+
+
+class Live:
+    """A progress bar on stderr; where that is no terminal, one line for each batch."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self._lines = not quiet and not sys.stderr.isatty()
+        self._id = self._bar.add_task("starting", total=None)
+
+    def update(self, state: State) -> None:
+        """Show a state of the search."""
+        words = text(state)
+        if self._lines:
+            print(f"{state.trials} of at most {state.most} trials: {words}", file=sys.stderr)
+        self._bar.update(self._id, description=words, completed=state.trials, total=state.most)
+
+    def __enter__(self) -> "Live":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+def text(state: State) -> str:
+    """The state in words: the best against the rule, and against the roofline."""
+    bound = f", roofline {state.bound * 1e3:.2f} ms" if state.bound else ""
+    failed = f", {state.failed} failed" if state.failed else ""
+    gain = f"{state.best / state.rule:.2f} of {state.rule * 1e3:.2f} ms" if state.rule else "?"
+    return f"best {gain}{bound}{failed} | {state.task}"
+
+
+def rows(report: Report) -> list[list[str]]:
+    """One row for each kernel."""
+    found = []
+    for record in report.records:
+        point, bound = record.point, report.bounds.get(record.task.key)
+        found.append(
+            [
+                str(record.task),
+                point.family,
+                f"{point.pixels}x{point.vectors}",
+                f"{record.seconds * 1e6:.1f}",
+                f"{record.rule_seconds * 1e6:.1f}",
+                f"{record.seconds / record.rule_seconds:.2f}",
+                f"{100 * bound / record.seconds:.0f}" if bound else "",
+                str(record.trials),
+            ]
+        )
+    return found
+
+
+def summary(report: Report) -> list[str]:
+    """What to say below the table."""
+    lines = [f"{report.trials} trials, {report.failed} failed; records in {report.path}"]
+    if report.quality:
+        q = report.quality
+        lines.append(
+            f"cost model on workloads left out of its training: rank correlation {q.rank:.2f},"
+            f" error {q.error:.0%}, its pick takes {q.pick:.2f} of the best's time"
+            f" ({q.tasks} kernels, {q.samples} samples)"
+        )
+    return lines
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The JSON form."""
+    return {
+        "records": [r.as_dict() for r in report.records],
+        "trials": report.trials,
+        "failed": report.failed,
+        "path": str(report.path),
+        "quality": None if report.quality is None else vars(report.quality),
+    }
