@@ -33,6 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("-o", "--output", required=True, type=Path)
     compile_.add_argument("--folder", action="store_true", help="a folder instead of one file")
     compile_.add_argument("--zero-weight", choices=["error", "+1", "-1"], default="error")
+    compile_.add_argument("--input-dtype", choices=["float32", "uint8"], default="float32")
+    for name, default in (("mean", 0.0), ("std", 1.0)):
+        compile_.add_argument(
+            f"--{name}",
+            type=_numbers,
+            default=(default,),
+            help=f"for uint8 input: {name} of the pixels in 0..1, one or one per channel",
+        )
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
 
@@ -69,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    """ "0.5,0.4" as numbers; argparse turns the ValueError into its own message."""
+    return tuple(float(v) for v in text.split(","))
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a .pt2 file or package.module:factory")
     parser.add_argument("--checkpoint", type=Path, help="weights to load, strictly")
@@ -97,6 +110,9 @@ def _compile(args: Arguments) -> int:
         output=args.output,
         checkpoint=args.checkpoint,
         zero_weight=args.zero_weight,
+        input_dtype=args.input_dtype,
+        mean=args.mean,
+        std=args.std,
         schedules=args.schedules,
         as_folder=args.folder,
         dump_dir=args.dump_dir,
@@ -169,7 +185,12 @@ def _random_inputs(artifact: Any) -> list[Any]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    return [rng.normal(size=t["shape"]).astype(np.float32) for t in artifact.manifest["inputs"]]
+    return [
+        rng.integers(0, 256, t["shape"], np.uint8)
+        if t["dtype"] == "uint8"
+        else rng.normal(size=t["shape"]).astype(np.float32)
+        for t in artifact.manifest["inputs"]
+    ]
 
 
 def _bench(args: Arguments) -> int:

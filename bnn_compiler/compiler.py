@@ -13,10 +13,12 @@ from bnn_compiler import target as targets
 from bnn_compiler.deploy import glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.program import Program
+from bnn_compiler.errors import InputError
 from bnn_compiler.frontend import importer, simplify, source, trace
 from bnn_compiler.frontend.trace import TracedGraph
 from bnn_compiler.kernels import codegen
 from bnn_compiler.passes import pipeline
+from bnn_compiler.passes.byte_input import Normalization
 from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.tune.schedules import Schedules
@@ -34,6 +36,9 @@ def compile(
     name: str | None = None,
     checkpoint: str | Path | None = None,
     zero_weight: str = "error",
+    input_dtype: str = "float32",
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
     schedules: str | Path | None = None,
     as_folder: bool = False,
     dump_dir: str | Path | None = None,
@@ -46,18 +51,25 @@ def compile(
     is a shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or
     a folder if ``as_folder``. ``schedules`` is a file of tuned records that go before the shipped
     ones. ``zero_weight`` ("error", "+1", "-1") says how to read a binary
-    weight that is exactly 0. ``dump_dir`` gets the IR after every phase.
+    weight that is exactly 0. With ``input_dtype`` "uint8" the program takes images as bytes and
+    the network sees (byte / 255 - mean) / std, computed in the first convolution. ``dump_dir``
+    gets the IR after every phase.
 
-    Raises ModelError, UnsupportedError, TargetError, ScheduleError, BuildError or ArtifactError.
+    Raises ModelError, UnsupportedError, InputError, TargetError, ScheduleError, BuildError or
+    ArtifactError.
     """
     device = targets.load(target)
     known = Schedules.load(device, Path(schedules) if schedules else None)
+    if input_dtype not in ("float32", "uint8"):
+        raise InputError(f"input_dtype {input_dtype!r}; known: 'float32', 'uint8'")
+    normalization = Normalization(tuple(mean), tuple(std)) if input_dtype == "uint8" else None
     progress("import")
     traced, source_hash = trace_model(model, example_inputs, checkpoint=checkpoint)
     progress("passes")
     module = pipeline.run(
         importer.to_relax(traced),
         zero_weight=zero_weight,
+        byte_input=normalization,
         dump_dir=Path(dump_dir) if dump_dir else None,
     )
     prefix = name or re.sub(r"\W", "_", Path(output).stem) or "net"
@@ -68,7 +80,7 @@ def compile(
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
         files = build_files(Path(folder), prefix, program, functions, device, progress)
         progress("package")
-        description = manifest(program, prefix, known, source_hash, zero_weight)
+        description = manifest(program, prefix, known, source_hash, zero_weight, normalization)
         package.write_artifact(Path(output), description, files, as_folder=as_folder)
     return load(output)
 
@@ -103,7 +115,10 @@ def build_files(
     for module, path in zip(modules, objects, strict=True):
         codegen.write_object(module, path)
     progress("link")
-    shapes = [f"{b.name}: float32 {list(b.layout.shape)}" for b in program.inputs + program.outputs]
+    shapes = [
+        f"{b.name}: {b.layout.dtype} {list(b.layout.shape)}"
+        for b in program.inputs + program.outputs
+    ]
     (folder / f"{name}.h").write_text(glue.header(program, name, shapes))
     (folder / f"{name}.c").write_text(glue.source(program, name))
     (folder / "weights.bin").write_bytes(program.weights)

@@ -20,6 +20,7 @@ from bnn_compiler.frontend import importer
 from bnn_compiler.frontend.trace import TracedGraph, run_capturing
 from bnn_compiler.ops import evaluate
 from bnn_compiler.passes import pipeline
+from bnn_compiler.passes.byte_input import Normalization
 from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import Artifact, Session
 
@@ -91,11 +92,15 @@ def verify(
     *,
     checkpoint: str | Path | None = None,
 ) -> Report:
-    """Check ``artifact`` against the network it was compiled from, on ``inputs``.
+    """Check ``artifact`` against the network it was compiled from, on ``inputs`` of its dtype.
 
     Raises VerifyError if it was compiled from another network.
     """
-    tensors = tuple(torch.as_tensor(np.asarray(x)) for x in inputs)
+    arrays = [np.asarray(x) for x in inputs]
+    given = artifact.manifest.get("normalization")
+    normalization = Normalization(**{k: tuple(v) for k, v in given.items()}) if given else None
+    floats = [normalization.apply(x) if normalization else x for x in arrays]
+    tensors = tuple(torch.as_tensor(x) for x in floats)
     traced, source_hash = trace_model(model, tensors, checkpoint=checkpoint)
     if source_hash != artifact.manifest["source_hash"]:
         raise VerifyError(
@@ -103,8 +108,10 @@ def verify(
             f" {artifact.manifest['source_hash'][:12]}, this model's is {source_hash[:12]})"
         )
     zero_weight = artifact.manifest["contract"]["zero_weight"]
-    graph = Graph.of(pipeline.run(importer.to_relax(traced), zero_weight=zero_weight))
-    arrays = [t.numpy() for t in tensors]
+    module = pipeline.run(
+        importer.to_relax(traced), zero_weight=zero_weight, byte_input=normalization
+    )
+    graph = Graph.of(module)
     values = {v.name: value for v, value in evaluate.run(graph, arrays).items()}
     outputs, captured = run_capturing(traced, tensors)
     result = artifact.run(*arrays)

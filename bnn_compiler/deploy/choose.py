@@ -76,14 +76,14 @@ def _work(request: Request, kernel: Sequence[int] | None = None) -> ConvWorkload
 
 
 def _conv2d(request: Request) -> Kernel:
-    weights = array(request.call.args[1])
+    weights, *more = (array(a) for a in request.call.args[1 : ops.data_count(request.call)])
     work = _work(request, weights.shape[1:3])
     choice = request.schedules.pick(Task(work, ops.epilogue_of(request.call), request.tensors))
     family = families.FAMILIES[choice.point.family]
     return Kernel(
         lambda: choice.function,
         (work, choice.point),
-        tuple(family.constants(work, choice.point, weights)),
+        tuple(family.constants(work, choice.point, weights, *more)),
         work.macs,
         choice.source,
         choice.point.as_dict(),
@@ -135,6 +135,8 @@ def _resize2d(request: Request) -> Kernel:
 KERNELS: dict[str, Callable[[Request], Kernel]] = {
     "conv2d": _conv2d,
     "float_conv2d": _conv2d,
+    "byte_conv2d": _conv2d,
+    "bytes": _map,
     "map": _map,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,

@@ -42,6 +42,7 @@ int32_t {name}_set_threads(int32_t n);
 _SOURCE = """\
 #define _POSIX_C_SOURCE 199309L
 #include <stddef.h>
+#include <string.h>
 #include <time.h>
 #include "{name}.h"
 
@@ -57,6 +58,21 @@ __attribute__((visibility("hidden"))) int TVMFFIEnvModRegisterSystemLibSymbol(co
 }}
 
 {kernels}
+
+/* Zero the halo of a tensor [n][h][w] of ``pixel`` bytes. */
+static void clear(unsigned char *at, size_t n, size_t h, size_t w, size_t pixel, size_t top,
+                  size_t left, size_t bottom, size_t right) {{
+  for (size_t i = 0; i < n; ++i, at += h * w * pixel)
+    for (size_t y = 0; y < h; ++y) {{
+      unsigned char *row = at + y * w * pixel;
+      if (y < top || y >= h - bottom) {{
+        memset(row, 0, w * pixel);
+      }} else {{
+        memset(row, 0, left * pixel);
+        memset(row + (w - right) * pixel, 0, right * pixel);
+      }}
+    }}
+}}
 
 /* Write the halo of a tensor [n][h][w][words]; ``all`` writes the interior too. */
 static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t words, int32_t top,
@@ -112,7 +128,8 @@ int32_t {name}_set_threads(int32_t n) {{ return bnn_set_threads(n); }}
 
 
 def _parameters(program: Program) -> str:
-    ins = [f"const float *in{i}" for i in range(len(program.inputs))]
+    types = {"float32": "float", "uint8": "uint8_t"}
+    ins = [f"const {types[b.layout.dtype]} *in{i}" for i, b in enumerate(program.inputs)]
     outs = [f"float *out{i}" for i in range(len(program.outputs))]
     return ", ".join(ins + outs)
 
@@ -180,6 +197,9 @@ def _fill(buffer: Buffer) -> str:
     last = ((1 << tail) - 1 if tail else 0xFFFFFFFF) if bits else 0
     half = layout.dtype == "uint32" and -(-layout.shape[3] // 16) % 2 == 1
     top, left, bottom, right = layout.halo
+    if value == last == 0 and not half:
+        numbers = (n, h, w, words * layout.itemsize, top, left, bottom, right)
+        return f"      clear(a + {buffer.offset}, {', '.join(map(str, numbers))});"
     numbers = (n, h, w, words, top, left, bottom, right, int(half))
     return f"      fill(a + {buffer.offset}, {', '.join(map(str, numbers))}, {value}u, {last}u);"
 

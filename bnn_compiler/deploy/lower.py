@@ -55,7 +55,7 @@ class Lowering:
 
     def run(self) -> Program:
         """Lower every binding in order."""
-        inputs = [self._external("input", p.name, p) for p in self.graph.params]
+        inputs = [self._external(p) for p in self.graph.params]
         self.env.update(zip(self.graph.params, inputs, strict=True))
         for var, value in self.graph.values.items():
             self._lower(var, value)
@@ -73,10 +73,11 @@ class Lowering:
         self.buffers.append(buffer)
         return buffer
 
-    def _external(self, kind: str, name: str, var: relax.Var) -> Buffer:
+    def _external(self, var: relax.Var) -> Buffer:
         shape = ops.shape_of(var)
         full = (*shape, *(1,) * (4 - len(shape)))
-        buffer = self._buffer(kind, name, Layout(full, "float32", dense=True))  # type: ignore[arg-type]
+        layout = Layout(full, str(var.ty.dtype), dense=True)  # type: ignore[arg-type]
+        buffer = self._buffer("input", var.name, layout)
         buffer.shape = shape
         return buffer
 
@@ -108,12 +109,17 @@ class Lowering:
         axes = [int(v) for v in value.attrs.axes]
         if axes == [0, 2, 3, 1]:
             n, c, h, w = source.layout.shape
-            result = self._result(var, (n, h, w, c), "float32")
-            if c < LANES and all(
-                _only_convolves(self.graph, u, var) for u in self.graph.users(var)
-            ):
+            dtype = "int16" if source.layout.dtype == "uint8" else "float32"
+            result = self._result(var, (n, h, w, c), dtype)
+            users = [self.graph.values[u] for u in self.graph.users(var)]
+            if dtype == "int16" and all(ops.anchor_name(u) == "byte_conv2d" for u in users):
+                top, left, bottom, right = result.layout.halo
+                # A row of an odd number of taps is read in pairs: one element too far.
+                halo = (top, left, bottom, right + 1)
+                result.layout = replace(result.layout, dense=True, halo=halo)
+            elif c < LANES and all(_only_convolves(u, var) for u in users):
                 result.layout = replace(result.layout, dense=True)
-            function = channelwise.to_nhwc((n, c, h, w))
+            function = channelwise.to_nhwc(source.layout, dtype)
             self._emit(var, "to_nhwc", function, [source], [], [result], unaligned=(0,))
         else:
             n, h, w, c = source.layout.shape
@@ -284,8 +290,7 @@ def needed_halo(graph: Graph, var: relax.Var) -> Halo:
     return Halo((widths[0], widths[1], widths[2], widths[3]), max(fills, default=0))
 
 
-def _only_convolves(graph: Graph, user: relax.Var, var: relax.Var) -> bool:
-    value = graph.values[user]
+def _only_convolves(value: relax.Expr, var: relax.Var) -> bool:
     return ops.anchor_name(value) == "float_conv2d" and not any(
         a.same_as(var) for a in value.args[1:]
     )

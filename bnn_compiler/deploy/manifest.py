@@ -1,16 +1,23 @@
 """The manifest: what an artifact is, in JSON."""
 
+from dataclasses import asdict
 from typing import Any
 
 from bnn_compiler import __version__
 from bnn_compiler.deploy.program import ALIGN, Buffer, Program
+from bnn_compiler.passes.byte_input import Normalization
 from bnn_compiler.tune.schedules import Schedules
 
 FORMAT = 1
 
 
 def manifest(
-    program: Program, name: str, schedules: Schedules, source_hash: str, zero_weight: str
+    program: Program,
+    name: str,
+    schedules: Schedules,
+    source_hash: str,
+    zero_weight: str,
+    normalization: Normalization | None,
 ) -> dict[str, Any]:
     """Everything but the files' hashes, which packaging adds."""
     target = schedules.target
@@ -21,6 +28,7 @@ def manifest(
         "source_hash": source_hash,
         "target": {"name": target.name, "arch": target.arch, "features": list(target.features)},
         "contract": {"zero_activation": "+1", "zero_weight": zero_weight, "reorder": False},
+        "normalization": None if normalization is None else asdict(normalization),
         "stale_records": schedules.stale,
         "inputs": [_tensor(b) for b in program.inputs],
         "outputs": [_tensor(b) for b in program.outputs],
@@ -46,7 +54,11 @@ def manifest(
 
 
 def _tensor(buffer: Buffer) -> dict[str, Any]:
-    return {"name": buffer.name, "shape": external_shape(buffer), "dtype": "float32"}
+    return {
+        "name": buffer.name,
+        "shape": external_shape(buffer),
+        "dtype": buffer.layout.dtype,
+    }
 
 
 def external_shape(buffer: Buffer) -> list[int]:

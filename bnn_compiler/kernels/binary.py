@@ -10,7 +10,7 @@ from bnn_compiler.kernels import schedule
 from bnn_compiler.kernels.epilogue import Stages, Value, f32, finish, fma
 from bnn_compiler.kernels.grouping import Grouping, expand, merge
 from bnn_compiler.kernels.layout import LANES, Layout
-from bnn_compiler.kernels.point import Point, tiles
+from bnn_compiler.kernels.point import Point, tiles, unrolls
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.target import Hardware
@@ -29,7 +29,7 @@ def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
         budget = max(1, (hardware.vector_registers - 4) // per_vector)
         for pixels, vectors in tiles(work.shape[2], g.outputs // LANES, budget):
             for order in ("channels", "rows"):
-                for unroll in (0, 1):
+                for unroll in unrolls(pixels * vectors * per_vector, -(-g.inputs // word)):
                     yield Point("popcount", pixels, vectors, word, order, unroll)
 
 

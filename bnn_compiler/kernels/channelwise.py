@@ -16,7 +16,13 @@ Tensors = list[Layout | None]
 def identity(x: Layout, epilogue: Epilogue, tensors: Tensors) -> Stages:
     """The epilogue on a stored tensor."""
     data = placeholder(x, "x")
-    return finish(x.shape, read(data, x), epilogue, tensors, [data])
+    at = read(data, x)
+
+    def value(*index: tirx.Var) -> tvm.ir.Expr:
+        found = at(*index)
+        return found if x.dtype == "float32" else found.astype("float32")
+
+    return finish(x.shape, value, epilogue, tensors, [data])
 
 
 def max_pool2d(work: ConvWorkload, epilogue: Epilogue, tensors: Tensors) -> Stages:
@@ -195,11 +201,13 @@ def bits_max_pool2d(work: ConvWorkload) -> te.Tensor:
     return te.create_prim_func([data, flip, result])
 
 
-def to_nhwc(x: tuple[int, int, int, int]) -> te.Tensor:
-    """A dense NCHW image [N, C, H, W] as NHWC."""
-    n, c, h, w = x
-    data = te.placeholder((n, c, h, w), "float32", name="x")
-    result = te.compute((n, h, w, c), lambda i, y, z, k: data[i, k, y, z], name="value")
+def to_nhwc(x: Layout, dtype: str) -> te.Tensor:
+    """A dense NCHW image [N, C, H, W] as NHWC elements of ``dtype``."""
+    n, c, h, w = x.shape
+    data = te.placeholder((n, c, h, w), x.dtype, name="x")
+    result = te.compute(
+        (n, h, w, c), lambda i, y, z, k: data[i, k, y, z].astype(dtype), name="value"
+    )
     return te.create_prim_func([data, result])
 
 

@@ -6,11 +6,13 @@ computes iterations first..last-1 of the kernel's parallel loop. The pipeline is
 on a CPU with ``MakeBareAPI`` where it has ``MakePackedAPI``.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
+from tvm.script import tirx as T
 from tvm.target import Target as TvmTarget
 from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
@@ -45,8 +47,7 @@ def with_strides(
 
     if changed:
         function = tvm_ffi.structural_mutate(function, [(tvm.ir.Var, visit)])
-    named = function.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
-    return with_range(named)
+    return function.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
 
 
 def parallel_extent(function: tirx.PrimFunc) -> int:
@@ -63,23 +64,30 @@ def parallel_extent(function: tirx.PrimFunc) -> int:
     return extents[0]
 
 
-def with_range(function: tirx.PrimFunc) -> tirx.PrimFunc:
+@tirx.transform.prim_func_pass(opt_level=0)
+class TakeRange:
     """parallel i in 0..n -> i in first..last, two new int32 parameters.
 
     The caller splits the range among threads; TVM's own parallel loop would move the body into a
-    function that knows no longer that its pointers do not alias.
+    function that knows no longer that its pointers do not alias. Late, so that everything before
+    can use the bounds of i.
     """
-    first, last = tirx.Var("first", "int32"), tirx.Var("last", "int32")
 
-    def visit(loop: tirx.For, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
-        if loop.kind != tirx.ForKind.PARALLEL:
-            return mutator.default_mutate(loop)
-        return tirx.For(loop.loop_var, first, last - first, tirx.ForKind.SERIAL, loop.body)
+    def transform_function(
+        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
+    ) -> tirx.PrimFunc:
+        """Rewrite the loop and the parameters."""
+        first, last = tirx.Var("first", "int32"), tirx.Var("last", "int32")
 
-    changed = tvm_ffi.structural_mutate(function, [(tirx.For, visit)])
-    return tirx.PrimFunc(
-        [*changed.params, first, last], changed.body, changed.ret_type, attrs=changed.attrs
-    )
+        def visit(loop: tirx.For, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
+            if loop.kind != tirx.ForKind.PARALLEL:
+                return mutator.default_mutate(loop)
+            return tirx.For(loop.loop_var, first, last - first, tirx.ForKind.SERIAL, loop.body)
+
+        changed = tvm_ffi.structural_mutate(f, [(tirx.For, visit)])
+        return tirx.PrimFunc(
+            [*changed.params, first, last], changed.body, changed.ret_type, attrs=changed.attrs
+        )
 
 
 @tirx.transform.prim_func_pass(opt_level=0)
@@ -166,7 +174,92 @@ class ShuffleTables:
         return tvm_ffi.structural_mutate(f, [(tvm.ir.TensorLoad, visit)])
 
 
-def _pipeline() -> tvm.transform.Pass:
+@dataclass(frozen=True)
+class _Factor:
+    """broadcast(i32(x[index])) * i32(w[ramp(base, 2, lanes)])."""
+
+    x: tirx.Var
+    index: tvm.ir.Expr
+    w: tirx.Var
+    base: tvm.ir.Expr
+    lanes: int
+
+    @staticmethod
+    def of(expr: tvm.ir.Expr) -> "_Factor | None":
+        """Match ``expr``."""
+        if not isinstance(expr, tirx.Mul):
+            return None
+        one, many = (expr.a, expr.b) if isinstance(expr.a, tirx.Broadcast) else (expr.b, expr.a)
+        if not isinstance(one, tirx.Broadcast) or not isinstance(many, tirx.Cast):
+            return None
+        x, w = getattr(one.value, "value", None), many.value
+        if not isinstance(x, tvm.ir.TensorLoad) or not isinstance(w, tvm.ir.TensorLoad):
+            return None
+        ramp = w.indices[0]
+        if str(x.source.ty.dtype) != "int16" or not isinstance(ramp, tirx.Ramp):
+            return None
+        if int(ramp.stride) != 2:
+            return None
+        return _Factor(x.source, x.indices[0], w.source, ramp.base, int(ramp.lanes))
+
+
+#: Sums of two products of 16 bits by the number of sums.
+_PAIRS = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+
+
+@tirx.transform.prim_func_pass(opt_level=0)
+class PairProducts:
+    """i32(x[i]) * i32(w[0::2]) + i32(x[i + 1]) * i32(w[1::2]) -> multiply_add_pairs(x[i:i + 2], w).
+
+    ``x[i]`` is one int16 for all lanes, ``w`` a vector with two for each (kernels/int16.py). LLVM
+    would widen both first.
+    """
+
+    def __init__(self, vector_bits: int) -> None:
+        self.lanes = vector_bits // 32
+
+    def transform_function(
+        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
+    ) -> tirx.PrimFunc:
+        """Rewrite sum + first + second."""
+
+        def visit(node: tirx.Add, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
+            if isinstance(node.a, tirx.Add):
+                first, second = _Factor.of(node.a.b), _Factor.of(node.b)
+                if first and second:
+                    assert first.x.same_as(second.x) and first.w.same_as(second.w)
+                    return node.a.a + self._product(first)
+            return mutator.default_mutate(node)
+
+        return tvm_ffi.structural_mutate(f, [(tirx.Add, visit)])
+
+    def _product(self, factor: _Factor) -> tvm.ir.Expr:
+        """As many instructions as the vector is wide."""
+        lanes = min(self.lanes, factor.lanes)
+        pair = tirx.BufferLoad(factor.x, [tirx.Ramp(factor.index, 1, 2)])
+        pairs = T.reinterpret(
+            f"int16x{2 * lanes}", tirx.Broadcast(T.reinterpret("int32", pair), lanes)
+        )
+        parts = [
+            tirx.call_llvm_pure_intrin(
+                f"int32x{lanes}",
+                _PAIRS[lanes],
+                pairs,
+                tirx.BufferLoad(factor.w, [tirx.Ramp(factor.base + 2 * at, 1, 2 * lanes)]),
+            )
+            for at in range(0, factor.lanes, lanes)
+        ]
+        return parts[0] if len(parts) == 1 else tirx.Shuffle(parts, list(range(factor.lanes)))
+
+
+def _instructions(target: Target) -> list[tvm.transform.Pass]:
+    """Passes that name an instruction LLVM would not find by itself."""
+    if target.arch != "x86_64":
+        return []
+    return [ShuffleTables(), PairProducts(target.hardware.vector_bits)]
+
+
+def _pipeline(target: Target) -> tvm.transform.Pass:
     t, x = s_tir.transform, tirx.transform
     return tvm.transform.Sequential(
         [
@@ -183,7 +276,7 @@ def _pipeline() -> tvm.transform.Pass:
             t.LoopPartition(),
             x.VectorizeLoop(True),
             x.StmtSimplify(),
-            ShuffleTables(),
+            *_instructions(target),
             x.StorageRewrite(),
             t.HoistIfThenElse(),
             x.UnrollLoop(),
@@ -195,6 +288,7 @@ def _pipeline() -> tvm.transform.Pass:
             x.VerifyMemory(),
             x.AnnotateEntryFunc(),
             x.SplitHostDevice(),
+            TakeRange(),
             MakeBareAPI(),
             KeepLocalsOnStack(),
             x.LowerTVMBuiltin(),
@@ -208,7 +302,7 @@ def build(functions: dict[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Mo
     device = TvmTarget({**target.tvm, "num-cores": 1})
     mod = tvm.IRModule({name: f for name, f in functions.items()})
     mod = tirx.transform.BindTarget(device.with_host(device))(mod)
-    mod = _pipeline()(mod).with_attr("system_lib_prefix", "bnn_model_")
+    mod = _pipeline(target)(mod).with_attr("system_lib_prefix", "bnn_model_")
     return tvm.get_global_func("target.build.llvm")(mod, device)
 
 

@@ -2,13 +2,19 @@
 
 from types import ModuleType
 
-from bnn_compiler.kernels import binary, float32, table
+from bnn_compiler.kernels import binary, float32, int16, table
+from bnn_compiler.kernels.grouping import Grouping
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.target import Hardware
 
 #: Each module has points(), rule(), constants() and function().
-FAMILIES: dict[str, ModuleType] = {"popcount": binary, "table": table, "float32": float32}
+FAMILIES: dict[str, ModuleType] = {
+    "popcount": binary,
+    "table": table,
+    "float32": float32,
+    "int16": int16,
+}
 
 
 def is_binary(work: ConvWorkload) -> bool:
@@ -16,14 +22,26 @@ def is_binary(work: ConvWorkload) -> bool:
     return work.x.dtype == "uint32"
 
 
+def grouping(work: ConvWorkload) -> Grouping:
+    """How the groups of ``work`` map onto words and vectors."""
+    found: Grouping = (binary if is_binary(work) else float32).grouping(work)
+    return found
+
+
+#: Families by the dtype of the input.
+_BY_INPUT = {"uint32": ("popcount", "table"), "float32": ("float32",), "int16": ("int16",)}
+
+
 def space(work: ConvWorkload, hardware: Hardware) -> list[Point]:
     """Every schedule of ``work``."""
-    names = ("popcount", "table") if is_binary(work) else ("float32",)
+    names = _BY_INPUT[work.x.dtype]
     return [point for name in names for point in FAMILIES[name].points(work, hardware)]
 
 
 def rule(work: ConvWorkload, hardware: Hardware) -> Point:
     """The schedule to use when neither a record nor a model knows better."""
-    if not is_binary(work):
-        return float32.rule(work, hardware)
-    return table.rule(work, hardware) or binary.rule(work, hardware)
+    if is_binary(work):
+        return table.rule(work, hardware) or binary.rule(work, hardware)
+    (name,) = _BY_INPUT[work.x.dtype]
+    found: Point = FAMILIES[name].rule(work, hardware)
+    return found

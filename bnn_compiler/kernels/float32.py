@@ -9,7 +9,7 @@ from bnn_compiler.kernels import schedule
 from bnn_compiler.kernels.epilogue import Stages, finish, placeholder
 from bnn_compiler.kernels.grouping import Grouping, expand, merge
 from bnn_compiler.kernels.layout import LANES, Layout
-from bnn_compiler.kernels.point import Point, tiles
+from bnn_compiler.kernels.point import Point, tiles, unrolls
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.target import Hardware
@@ -24,9 +24,10 @@ def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
     """Every schedule of ``work``."""
     per_vector = max(1, LANES * 32 // hardware.vector_bits)
     budget = (hardware.vector_registers - 1) // per_vector
-    for pixels, vectors in tiles(work.shape[2], grouping(work).outputs // LANES, budget):
+    g = grouping(work)
+    for pixels, vectors in tiles(work.shape[2], g.outputs // LANES, budget):
         for order in ("channels", "rows"):
-            for unroll in (0, 1):
+            for unroll in unrolls(pixels * vectors * per_vector, g.inputs):
                 yield Point("float32", pixels, vectors, 32, order, unroll)
 
 

@@ -19,7 +19,11 @@ def round_up(value: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """Logical shape [N, H, W, C] of ``dtype`` ("float32", or "uint32" for bits) and its halo."""
+    """Logical shape [N, H, W, C], dtype and halo.
+
+    ``dtype`` is "float32", "uint32" (bits), "uint8" (an image from the caller) or "int16" (the
+    same, stored for convolutions). ``dense`` channels are not padded.
+    """
 
     shape: tuple[int, int, int, int]
     dtype: str
@@ -43,15 +47,20 @@ class Layout:
 
     @property
     def bytes(self) -> int:
-        """Stored size; both element types have four bytes."""
+        """Stored size."""
         n, h, w, c = self.physical
-        return 4 * n * h * w * c
+        return self.itemsize * n * h * w * c
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored element."""
+        return {"uint8": 1, "int16": 2}.get(self.dtype, 4)
 
     @property
     def interior(self) -> int:
         """Byte offset of the first pixel inside the halo."""
         _, _, w, c = self.physical
-        return 4 * c * (self.halo[0] * w + self.halo[1])
+        return self.itemsize * c * (self.halo[0] * w + self.halo[1])
 
     def strides(self, per_word: int = 1) -> list[int]:
         """Element strides of the interior; ``per_word`` elements per stored one (2 for uint16)."""

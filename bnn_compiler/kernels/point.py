@@ -40,6 +40,15 @@ class Point:
         return Point(**data)
 
 
+#: Instructions of an unrolled body beyond which LLVM takes long and the code leaves the caches.
+_BODY = 1024
+
+
+def unrolls(accumulators: float, trip: int) -> tuple[int, ...]:
+    """Whether to unroll an innermost reduction of ``trip`` steps: 0, or 0 and 1."""
+    return (0, 1) if accumulators * trip <= _BODY else (0,)
+
+
 def tiles(width: int, vectors: int, budget: int) -> Iterator[tuple[int, int]]:
     """(pixels, vectors) that divide a row and a group's vectors, at most ``budget`` of them."""
     for pixels in range(1, min(width, budget) + 1):

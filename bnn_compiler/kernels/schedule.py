@@ -126,9 +126,11 @@ class _Tiled:
 def conv(stages: Stages, point: Point) -> tvm.tirx.PrimFunc:
     """Register-blocked: parallel over rows and channel blocks, then tiles, then the reduction."""
     tiled = _Tiled.of(stages, point)
-    tile, reduction = tiled.tile_loops(tiled.acc, LANES, 3)
+    assert stages.reduction is not None
+    axes = len(stages.reduction.op.reduce_axis)
+    tile, reduction = tiled.tile_loops(tiled.acc, LANES, axes)
     tiled.reduce_last(tiled.acc, tile, reduction)
-    for loop in reduction[3 - point.unroll :]:
+    for loop in reduction[axes - point.unroll :]:
         tiled.sch.unroll(loop)
     tiled.split_init(tiled.acc, reduction[0])
     return tiled.finish(stages)

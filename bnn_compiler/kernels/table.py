@@ -56,9 +56,9 @@ def rule(work: ConvWorkload, hardware: Hardware) -> Point | None:
 
     def cost(p: Point) -> tuple[float, int]:
         across = p.lanes * 8 // p.word
-        # A row is looked up for each pixel, which also costs two scalar instructions.
-        spill = max(0, p.pixels * across + across - budget * 3 // 4)
-        return 1 / p.pixels + 1.5 / across + spill, -p.vectors
+        # Weights, twice the bytes of packed ones, come from L2; rows of the table from L1.
+        spill = max(0, p.pixels * across + across - budget * 3 // 2)
+        return 2 / p.pixels + 1 / across + spill, -p.vectors
 
     return min(fitting, key=cost, default=None)
 

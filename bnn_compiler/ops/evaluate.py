@@ -55,6 +55,10 @@ _ANCHOR: dict[str, Callable[..., np.ndarray]] = {
         x, w, window(call, w.shape[1:3]), int(call.attrs["pad_value"])
     ),
     "float_conv2d": lambda call, x, w: reference.float_conv2d(x, w, window(call, w.shape[1:3])),
+    "bytes": lambda call, x: x.astype(np.float32),
+    "byte_conv2d": lambda call, x, w, scale, bias: reference.byte_conv2d(
+        x, w, scale, bias, window(call, w.shape[1:3])
+    ),
     "max_pool2d": lambda call, x: reference.max_pool2d(x, window(call)),
     "avg_pool2d": lambda call, x: reference.avg_pool2d(
         x, window(call), bool(call.attrs["count_include_pad"])

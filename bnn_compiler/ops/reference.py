@@ -102,6 +102,44 @@ def float_conv2d(x: Float, w: Float, attrs: ConvAttrs) -> Float:
     return out
 
 
+def byte_base(
+    bias: NDArray[np.float64], rows: NDArray[np.bool_], columns: NDArray[np.bool_]
+) -> Float:
+    """What the valid taps of ``bias`` [O,KH,KW] add up to, [len(rows), len(columns), O].
+
+    ``rows`` [.., KH] and ``columns`` [.., KW] say which taps lie inside the image.
+    """
+    total = np.einsum("okl,yk,xl->yxo", bias, rows.astype(float), columns.astype(float))
+    base: Float = total.astype(np.float32)
+    return base
+
+
+def byte_conv2d(
+    x: NDArray[np.uint8],
+    w: NDArray[np.int16],
+    scale: Float,
+    bias: NDArray[np.float64],
+    attrs: ConvAttrs,
+) -> Float:
+    """fma(exact integer sum, scale[o], sum of the bias of the taps inside the image).
+
+    x [N,H,W,C] bytes, w [O,KH,KW,C], scale [O], bias [O,KH,KW] -> float32 [N,OH,OW,O].
+    """
+    padded, oh, ow = windows(x.astype(np.float64), attrs, 0.0)
+    inside, _, _ = windows(np.ones((1, *x.shape[1:3], 1)), attrs, 0.0)
+    total = np.zeros((x.shape[0], oh, ow, w.shape[0]))
+    kh, kw = attrs.kernel
+    rows, columns = np.zeros((oh, kh), bool), np.zeros((ow, kw), bool)
+    for ky in range(kh):
+        for kx in range(kw):
+            total += attrs.tap(padded, ky, kx, oh, ow) @ w[:, ky, kx].astype(np.float64).T
+            valid = attrs.tap(inside, ky, kx, oh, ow)[0, :, :, 0] > 0
+            rows[:, ky] |= valid.any(axis=1)
+            columns[:, kx] |= valid.any(axis=0)
+    base = np.broadcast_to(byte_base(bias, rows, columns), total.shape)
+    return fma(total.astype(np.float32), np.broadcast_to(scale, total.shape), base)
+
+
 def max_pool2d(x: NDArray[Any], attrs: ConvAttrs) -> NDArray[Any]:
     """Maximum over the valid taps of each window."""
     low = -128 if x.dtype == np.int8 else -np.inf

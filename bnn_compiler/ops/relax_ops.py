@@ -11,6 +11,8 @@ c // 32, 1 means +1, the tail bits of the last word are 0.
 | map | x, operands... | epilogue(x) |
 | conv2d | bits, w int8 [O,KH,KW,C/groups] of -1/+1, operands... | epilogue(exact integer) |
 | float_conv2d | x, w [O,KH,KW,C/groups], operands... | epilogue(convolution) |
+| bytes | x uint8, operands... | epilogue(float32(x)) |
+| byte_conv2d | x uint8, w int16, scale [O], bias [O,KH,KW] | epilogue(scale * sum + biases) |
 | max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
 | concat | x..., operands... (``inputs`` says how many x) | epilogue(value) |
 | bits_max_pool2d | bits, flip uint32 [words] | per channel OR (flip 0) or AND (flip 1) |
@@ -32,6 +34,8 @@ ANCHORS = {
     "map": 1,
     "conv2d": 2,
     "float_conv2d": 2,
+    "bytes": 1,
+    "byte_conv2d": 4,
     "max_pool2d": 1,
     "avg_pool2d": 1,
     "global_mean": 1,
@@ -68,7 +72,7 @@ def window_size(size: Sequence[int], kernel: Sequence[int], attrs: Any) -> tuple
 def anchor_shape(call: relax.Call) -> tuple[int, int, int, int]:
     """The logical [N, H, W, C] of an anchor's value."""
     name, x = anchor_name(call), shape_of(call.args[0])
-    if name == "map":
+    if name in ("map", "bytes"):
         return x[0], x[1], x[2], x[3]
     if name == "global_mean":
         return x[0], 1, 1, x[3]

@@ -6,6 +6,7 @@ from pathlib import Path
 import tvm
 
 from bnn_compiler.passes.binarize_conv import BinarizeConv
+from bnn_compiler.passes.byte_input import ByteInput, Normalization
 from bnn_compiler.passes.fold_affine import FoldAffine
 from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
@@ -15,21 +16,28 @@ from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
 
 
-def phases(zero_weight: str = "error") -> tuple[tuple[str, tuple[Pass, ...]], ...]:
+def phases(
+    zero_weight: str = "error", byte_input: Normalization | None = None
+) -> tuple[tuple[str, tuple[Pass, ...]], ...]:
     """(phase, its passes) in the order they run."""
+    last: tuple[Pass, ...] = (ByteInput(byte_input),) if byte_input else ()
     return (
         ("recognise", (BinarizeConv(zero_weight),)),
         ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
-        ("fuse", (FuseEpilogue(), FoldThreshold())),
+        ("fuse", (FuseEpilogue(), FoldThreshold(), *last)),
     )
 
 
 def run(
-    module: tvm.IRModule, *, zero_weight: str = "error", dump_dir: Path | None = None
+    module: tvm.IRModule,
+    *,
+    zero_weight: str = "error",
+    byte_input: Normalization | None = None,
+    dump_dir: Path | None = None,
 ) -> tvm.IRModule:
     """Every phase in turn; ``dump_dir`` gets 0-import.py, 1-recognise.py, ..."""
     _dump(module, dump_dir, 0, "import")
-    for index, (phase, passes) in enumerate(phases(zero_weight), start=1):
+    for index, (phase, passes) in enumerate(phases(zero_weight, byte_input), start=1):
         for one in passes:
             module = one(module)
         _dump(module, dump_dir, index, phase)

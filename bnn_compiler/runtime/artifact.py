@@ -171,31 +171,32 @@ class Artifact:
         if code:
             raise ArtifactError(f"{self.path}: a kernel returned {code}")
 
-    def _arrays(self, inputs: tuple[Any, ...], check_finite: bool) -> list[NDArray[np.float32]]:
+    def _arrays(self, inputs: tuple[Any, ...], check_finite: bool) -> list[NDArray[Any]]:
         wanted = self.manifest["inputs"]
         if len(inputs) != len(wanted):
             raise InputError(f"the network has {len(wanted)} inputs, got {len(inputs)}")
-        return [
-            _array(x, t["name"], t["shape"], check_finite)
-            for x, t in zip(inputs, wanted, strict=True)
-        ]
+        return [_array(x, t, check_finite) for x, t in zip(inputs, wanted, strict=True)]
 
 
-def _array(value: Any, name: str, shape: list[int], check_finite: bool) -> NDArray[np.float32]:
+def _array(value: Any, wanted: dict[str, Any], check_finite: bool) -> NDArray[Any]:
+    name, shape, dtype = wanted["name"], wanted["shape"], wanted["dtype"]
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if not isinstance(value, np.ndarray):
         raise InputError(f"input {name} is a {type(value).__name__}; give a numpy array or tensor")
-    if value.dtype != np.float32:
-        raise InputError(f"input {name} is {value.dtype}; give float32 (x.astype('float32'))")
+    if value.dtype != np.dtype(dtype):
+        raise InputError(
+            f"input {name} is {value.dtype}, compiled for {dtype}; convert it, or compile with"
+            f" input_dtype={str(value.dtype)!r} if that is float32 or uint8"
+        )
     if list(value.shape) != shape:
         raise InputError(
             f"input {name} has shape {list(value.shape)}, compiled for {shape}; the batch size is"
             " fixed at compile time"
         )
     array = np.ascontiguousarray(value)
-    if check_finite and np.isnan(array.sum()) and np.isnan(array).any():
+    if check_finite and array.dtype.kind == "f" and np.isnan(array.sum()) and np.isnan(array).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
         raise InputError(f"input {name} is NaN at {list(first)}, and a NaN has no sign")
     return array

@@ -41,7 +41,7 @@ class Session:
         self._artifact = artifact
         self._buffers = {b["id"]: b for b in artifact.manifest["buffers"]}
         self.workspace = aligned(artifact.manifest["workspace_bytes"])
-        self.inputs = [np.zeros(t["shape"], np.float32) for t in artifact.manifest["inputs"]]
+        self.inputs = [np.zeros(t["shape"], t["dtype"]) for t in artifact.manifest["inputs"]]
         self.outputs = [np.zeros(t["shape"], np.float32) for t in artifact.manifest["outputs"]]
 
     def run(self, first: int, last: int, seconds: NDArray[np.float64] | None = None) -> None:

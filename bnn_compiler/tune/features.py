@@ -27,6 +27,7 @@ class Features:
     is_popcount: float
     is_table: float
     is_float: float
+    is_int16: float
     word: float
     rows_outside: float
     unroll: float
@@ -92,6 +93,8 @@ def _mix(point: Point, accumulators: float, weights: float, hardware: Hardware) 
     loads = weights + point.pixels
     if point.family == "float32":
         return _Mix(a, 0, 0, 0, 0, a, 0, loads)
+    if point.family == "int16":
+        return _Mix(2 * a, 0, 0, 0, a, a, 0, loads)
     if point.family == "table":
         return _Mix(2 * a, 0, 0, a, a, 0, 2 * point.pixels, loads)
     # By shuffles a popcount takes two look-ups, masks and shifts, and a sum of bytes.
@@ -125,7 +128,7 @@ def traffic(task: Task) -> int:
 def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, float]:
     work = task.work
     binary = families.is_binary(work)
-    g = families.FAMILIES["popcount" if binary else "float32"].grouping(work)
+    g = families.grouping(work)
     n, oh, ow, outputs = work.shape
     kh, kw = work.kernel
     table = point.family == "table"
@@ -134,6 +137,9 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
     weights = point.vectors * per_vector
     per_tap = g.inputs if not binary else -(-g.inputs // (4 if table else point.word))
     steps = kh * kw * per_tap
+    if point.family == "int16":
+        per_tap = -(-kw * g.inputs // 2)
+        steps = kh * per_tap
     mix = _mix(point, accumulators, weights, hardware)
     blocks = g.merged * g.outputs // point.lanes
     tiles = n * oh * (ow // point.pixels) * blocks
@@ -147,7 +153,7 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
     decode = (mix.vector + mix.loads + mix.scalar) / _DECODE
     step = max(issue, mix.loads / _LOAD, decode)
     total = tiles * (steps * step + epilogue + 8)
-    word_bytes = 1 if table else point.word / 8
+    word_bytes = {"table": 1.0, "int16": 4.0}.get(point.family, point.word / 8)
     block_bytes = steps * point.lanes * word_bytes
     weight_bytes = block_bytes * blocks
     row_bytes = 4 * work.x.physical[2] * work.x.channels * kh
@@ -164,6 +170,7 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
         is_popcount=point.family == "popcount",
         is_table=table,
         is_float=point.family == "float32",
+        is_int16=point.family == "int16",
         word=point.word,
         rows_outside=point.order == "rows",
         unroll=point.unroll,
@@ -195,7 +202,7 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
         rows_in_l1=log((block_bytes + row_bytes) / hardware.l1_kib / 1024),
         weights_in_l2=log((weight_bytes + work.x.bytes) / hardware.l2_kib / 1024),
         streamed_bytes=log(streamed),
-        word_waste=per_tap * (1 if not binary else 4 if table else point.word) / g.inputs,
+        word_waste=per_tap * (4 if table else point.word) / g.inputs if binary else 1.0,
         lane_waste=g.merged * g.outputs / outputs,
         stride=work.strides[0],
         groups=log(work.groups),

@@ -46,11 +46,18 @@ def constants(task: Task, point: Point) -> list[np.ndarray]:
     work = task.work
     shape = (work.shape[3], *work.kernel, work.x.shape[3] // work.groups)
     rng = np.random.default_rng(0)
-    if families.is_binary(work):
-        weights = rng.choice(np.array([-1, 1], np.int8), shape)
+    kind = work.x.dtype
+    if kind == "uint32":
+        weights = [rng.choice(np.array([-1, 1], np.int8), shape)]
+    elif kind == "int16":
+        weights = [
+            rng.integers(-3000, 3000, shape, np.int16),
+            rng.normal(size=shape[0]).astype(np.float32),
+            rng.normal(size=shape[:3]),
+        ]
     else:
-        weights = rng.normal(size=shape).astype(np.float32)
-    found: list[np.ndarray] = families.FAMILIES[point.family].constants(work, point, weights)
+        weights = [rng.normal(size=shape).astype(np.float32)]
+    found: list[np.ndarray] = families.FAMILIES[point.family].constants(work, point, *weights)
     return found
 
 
