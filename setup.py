@@ -29,7 +29,13 @@ setup(
     ],
     extras_require={
         "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-learn"],
-        "bench": ["openvino==2026.4", "scikit-learn"],
+        "bench": [
+            "nncf>=3.4",
+            "onnx>=1.23",
+            "onnxruntime>=1.32",
+            "openvino==2026.4",
+            "scikit-learn",
+        ],
         "demo": ["scikit-learn"],
         "link": ["ziglang"],
     },

@@ -4,9 +4,13 @@
 torch model, and lets all take turns on one core. It prints a table and writes it, with the machine,
 the versions and the load, to benchmarks/results/<name>.md and .json.
 
-`--peers` chooses them: `openvino` (the network as its authors wrote it and, where it differs,
-`openvino folded`, the same function with fewer operations, see peer_weights.fold), `float`
-(ResNet-18 in place of Bi-Real-18, see float_peers.py).
+`--peers` chooses them:
+
+- `openvino`: the network as its authors wrote it and, where it differs, `openvino folded`, the same
+  function with fewer operations (peer_weights.fold);
+- `float`: ResNet-18 in place of Bi-Real-18, in float32 and int8 (float_peers.py);
+- `larq`: Larq Compute Engine, both of its kernels (larq_peer.py);
+- `tvm`: TVM without bnn_compiler (tvm_peer.py).
 """
 
 import argparse
@@ -67,16 +71,16 @@ class Subject:
 
 
 def random_network(network: str) -> tuple[nn.Module, torch.Tensor]:
-    """A zoo network with random weights, and inputs; the same ones in every run."""
+    """A network of peers.NETWORKS with random weights, and inputs; the same ones in every run."""
     torch.manual_seed(0)
-    model = zoo.get(network)()
+    model = peers.NETWORKS[network]()
     inputs = torch.randn((_INPUTS, *SHAPE), generator=torch.Generator().manual_seed(1))
     zoo.randomize(model, inputs[0])
     return model, inputs
 
 
 def compile_ours(network: str, target: str, folder: Path) -> Subject:
-    """Compile one network of the zoo."""
+    """Compile one network of peers.NETWORKS."""
     model, inputs = random_network(network)
     path = folder / f"{network}.bnn"
     artifact = bnn_compiler.compile(model, (inputs[0],), target=target, output=path)
@@ -125,9 +129,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0, help="time for each network")
     parser.add_argument("--burst", type=float, default=0.2, help="seconds before the next one")
     parser.add_argument("--core", type=int, help="core to run on (default: the last one)")
-    held = parser.add_mutually_exclusive_group()
-    held.add_argument("--target", default="native", help="what to compile ours for")
-    held.add_argument("--isa", choices=isa.KNOWN, help="hold ours and OpenVINO to it, see isa.py")
+    parser.add_argument("--isa", choices=isa.KNOWN, help="hold both sides to it, see isa.py")
+    parser.add_argument("--target", help="what to compile ours for (default: native, or the isa)")
     parser.add_argument("--name", default="end_to_end", help="name of the result files")
     options = parser.parse_args()
     known = list(dict.fromkeys(n for group in options.peers for n in peers.GROUPS[group]))
@@ -141,8 +144,8 @@ def _options() -> argparse.Namespace:
 
 def main() -> None:
     options = _options()
-    if options.isa:
-        options.target = isa.hold(options.isa)
+    held = isa.hold(options.isa) if options.isa else "native"
+    options.target = options.target or held
     described = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
         subjects = [compile_ours(name, options.target, Path(folder)) for name in options.networks]
@@ -156,10 +159,15 @@ def main() -> None:
         for subject in subjects:
             rivals = [make(subject.model) for make in peers.of(subject.network, options.peers)]
             found = compare(subject, rivals, seconds=options.seconds, burst_seconds=options.burst)
+            # Inside the meter, which takes a process that goes on for somebody else's.
+            for each in rivals:
+                each.close()
             all_rows += found[0]
             agreements += found[1]
     bounds = {
-        name: 1e3 * roofline.shortest(peaks, roofline.NETWORKS[name]) for name in options.networks
+        name: 1e3 * roofline.shortest(peaks, roofline.NETWORKS[name])
+        for name in options.networks
+        if name in roofline.NETWORKS
     }
     path = report.write(
         options.name,

@@ -15,7 +15,15 @@ from types import TracebackType
 _CPUINFO = Path("/proc/cpuinfo")
 _STAT = Path("/proc/stat")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-_PACKAGES = ("bnn_compiler", "apache-tvm", "torch", "openvino", "numpy")
+_PACKAGES = (
+    "bnn_compiler",
+    "apache-tvm",
+    "torch",
+    "openvino",
+    "nncf",
+    "onnxruntime",
+    "numpy",
+)
 _UNKNOWN = "unknown"
 
 

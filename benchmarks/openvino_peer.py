@@ -90,29 +90,17 @@ class Graph:
         return ov.op.Constant(ov.Tensor(packed, ov.Shape(list(signs.shape)), ov.Type.u1))
 
 
-class Peer:
-    """A compiled OpenVINO graph with one float32 input and one output, on one thread.
+class CompiledPeer:
+    """An OpenVINO model with one float32 input and one output, compiled for one thread."""
 
-    `build` makes the output node from the input node; the graph's buffers live as long as the Peer.
-    """
-
-    def __init__(
-        self,
-        build: Callable[[Graph, ov.Node], ov.Node],
-        shape: tuple[int, ...],
-        *,
-        profile: bool = False,
-    ) -> None:
-        self._graph = Graph()
-        x = ops.parameter(list(shape), np.float32)
-        self._model = ov.Model([build(self._graph, x)], [x])
+    def __init__(self, model: ov.Model, *, profile: bool = False) -> None:
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": 1,
             "NUM_STREAMS": 1,
             "PERF_COUNT": "YES" if profile else "NO",
         }
-        self._compiled = ov.Core().compile_model(self._model, "CPU", options)
+        self._compiled = ov.Core().compile_model(model, "CPU", options)
         self._request = self._compiled.create_infer_request()
 
     def set_input(self, x: Floats) -> None:
@@ -134,7 +122,7 @@ class Peer:
     def profile(self, runs: int) -> list[NodeTime]:
         """Least time of each node over `runs` inferences, summed by kind, longest first.
 
-        The Peer must have been made with `profile=True`, which slows it a little.
+        It must have been made with `profile=True`, which slows it a little.
         """
         least: dict[tuple[str, str, str], float] = {}
         for _ in range(runs):
@@ -149,6 +137,25 @@ class Peer:
                 kinds[kind, primitive].append(seconds)
         times = [NodeTime(*kind, len(each), sum(each)) for kind, each in kinds.items()]
         return sorted(times, key=lambda time: -time.seconds)
+
+
+class Peer(CompiledPeer):
+    """A graph built here; `build` makes the output node from the input node.
+
+    The graph's buffers live as long as the Peer.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Graph, ov.Node], ov.Node],
+        shape: tuple[int, ...],
+        *,
+        profile: bool = False,
+    ) -> None:
+        self._graph = Graph()
+        x = ops.parameter(list(shape), np.float32)
+        self._model = ov.Model([build(self._graph, x)], [x])
+        super().__init__(self._model, profile=profile)
 
 
 def birealnet(net: BiRealNet, shape: tuple[int, ...], *, profile: bool = False) -> Peer:

@@ -2,7 +2,7 @@
 
 A binary layer is its signs and what follows the integer sum: `scale * integer + bias` per channel
 (the weight's scale and the batch norm, folded). Structure: Bi-Real Net (ECCV 2018), ReActNet (ECCV
-2020). Arrays are float32 unless said otherwise; C stands for channels.
+2020), QuickNet (MLSys 2021). Arrays are float32 unless said otherwise; C stands for channels.
 """
 
 from collections.abc import Iterator
@@ -90,6 +90,28 @@ class ReActNet:
 
     stem: FloatConv
     halves: tuple[ReActHalf, ...]
+    head: Dense
+
+
+@dataclass(frozen=True)
+class Transition:
+    """ReLU, 2x2 max pool of stride 1, depthwise `blur` [C, 1, 3, 3] of stride 2, 1x1 `conv`."""
+
+    blur: FloatConv
+    conv: FloatConv
+
+
+@dataclass(frozen=True)
+class QuickNet:
+    """`first`, ReLU, a depthwise and a 1x1 convolution; layers; ReLU, mean over pixels, head.
+
+    A BinaryConv among the layers is `x + scale * relu(integer) + bias`, padded by +1.
+    """
+
+    first: FloatConv
+    depthwise: FloatConv
+    pointwise: FloatConv
+    layers: tuple[BinaryConv | Transition, ...]
     head: Dense
 
 

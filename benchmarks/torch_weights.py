@@ -1,4 +1,4 @@
-"""The arrays of a zoo network: weight scale and batch norm folded, signs as +-1.
+"""The arrays of a network in torch: weight scale and batch norm folded, signs as +-1.
 
 The zoo's sign(0) is +1. Folding rounds differently from torch, so a sum that is almost on a
 threshold may get the other sign: outputs agree closely, not exactly.
@@ -6,9 +6,11 @@ threshold may get the other sign: outputs agree closely, not exactly.
 
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks import quicknet as quicknets
 from benchmarks.peer_weights import (
     BinaryConv,
     BiRealBlock,
@@ -16,9 +18,11 @@ from benchmarks.peer_weights import (
     Dense,
     FloatConv,
     Floats,
+    QuickNet,
     ReActHalf,
     ReActNet,
     RPReLU,
+    Transition,
 )
 from bnn_compiler.errors import ModelError
 from bnn_compiler.nn import BinaryConv2d
@@ -30,9 +34,9 @@ _Module = TypeVar("_Module", bound=nn.Module)
 def birealnet18(model: nn.Module) -> BiRealNet:
     """The arrays of a zoo Bi-Real network in eval mode. Raises ModelError for another class."""
     net = _is(model, bireal.BiRealNet)
-    blocks = [_is(block, bireal.Block) for stage in net.stages for block in _children(stage)]
+    blocks = [block for stage in net.stages for block in _children(stage)]
     return BiRealNet(
-        _float_conv(net.conv1, net.bn1), tuple(map(_bireal_block, blocks)), _dense(net.fc)
+        _float_conv(net.conv1, net.bn1), tuple(map(bireal_block, blocks)), _dense(net.fc)
     )
 
 
@@ -43,13 +47,40 @@ def reactnet_a(model: nn.Module) -> ReActNet:
     for child in net.blocks:
         block = _is(child, reactnet.Block)
         spatial = (_binary_conv(block.conv3, block.bn3),)
-        pointwise = tuple(map(_binary_conv, block.points, block.norms))
+        pointwise = tuple(
+            _binary_conv(*each) for each in zip(block.points, block.norms, strict=True)
+        )
         halves.append(ReActHalf(_shift(block.sign1), spatial, _rprelu(block.act1)))
         halves.append(ReActHalf(_shift(block.sign2), pointwise, _rprelu(block.act2)))
     return ReActNet(_float_conv(net.conv1, net.bn1), tuple(halves), _dense(net.fc))
 
 
-def _bireal_block(block: bireal.Block) -> BiRealBlock:
+def quicknet(model: nn.Module) -> QuickNet:
+    """The arrays of a QuickNet in eval mode. Raises ModelError for another class."""
+    net = _is(model, quicknets.QuickNet)
+    return QuickNet(
+        _float_conv(net.conv1, net.bn1),
+        _float_conv(net.depthwise, net.bn2),
+        _float_conv(net.conv3, net.bn3),
+        tuple(map(_quick_layer, net.layers)),
+        _dense(net.fc),
+    )
+
+
+def _quick_layer(module: nn.Module) -> BinaryConv | Transition:
+    if isinstance(module, quicknets.Block):
+        return _binary_conv(module.conv, module.bn, pad_value=1)
+    transition = _is(module, quicknets.Transition)
+    blur = _floats(transition.blur.weight)
+    return Transition(
+        FloatConv(blur, np.zeros(len(blur), np.float32), 2),
+        _float_conv(transition.conv, transition.bn),
+    )
+
+
+def bireal_block(module: nn.Module) -> BiRealBlock:
+    """The arrays of one block of a zoo Bi-Real network in eval mode."""
+    block = _is(module, bireal.Block)
     down = None
     if not isinstance(block.shortcut, nn.Identity):
         _, conv, norm = _children(block.shortcut)
@@ -57,9 +88,9 @@ def _bireal_block(block: bireal.Block) -> BiRealBlock:
     return BiRealBlock(_binary_conv(block.conv, block.bn), down)
 
 
-def _binary_conv(module: nn.Module, norm: nn.Module) -> BinaryConv:
+def _binary_conv(module: nn.Module, norm: nn.Module, pad_value: int = 0) -> BinaryConv:
     conv = _is(module, BinaryConv2d)
-    if conv.padding != conv.weight.shape[2] // 2 or conv.pad_value or conv.groups > 1:
+    if conv.padding != conv.weight.shape[2] // 2 or conv.pad_value != pad_value or conv.groups > 1:
         raise ModelError(f"the peer has no binary convolution like {conv}")
     weight = conv.weight.detach()
     scale, bias = _affine(norm)

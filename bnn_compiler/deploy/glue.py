@@ -198,8 +198,9 @@ def _fill(buffer: Buffer) -> str:
     half = layout.dtype == "uint32" and -(-layout.shape[3] // 16) % 2 == 1
     top, left, bottom, right = layout.halo
     if value == last == 0 and not half:
-        numbers = (n, h, w, words * layout.itemsize, top, left, bottom, right)
-        return f"      clear(a + {buffer.offset}, {', '.join(map(str, numbers))});"
+        pixel = words * layout.itemsize
+        edges = ", ".join(map(str, (n, h, w, pixel, top, left, bottom, right)))
+        return f"      clear(a + {buffer.offset}, {edges});"
     numbers = (n, h, w, words, top, left, bottom, right, int(half))
     return f"      fill(a + {buffer.offset}, {', '.join(map(str, numbers))}, {value}u, {last}u);"
 

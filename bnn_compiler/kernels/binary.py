@@ -74,7 +74,7 @@ def function(
     work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
 ) -> tirx.PrimFunc:
     """The scheduled kernel: popcount(x ^ w) summed over taps and words, then the epilogue."""
-    return schedule.conv(stages(work, point, epilogue, tensors), point)
+    return schedule.conv(stages(work, point, epilogue, tensors), point, work.image_rows)
 
 
 def stages(
@@ -140,8 +140,9 @@ def base_constants(work: ConvWorkload, signs: np.ndarray) -> list[np.ndarray]:
     for i, vy in enumerate(ys):
         for j, vx in enumerate(xs):
             valid = (vy[:, None] & vx[None, :])[None]
-            # A padded tap has bits 0 and adds popcount(w) to the kernel's count.
-            base[i, j] = np.where(valid, taps, 2 * ones).sum(axis=(1, 2))
+            # Kernel rows in the padding are skipped; a padded tap elsewhere has bits 0 and adds
+            # popcount(w) to the kernel's count.
+            base[i, j] = np.where(valid, taps, np.where(vy[:, None], 2 * ones, 0)).sum(axis=(1, 2))
     return [base, row, col]
 
 

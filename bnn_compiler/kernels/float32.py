@@ -48,7 +48,7 @@ def function(
     work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
 ) -> tirx.PrimFunc:
     """The scheduled kernel."""
-    return schedule.conv(stages(work, point, epilogue, tensors), point)
+    return schedule.conv(stages(work, point, epilogue, tensors), point, work.image_rows)
 
 
 def stages(

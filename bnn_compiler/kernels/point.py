@@ -14,7 +14,8 @@ class Point:
     ``family`` is the kernel (families.py). A tile of ``pixels`` along x times ``vectors`` of 16
     outputs stays in registers over the whole reduction. ``word`` is the width of a popcount, or of
     the vector that a table look-up fills. ``order`` is the outer loop: "channels" goes through all
-    rows with one block of weights, "rows" through all weights with one row. ``unroll`` is the
+    rows with one block of weights, "rows" through all weights with one row; "strips" is "channels"
+    with each part of the weights read once for a row of tiles. ``unroll`` is the
     number of reduction loops unrolled, from the inside.
     """
 

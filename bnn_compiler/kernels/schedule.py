@@ -11,7 +11,7 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, te, tirx
 
-from bnn_compiler.kernels import intrinsics
+from bnn_compiler.kernels import codegen, intrinsics
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point, tiles
@@ -67,6 +67,10 @@ def _tensorize_bits(sch: s_tir.Schedule, stages: Stages) -> None:
         sch.set_scope(sch.get_sblock("value"), 0, "local")
 
 
+#: Stored rows [first, last) outside which the input is padding that adds nothing, if any are.
+Rows = tuple[int, int] | None
+
+
 @dataclass
 class _Tiled:
     """A convolution with its outer loops made: ``acc`` waits for its reduction to be ordered."""
@@ -77,7 +81,10 @@ class _Tiled:
 
     @staticmethod
     def of(stages: Stages, point: Point) -> "_Tiled":
-        """n, block, y in parallel, then tiles; accumulators, value and bits under each tile."""
+        """n, block, y in parallel, then tiles; value and bits under each tile.
+
+        The accumulators lie under each tile too, in order "strips" those of a whole row together.
+        """
         assert stages.reduction is not None
         sch = _function(stages)
         value, acc = sch.get_sblock("value"), sch.get_sblock(stages.reduction.op.name)
@@ -85,13 +92,14 @@ class _Tiled:
         xo, xi = sch.split(x, [None, point.pixels])
         co, ci = sch.split(c, [None, point.lanes])
         cv, cl = sch.split(ci, [None, LANES])
-        outer = [n, co, y] if point.order == "channels" else [n, y, co]
+        outer = [n, y, co] if point.order == "rows" else [n, co, y]
         sch.reorder(*outer, xo, xi, cv, cl)
-        sch.compute_at(acc, xo, preserve_unit_loops=True)
-        sch.set_scope(acc, 0, "local")
-        _attach_bits(sch, stages, xo)
         # Before the reductions are split in init and update: those are no longer compact dataflow.
-        sch.parallel(sch.fuse(*outer))
+        parallel = sch.fuse(*outer)
+        sch.compute_at(acc, parallel if point.order == "strips" else xo, preserve_unit_loops=True)
+        sch.set_scope(acc, 0, "local")
+        _attach_bits(sch, stages, cv)
+        sch.parallel(parallel)
         sch.vectorize(cl)
         return _Tiled(sch, acc, [xi, cv])
 
@@ -100,7 +108,7 @@ class _Tiled:
         loops = self.sch.get_loops(block)
         *_, pixel, _, lane = loops[: len(loops) - reduction]
         vector, lane = self.sch.split(lane, [None, lanes])
-        return [pixel, vector, lane], loops[len(loops) - reduction :]
+        return [pixel, vector, lane], list(loops[len(loops) - reduction :])
 
     def reduce_last(self, block: object, tile: list[object], reduction: list[object]) -> None:
         """The reduction around the tile, whose accumulators are named one by one."""
@@ -108,6 +116,11 @@ class _Tiled:
         self.sch.vectorize(tile[-1])
         for loop in tile[:-1]:
             self.sch.unroll(loop)
+
+    def skip(self, loop: object, rows: Rows) -> None:
+        """Let codegen guard ``loop``, over kernel rows."""
+        if rows is not None:
+            self.sch.annotate(loop, codegen.SKIP_ROWS, list(rows))
 
     def split_init(self, block: object, loop: object) -> None:
         """Zero the accumulators before ``loop``."""
@@ -123,8 +136,11 @@ class _Tiled:
         return self.sch.mod["main"]
 
 
-def conv(stages: Stages, point: Point) -> tvm.tirx.PrimFunc:
-    """Register-blocked: parallel over rows and channel blocks, then tiles, then the reduction."""
+def conv(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:
+    """Register-blocked: parallel over rows and channel blocks, then tiles, then the reduction.
+
+    Kernel rows outside ``rows`` = [first, last) of the stored image are skipped.
+    """
     tiled = _Tiled.of(stages, point)
     assert stages.reduction is not None
     axes = len(stages.reduction.op.reduce_axis)
@@ -132,16 +148,21 @@ def conv(stages: Stages, point: Point) -> tvm.tirx.PrimFunc:
     tiled.reduce_last(tiled.acc, tile, reduction)
     for loop in reduction[axes - point.unroll :]:
         tiled.sch.unroll(loop)
+    tiled.skip(reduction[0], rows)
     tiled.split_init(tiled.acc, reduction[0])
     return tiled.finish(stages)
 
 
-def table(stages: Stages, point: Point) -> tvm.tirx.PrimFunc:
+def table(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:
     """The same with byte sums ``part`` in registers below the last loop over chunks."""
     tiled = _Tiled.of(stages, point)
     sch, lanes = tiled.sch, point.word // 8
     tile, outer = tiled.tile_loops(tiled.acc, lanes, 3)
+    if point.order == "strips":
+        strip, tile[0] = sch.split(tile[0], [None, point.pixels])
+        outer.append(strip)
     tiled.reduce_last(tiled.acc, tile, outer)
+    tiled.skip(outer[0], rows)
     part = sch.get_sblock("part")
     sch.compute_at(part, outer[-1], preserve_unit_loops=True)
     sch.set_scope(part, 0, "local")

@@ -34,7 +34,7 @@ def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
     vectors = binary.grouping(work).outputs // lanes
     # Half of the registers at most: rows, weights and products need the others.
     for pixels, blocks in tiles(work.shape[2], vectors, hardware.vector_registers // 2):
-        for order in ("channels", "rows"):
+        for order in ("channels", "rows", "strips"):
             for unroll in (0, 1):
                 yield Point("table", pixels, blocks * per_vector, lanes * 8, order, unroll)
 
@@ -51,14 +51,20 @@ def _vector(work: ConvWorkload, hardware: Hardware) -> int | None:
 
 def rule(work: ConvWorkload, hardware: Hardware) -> Point | None:
     """The table schedule to use when nothing is known, or None where there is none."""
-    fitting = [p for p in points(work, hardware) if p.order == "channels" and p.unroll == 0]
-    budget = hardware.vector_registers // 2
+    fitting = [p for p in points(work, hardware) if p.unroll == 1]
 
-    def cost(p: Point) -> tuple[float, int]:
-        across = p.lanes * 8 // p.word
-        # Weights, twice the bytes of packed ones, come from L2; rows of the table from L1.
-        spill = max(0, p.pixels * across + across - budget * 3 // 2)
-        return 2 / p.pixels + 1 / across + spill, -p.vectors
+    def across(p: Point) -> int:
+        return p.lanes * 8 // p.word
+
+    def cost(p: Point) -> tuple[float, float]:
+        # A quarter of the registers: LLVM keeps as many products waiting as there are sums.
+        spill = max(0, p.pixels * across(p) - hardware.vector_registers // 4)
+        # Weights that L1 does not hold are read once for a row of pixels.
+        block = p.lanes * work.kernel[0] * work.kernel[1] * binary.grouping(work).inputs // 4
+        far = block > hardware.l1_kib * 1024
+        loads = (1, 2) if far else (2, 1)
+        wrong = p.order != ("strips" if far else "channels")
+        return spill + wrong, loads[0] / p.pixels + loads[1] / across(p) - p.vectors / 1024
 
     return min(fitting, key=cost, default=None)
 
@@ -98,7 +104,7 @@ def function(
     work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
 ) -> tirx.PrimFunc:
     """The scheduled kernel."""
-    return schedule.table(stages(work, point, epilogue, tensors), point)
+    return schedule.table(stages(work, point, epilogue, tensors), point, work.image_rows)
 
 
 def stages(

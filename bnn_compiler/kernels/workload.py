@@ -37,6 +37,16 @@ class ConvWorkload:
         (sh, sw), (dh, dw) = self.strides, self.dilation
         return lambda y, ky, x, kx: (y * sh + ky * dh + oy, x * sw + kx * dw + ox)
 
+    @property
+    def image_rows(self) -> tuple[int, int] | None:
+        """Stored rows [first, last) of the image if kernel rows can fall outside it, else None.
+
+        With a pad value other than 0 padding counts, so None too.
+        """
+        if self.pad_value or not (self.padding[0] or self.padding[2]):
+            return None
+        return self.x.halo[0], self.x.halo[0] + self.x.shape[1]
+
     def border_classes(self, axis: int) -> tuple[np.ndarray, np.ndarray]:
         """Class of each output row (axis 0) or column (1); the valid taps [classes, K] of each."""
         size, extent = self.shape[1 + axis], self.x.shape[1 + axis]

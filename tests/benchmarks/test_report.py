@@ -27,6 +27,12 @@ def test_table_ends_with_the_bound_of_the_cpu() -> None:
     assert lines[4] == "| birealnet18 | arithmetic at peak rate | | 2.00 | | | |"
 
 
+def test_small_ratios_keep_two_digits() -> None:
+    timings = {report.OURS: Timing(((0.0025,),)), "slow": Timing(((1.0,),))}
+    lines = report.table(report.rows("birealnet18", timings), {}).splitlines()
+    assert lines[3].endswith("| 0.0025 | 0.0025 | 0.0025 |")
+
+
 def test_results_are_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     load = machine.Load(average=0.5, others=0.25, stolen=0.0)
