@@ -1,6 +1,7 @@
 """What the compiler emits: instructions, and binary convolutions over the whole attribute grid."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from bnn_compiler.kernels.grouping import expand, merge
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output
 from bnn_compiler.passes.graph import Graph
+from bnn_compiler.tune.schedules import Schedules
 
 
 def graph_of(channels, outputs, groups=1):
@@ -38,16 +40,16 @@ def graph_of(channels, outputs, groups=1):
 @pytest.mark.parametrize(
     ("target", "instruction"),
     [
-        ("x86-avx512-vpopcnt", "vpopcntd\t%zmm"),
-        ("x86-64-v4", "vpshufb\t%zmm"),
-        ("x86-64-v3", "vpshufb\t%ymm"),
+        ("x86-avx512-vpopcnt", r"vpopcntd\t.*%zmm"),
+        ("x86-64-v4", r"vpshufb\t.*%zmm"),
+        ("x86-64-v3", r"vpshufb\t.*%ymm"),
     ],
 )
 def test_the_right_popcount(target, instruction):
     device = targets.load(target)
-    _, functions = lower.lower(graph_of(256, 256), device, "net")
+    _, functions = lower.lower(graph_of(256, 256), Schedules(device), "net")
     text = codegen.build(functions, device).inspect_source("s")
-    assert text.count(instruction) >= 8
+    assert len(re.findall(instruction, text)) >= 4
     assert "TVMBackendAllocWorkspace" not in text, "a tile left the registers for the heap"
 
 

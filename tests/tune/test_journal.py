@@ -1,0 +1,45 @@
+import pytest
+
+from bnn_compiler.errors import ScheduleError
+from bnn_compiler.kernels.point import Point
+from bnn_compiler.tune import journal
+from bnn_compiler.tune.journal import Journal, Trial
+from tests.kernels import kernel
+
+TASK = kernel.task(64, 8, 64)
+
+
+def trial(pixels=4, seconds=1e-4):
+    return Trial(TASK, Point("popcount", pixels, 2, 32), seconds)
+
+
+def test_resumes_after_a_kill(tmp_path):
+    path = tmp_path / "t.jsonl"
+    with Journal(path) as log:
+        log.add(trial(2))
+        log.add(Trial(TASK, Point("popcount", 8, 2, 32), None, "crashed"))
+    with path.open("ab") as file:
+        file.write(b'{"code": "cut sho')
+    with Journal(path) as log:
+        assert [t.point.pixels for t in log.trials] == [2, 8]
+        assert log.trials[1].error == "crashed"
+        log.add(trial(1))
+    with Journal(path) as log:
+        assert len(list(log.of(TASK))) == 3
+
+
+def test_trials_of_other_code_do_not_count(tmp_path, monkeypatch):
+    path = tmp_path / "t.jsonl"
+    with Journal(path) as log:
+        log.add(trial())
+    monkeypatch.setattr(journal, "code", lambda: "other")
+    with Journal(path) as log:
+        assert log.trials == [] and log.others == 1
+
+
+def test_one_process_at_a_time(tmp_path):
+    with (
+        Journal(tmp_path / "t.jsonl"),
+        pytest.raises(ScheduleError, match="another process is tuning"),
+    ):
+        Journal(tmp_path / "t.jsonl")

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from bnn_compiler.errors import ScheduleError
+from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.tune import records
+from bnn_compiler.tune.records import Record
+from tests.kernels import kernel
+
+POINT = Point("popcount", 4, 2, 32)
+
+
+def record(channels=64):
+    return Record(kernel.task(channels, 8, 64), POINT, 1e-4, 2e-4, 5, "0" * 16)
+
+
+def test_task_and_record_survive_json():
+    one = record()
+    assert Task.from_dict(json.loads(json.dumps(one.task.as_dict()))) == one.task
+    assert Record.from_dict(json.loads(json.dumps(one.as_dict()))) == one
+
+
+def test_file(tmp_path):
+    path = tmp_path / "deep" / "mine.jsonl"
+    both = {r.task.key: r for r in (record(64), record(128))}
+    records.write(path, both)
+    assert records.read(path) == both
+    assert len(path.read_text().splitlines()) == 2
+    assert [p.name for p in path.parent.iterdir()] == ["mine.jsonl"], "a partial file was left"
+    assert records.read(tmp_path / "none.jsonl") == {}
+
+
+def test_bad_files_are_named(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"task": 1}\n')
+    with pytest.raises(ScheduleError, match=r"bad.jsonl:1 is not a schedule record"):
+        records.read(path)
+    with pytest.raises(ScheduleError, match="no schedule records"):
+        records.existing(tmp_path / "none.jsonl")
+
+
+def test_digest_tells_schedules_apart():
+    one = kernel.task(64, 8, 64)
+    same, other = one.function(POINT), one.function(Point("popcount", 8, 2, 32))
+    assert digest(same) == digest(one.function(POINT)) != digest(other)

@@ -1,0 +1,56 @@
+import dataclasses
+import logging
+
+import pytest
+
+from bnn_compiler import target as targets
+from bnn_compiler.errors import ScheduleError
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.task import digest
+from bnn_compiler.tune import records
+from bnn_compiler.tune.records import Record
+from bnn_compiler.tune.schedules import Schedules
+from tests.kernels import kernel
+
+DEVICE = targets.load("x86-64-v3")
+TASK = kernel.task(64, 8, 64)
+POINT = next(p for p in TASK.space(DEVICE.hardware) if p.family == "popcount")
+RECORD = Record(TASK, POINT, 1e-4, 2e-4, 5, digest(TASK.function(POINT)))
+
+
+class Favourite:
+    """A model that always likes one schedule."""
+
+    def best(self, task):
+        return task.space(DEVICE.hardware)[-1]
+
+
+def test_record_then_model_then_rule():
+    rule = Schedules(DEVICE).pick(TASK)
+    assert (rule.source, rule.point) == ("rule", families.rule(TASK.work, DEVICE.hardware))
+    model = Schedules(DEVICE, model=Favourite()).pick(TASK)
+    assert (model.source, model.point) == ("model", TASK.space(DEVICE.hardware)[-1])
+    known = Schedules(DEVICE, {TASK.key: RECORD}, Favourite())
+    assert (known.pick(TASK).source, known.pick(TASK).point) == ("record", POINT)
+    assert known.tasks == {TASK: 2}
+
+
+def test_stale_records_are_refused_once_aloud_and_counted(caplog):
+    stale = {
+        t.key: dataclasses.replace(RECORD, task=t, kernel="0" * 16)
+        for t in (TASK, kernel.task(96, 8, 96))
+    }
+    schedules = Schedules(DEVICE, stale)
+    with caplog.at_level(logging.WARNING):
+        for record in stale.values():
+            assert schedules.pick(record.task).source == "rule"
+    assert schedules.stale == 2
+    assert sum("stale" in r.message for r in caplog.records) == 1
+
+
+def test_a_users_file_goes_first(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    records.write(path, {TASK.key: RECORD})
+    assert Schedules.load(DEVICE, path).pick(TASK).point == POINT
+    with pytest.raises(ScheduleError, match="no schedule records"):
+        Schedules.load(DEVICE, tmp_path / "none.jsonl")

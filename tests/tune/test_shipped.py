@@ -1,0 +1,32 @@
+"""Every committed record: it is not stale, and its kernel computes what the rule's computes."""
+
+import pytest
+
+from bnn_compiler import target as targets
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.task import digest
+from bnn_compiler.tune import harness, records
+from bnn_compiler.tune.measure import measure
+from tests.conftest import runnable
+
+
+@pytest.mark.parametrize("name", runnable(targets.names()))
+def test_replay(name, tmp_path):
+    device = targets.load(name)
+    shipped = records.read(records.shipped(device))
+    if not shipped:
+        pytest.skip(f"no records of {name} are shipped")
+    for number, record in enumerate(shipped.values()):
+        task = record.task
+        assert record.point in task.space(device.hardware)
+        function = task.function(record.point)
+        assert digest(function) == record.kernel, f"stale: {task}"
+        outputs = set()
+        for which, point in (
+            ("best", record.point),
+            ("rule", families.rule(task.work, device.hardware)),
+        ):
+            stem = tmp_path / f"{number}{which}"
+            shared = harness.build(task.function(point), task, point, device, stem)
+            outputs.add(measure(shared).outputs)
+        assert len(outputs) == 1, f"{task}: {record.point} computes something else"

@@ -1,0 +1,81 @@
+"""A real search, of few trials, on this machine."""
+
+import os
+import time
+
+import pytest
+
+from bnn_compiler import target as targets
+from bnn_compiler.errors import InputError, ScheduleError
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.task import digest
+from bnn_compiler.tune import records, tuner, workers
+from bnn_compiler.tune.journal import Journal
+from bnn_compiler.tune.network import extract, tune_network
+from tests.kernels import kernel
+
+
+@pytest.fixture
+def device(every_target):
+    return targets.load(every_target[-1])
+
+
+TASKS = {kernel.task(32, 8, 32): 2, kernel.task(3, 8, 32, dtype="float32"): 1}
+
+
+def tune(device, folder, trials=3, **options):
+    paths = {"journal": folder / "j.jsonl", "schedules": folder / "s.jsonl"}
+    return tuner.tune(TASKS, device, trials=trials, **paths, **options)
+
+
+def test_search_resume_and_records(device, tmp_path):
+    states = []
+    report = tune(device, tmp_path, tell=states.append)
+    assert states and states[-1].best <= states[-1].rule
+    assert report.failed == 0 and len(report.records) == len(TASKS)
+    found = records.read(tmp_path / "s.jsonl")
+    for record in found.values():
+        assert record.task in TASKS and record.trials >= 3
+        assert record.seconds <= record.rule_seconds
+        assert record.kernel == digest(record.task.function(record.point))
+    with Journal(tmp_path / "j.jsonl") as log:
+        before = len(log.trials)
+    report = tune(device, tmp_path, trials=4)
+    assert report.trials == len(TASKS) * 4, "earlier trials count"
+    with Journal(tmp_path / "j.jsonl") as log:
+        assert len(log.trials) > before
+        assert any(t.point == families.rule(t.task.work, device.hardware) for t in log.trials)
+
+
+def test_no_time_is_one_clear_error(device, tmp_path):
+    with pytest.raises(ScheduleError, match="no time left"):
+        tune(device, tmp_path, seconds=0)
+    assert not (tmp_path / "s.jsonl").exists()
+
+
+def _crash():
+    os.abort()
+
+
+def test_crashes_and_hangs_cost_one_trial():
+    from tvm.support.popen_pool import PopenPoolExecutor
+
+    pool = PopenPoolExecutor(max_workers=1, timeout=1.0)
+    value, error = workers.outcome(pool.submit(_crash))
+    assert value is None and error
+    value, error = workers.outcome(pool.submit(time.sleep, 60))
+    assert value is None and error == "took too long and was stopped"
+    assert workers.outcome(pool.submit(len, [1, 2])) == (2, None)
+
+
+def test_extract_counts_kernels(small_artifact, device):
+    _, model, x = small_artifact
+    tasks = extract(model, (x,), device)
+    assert tasks and all(count >= 1 for count in tasks.values())
+    assert {families.is_binary(t.work) for t in tasks} == {True, False}
+
+
+def test_budgets_are_checked(small_artifact):
+    _, model, x = small_artifact
+    with pytest.raises(InputError, match="at least one trial"):
+        tune_network(model, (x,), trials=0)
