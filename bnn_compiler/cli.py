@@ -33,20 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("-o", "--output", required=True, type=Path)
     compile_.add_argument("--folder", action="store_true", help="a folder instead of one file")
     compile_.add_argument("--zero-weight", choices=["error", "+1", "-1"], default="error")
-    compile_.add_argument("--input-dtype", choices=["float32", "uint8"], default="float32")
-    for name, default in (("mean", 0.0), ("std", 1.0)):
-        compile_.add_argument(
-            f"--{name}",
-            type=_numbers,
-            default=(default,),
-            help=f"for uint8 input: {name} of the pixels in 0..1, one or one per channel",
-        )
+    _add_input(compile_)
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
 
     tune = command("tune", "find the fastest schedules of a network's kernels on this machine")
     _add_model(tune)
     tune.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    _add_input(tune)
     tune.add_argument("--schedules", type=Path, help="records to write (the shipped file)")
     tune.add_argument("--journal", type=Path, help="log of trials, to resume (in the cache)")
     tune.add_argument("--trials", type=int, default=48, help="for each kernel (default: 48)")
@@ -75,6 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("artifact", type=Path)
     command("targets", "list the targets and which fits this CPU")
     return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input-dtype", choices=["float32", "uint8"], default="float32")
+    for name, default in (("mean", 0.0), ("std", 1.0)):
+        parser.add_argument(
+            f"--{name}",
+            type=_numbers,
+            default=(default,),
+            help=f"for uint8 input: {name} of the pixels in 0..1, one or one per channel",
+        )
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -134,6 +139,9 @@ def _tune(args: Arguments) -> int:
             checkpoint=args.checkpoint,
             schedules=args.schedules,
             journal=args.journal,
+            input_dtype=args.input_dtype,
+            mean=args.mean,
+            std=args.std,
             trials=args.trials,
             minutes=args.minutes,
             tell=live.update,

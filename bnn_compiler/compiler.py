@@ -13,12 +13,11 @@ from bnn_compiler import target as targets
 from bnn_compiler.deploy import glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.program import Program
-from bnn_compiler.errors import InputError
 from bnn_compiler.frontend import importer, simplify, source, trace
 from bnn_compiler.frontend.trace import TracedGraph
 from bnn_compiler.kernels import codegen
 from bnn_compiler.passes import pipeline
-from bnn_compiler.passes.byte_input import Normalization
+from bnn_compiler.passes.byte_input import normalization_of
 from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.tune.schedules import Schedules
@@ -60,9 +59,7 @@ def compile(
     """
     device = targets.load(target)
     known = Schedules.load(device, Path(schedules) if schedules else None)
-    if input_dtype not in ("float32", "uint8"):
-        raise InputError(f"input_dtype {input_dtype!r}; known: 'float32', 'uint8'")
-    normalization = Normalization(tuple(mean), tuple(std)) if input_dtype == "uint8" else None
+    normalization = normalization_of(input_dtype, mean, std)
     progress("import")
     traced, source_hash = trace_model(model, example_inputs, checkpoint=checkpoint)
     progress("passes")

@@ -9,7 +9,15 @@ import numpy as np
 from tvm import relax, tirx
 
 from bnn_compiler.deploy import choose
-from bnn_compiler.deploy.program import Argument, Buffer, Program, Step, Weights, plan_memory
+from bnn_compiler.deploy.program import (
+    Argument,
+    Buffer,
+    Program,
+    Step,
+    Weights,
+    largest_live,
+    plan_memory,
+)
 from bnn_compiler.errors import UnsupportedError
 from bnn_compiler.kernels import channelwise, codegen, schedule
 from bnn_compiler.kernels.layout import LANES, Layout, round_up
@@ -64,7 +72,8 @@ class Lowering:
             buffer.kind, buffer.shape = "output", ops.shape_of(var)
         workspace = plan_memory(self.steps)
         blob = b"".join(self.weights.chunks)
-        return Program(inputs, outputs, self.buffers, self.steps, blob, workspace)
+        live = largest_live(self.steps)
+        return Program(inputs, outputs, self.buffers, self.steps, blob, workspace, live)
 
     # ---- buffers
 

@@ -33,6 +33,7 @@ def manifest(
         "inputs": [_tensor(b) for b in program.inputs],
         "outputs": [_tensor(b) for b in program.outputs],
         "workspace_bytes": program.workspace,
+        "workspace_lower_bound": program.live,
         "workspace_align": ALIGN,
         "steps": [
             {

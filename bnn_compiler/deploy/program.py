@@ -81,6 +81,34 @@ class Program:
     steps: list[Step]
     weights: bytes
     workspace: int = 0
+    live: int = 0
+
+
+def largest_live(steps: list[Step]) -> int:
+    """Bytes of the arena buffers alive at the worst step: no plan can do with less."""
+    spans = _lifetimes(steps)
+    return max(
+        (
+            sum(
+                round_up(b.layout.bytes, ALIGN)
+                for b, (born, dies) in spans.values()
+                if born <= at <= dies
+            )
+            for at in range(len(steps))
+        ),
+        default=0,
+    )
+
+
+def _lifetimes(steps: list[Step]) -> dict[int, tuple[Buffer, tuple[int, int]]]:
+    """Each arena buffer with the first and last step that touches it."""
+    spans: dict[int, tuple[Buffer, tuple[int, int]]] = {}
+    for i, step in enumerate(steps):
+        for buffer in step.reads + step.writes:
+            if buffer.kind == "arena":
+                first = spans[buffer.id][1][0] if buffer.id in spans else i
+                spans[buffer.id] = (buffer, (first, i))
+    return spans
 
 
 class Weights:
@@ -109,15 +137,10 @@ def plan_memory(steps: list[Step]) -> int:
 
     Largest first, each at the lowest offset where no buffer alive at the same time lies.
     """
-    born: dict[int, int] = {}
-    dies: dict[int, int] = {}
-    buffers: dict[int, Buffer] = {}
-    for i, step in enumerate(steps):
-        for buffer in step.reads + step.writes:
-            if buffer.kind == "arena":
-                buffers[buffer.id] = buffer
-                born.setdefault(buffer.id, i)
-                dies[buffer.id] = i
+    spans = _lifetimes(steps)
+    buffers = {i: buffer for i, (buffer, _) in spans.items()}
+    born = {i: span[0] for i, (_, span) in spans.items()}
+    dies = {i: span[1] for i, (_, span) in spans.items()}
     placed: list[Buffer] = []
     for buffer in sorted(buffers.values(), key=lambda b: (-b.layout.bytes, b.id)):
         busy = sorted(

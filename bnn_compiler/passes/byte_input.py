@@ -48,6 +48,15 @@ class Normalization:
         return result.astype(np.float32)
 
 
+def normalization_of(
+    input_dtype: str, mean: Sequence[float], std: Sequence[float]
+) -> Normalization | None:
+    """None for "float32". Raises InputError for a dtype that is neither that nor "uint8"."""
+    if input_dtype not in ("float32", "uint8"):
+        raise InputError(f"input_dtype {input_dtype!r}; known: 'float32', 'uint8'")
+    return Normalization(tuple(mean), tuple(std)) if input_dtype == "uint8" else None
+
+
 @dataclass(frozen=True)
 class Quantized:
     """16-bit weights: value = scale[o] * sum(weights * bytes) + bias taps; ``error`` is a bound.
