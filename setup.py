@@ -52,7 +52,7 @@ setup(
     },
     package_data={
         "bnn_compiler": ["py.typed", "deploy/runtime/*", "roofline/roofline.c", "report/page.css"],
-        "bnn_compiler.data.schedules": ["*.jsonl"],
+        "bnn_compiler.data.schedules": ["*.jsonl", "*.ubj"],
         "bnn_compiler.data.targets": ["*.toml"],
     },
 )

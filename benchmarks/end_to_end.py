@@ -20,9 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import bnn_compiler
@@ -33,9 +35,11 @@ from benchmarks.report import OURS, Row
 from benchmarks.timing import Program, alternate
 from bnn_compiler import target as targets
 from bnn_compiler import zoo
+from bnn_compiler.passes.byte_input import Normalization
 from bnn_compiler.roofline import rates
 
 _INPUTS = 8
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,21 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, its compiled form, and inputs [count, 1, 3, 224, 224]."""
+    """A network, its compiled form, and inputs [count, 1, 3, 224, 224].
+
+    ``images`` are the same as bytes, if ours was compiled for those.
+    """
 
     network: str
     model: nn.Module
     artifact: bnn_compiler.Artifact
     inputs: torch.Tensor
+    images: NDArray[np.uint8] | None = None
+
+    @property
+    def ours(self) -> NDArray[Any]:
+        """What our program is given."""
+        return self.inputs.numpy() if self.images is None else self.images
 
 
 def random_network(network: str) -> tuple[nn.Module, torch.Tensor]:
@@ -79,12 +92,22 @@ def random_network(network: str) -> tuple[nn.Module, torch.Tensor]:
     return model, inputs
 
 
-def compile_ours(network: str, target: str, folder: Path) -> Subject:
-    """Compile one network of peers.NETWORKS."""
+def compile_ours(network: str, target: str, folder: Path, input_dtype: str = "float32") -> Subject:
+    """Compile one network of peers.NETWORKS, for images as floats or as bytes."""
     model, inputs = random_network(network)
-    path = folder / f"{network}.bnn"
-    artifact = bnn_compiler.compile(model, (inputs[0],), target=target, output=path)
-    return Subject(network, model, artifact, inputs)
+    images = None
+    if input_dtype == "uint8":
+        images = np.random.default_rng(1).integers(0, 256, inputs.shape, np.uint8)
+        inputs = torch.from_numpy(np.stack([Normalization(**IMAGENET).apply(x) for x in images]))
+    artifact = bnn_compiler.compile(
+        model,
+        (inputs[0],),
+        target=target,
+        output=folder / f"{network}.bnn",
+        input_dtype=input_dtype,
+        **IMAGENET,
+    )
+    return Subject(network, model, artifact, inputs, images)
 
 
 def compare(
@@ -92,11 +115,11 @@ def compare(
 ) -> tuple[list[Row], list[Agreement]]:
     """Time all programs of one network against each other for `seconds`; ours is the first row."""
     x = subject.inputs[0].numpy()
-    agreements = _agreements(subject, subject.model, {OURS: subject.artifact.run})
-    programs: dict[str, Program] = {OURS: partial(subject.artifact.run, x)}
+    agreements = _agreements(subject, subject.model, {OURS: subject.artifact.run}, subject.ours)
+    programs: dict[str, Program] = {OURS: partial(subject.artifact.run, subject.ours[0])}
     for each in rivals:
         runs = {name: peer.run for name, peer in each.programs.items()}
-        agreements += _agreements(subject, each.model, runs)
+        agreements += _agreements(subject, each.model, runs, subject.inputs.numpy())
         for name, peer in each.programs.items():
             peer.set_input(x)
             programs[name] = peer.infer
@@ -105,13 +128,16 @@ def compare(
 
 
 def _agreements(
-    subject: Subject, model: nn.Module, programs: Mapping[str, Callable[[Floats], Floats]]
+    subject: Subject,
+    model: nn.Module,
+    programs: Mapping[str, Callable[[Floats], Floats]],
+    given: NDArray[Any],
 ) -> list[Agreement]:
     with torch.inference_mode():
         expected = [model(x).numpy() for x in subject.inputs]
     result = []
     for name, run in programs.items():
-        pairs = [(run(x.numpy()), y) for x, y in zip(subject.inputs, expected, strict=True)]
+        pairs = [(run(x), y) for x, y in zip(given, expected, strict=True)]
         same = sum(got.argmax() == y.argmax() for got, y in pairs)
         correlations = [np.corrcoef(got.ravel(), y.ravel())[0, 1] for got, y in pairs]
         result.append(
@@ -129,6 +155,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0, help="time for each network")
     parser.add_argument("--burst", type=float, default=0.2, help="seconds before the next one")
     parser.add_argument("--core", type=int, help="core to run on (default: the last one)")
+    parser.add_argument(
+        "--input-dtype", choices=["float32", "uint8"], default="float32", help="of our program"
+    )
     parser.add_argument("--isa", choices=isa.KNOWN, help="hold both sides to it, see isa.py")
     parser.add_argument("--target", help="what to compile ours for (default: native, or the isa)")
     parser.add_argument("--name", default="end_to_end", help="name of the result files")
@@ -148,7 +177,10 @@ def main() -> None:
     options.target = options.target or held
     described = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
-        subjects = [compile_ours(name, options.target, Path(folder)) for name in options.networks]
+        subjects = [
+            compile_ours(name, options.target, Path(folder), options.input_dtype)
+            for name in options.networks
+        ]
     core = machine.pin(options.core)
     torch.set_num_threads(1)
     features = frozenset(targets.load(options.target).features)

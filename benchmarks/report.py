@@ -30,14 +30,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and under what load a comparison ran."""
+    """Where and under what load a comparison ran; pinned to one core, or to none."""
 
     machine: Machine
-    core: int
+    core: int | None
     load: Load
 
     def __str__(self) -> str:
-        return f"{self.machine.cpu}, core {self.core} of {os.cpu_count()}, one thread; {self.load}"
+        cores = os.cpu_count()
+        pinned = f"core {self.core} of {cores}, one thread"
+        where = f"{cores} cores" if self.core is None else pinned
+        return f"{self.machine.cpu}, {where}; {self.load}"
 
 
 def rows(network: str, timings: Mapping[str, Timing]) -> list[Row]:
