@@ -196,7 +196,8 @@ def _array(value: Any, wanted: dict[str, Any], check_finite: bool) -> NDArray[An
             " fixed at compile time"
         )
     array = np.ascontiguousarray(value)
-    if check_finite and array.dtype.kind == "f" and np.isnan(array.sum()) and np.isnan(array).any():
+    # The minimum is NaN if anything is, and several times faster than looking at each element.
+    if check_finite and array.dtype.kind == "f" and np.isnan(array.min()):
         first = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
         raise InputError(f"input {name} is NaN at {list(first)}, and a NaN has no sign")
     return array
