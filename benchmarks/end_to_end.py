@@ -105,7 +105,7 @@ def compile_ours(network: str, target: str, folder: Path, input_dtype: str = "fl
         target=target,
         output=folder / f"{network}.bnn",
         input_dtype=input_dtype,
-        **IMAGENET,
+        **(IMAGENET if images is not None else {}),
     )
     return Subject(network, model, artifact, inputs, images)
 

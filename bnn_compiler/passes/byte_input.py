@@ -51,10 +51,19 @@ class Normalization:
 def normalization_of(
     input_dtype: str, mean: Sequence[float], std: Sequence[float]
 ) -> Normalization | None:
-    """None for "float32". Raises InputError for a dtype that is neither that nor "uint8"."""
+    """None for "float32".
+
+    Raises InputError for a dtype that is neither that nor "uint8", and for a mean or std that
+    would not be used.
+    """
     if input_dtype not in ("float32", "uint8"):
         raise InputError(f"input_dtype {input_dtype!r}; known: 'float32', 'uint8'")
-    return Normalization(tuple(mean), tuple(std)) if input_dtype == "uint8" else None
+    found = Normalization(tuple(mean), tuple(std))
+    if input_dtype == "uint8":
+        return found
+    if found != Normalization():
+        raise InputError("mean and std are for input_dtype 'uint8'; float32 comes normalised")
+    return None
 
 
 @dataclass(frozen=True)

@@ -41,15 +41,18 @@ def code() -> str:
 class Journal:
     """The file, held by one process at a time; ``trials`` are those of this code.
 
-    Raises ScheduleError if another process holds it.
+    Raises ScheduleError if another process holds it, or it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.trials: list[Trial] = []
         self.others = 0
-        self._file = path.open("a+b")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+        except OSError as e:
+            raise ScheduleError(f"cannot write the journal {path}: {e}; --journal names it") from e
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:

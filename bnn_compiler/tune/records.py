@@ -81,7 +81,10 @@ def read(path: Path) -> dict[str, Record]:
 
 
 def write(path: Path, records: dict[str, Record]) -> None:
-    """Replace the file, ordered by task."""
+    """Replace the file, ordered by task. Raises ScheduleError if it cannot be written."""
     ordered = sorted(records.values(), key=lambda r: (str(r.task), r.task.key))
     text = "".join(json.dumps(r.as_dict(), sort_keys=True) + "\n" for r in ordered)
-    replace_text(path, text)
+    try:
+        replace_text(path, text)
+    except OSError as e:
+        raise ScheduleError(f"cannot write {path}: {e}; --schedules names another file") from e

@@ -81,6 +81,8 @@ def test_clear_errors(tmp_path):
         bnn_compiler.compile(model, (floats,), input_dtype="int8", **options)
     with pytest.raises(InputError, match="2 values, the input 3 channels"):
         bnn_compiler.compile(model, (floats,), input_dtype="uint8", mean=(0, 0), **options)
+    with pytest.raises(InputError, match="float32 comes normalised"):
+        bnn_compiler.compile(model, (floats,), mean=(0.5,), **options)
     with pytest.raises(InputError, match="std positive"):
         bnn_compiler.compile(model, (floats,), input_dtype="uint8", std=(0.0,), **options)
     net = bnn_compiler.compile(model, (floats,), input_dtype="uint8", **options)

@@ -6,6 +6,7 @@ from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task, digest
 from bnn_compiler.tune import records
+from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.records import Record
 from tests.kernels import kernel
 
@@ -39,6 +40,14 @@ def test_bad_files_are_named(tmp_path):
         records.read(path)
     with pytest.raises(ScheduleError, match="no schedule records"):
         records.existing(tmp_path / "none.jsonl")
+
+
+def test_unwritable_places_are_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ScheduleError, match=r"cannot write .*x.jsonl"):
+        records.write(tmp_path / "file" / "x.jsonl", {record().task.key: record()})
+    with pytest.raises(ScheduleError, match="cannot write the journal"):
+        Journal(tmp_path / "file" / "x.jsonl")
 
 
 def test_digest_tells_schedules_apart():
