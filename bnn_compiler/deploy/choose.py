@@ -34,7 +34,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Kernel:
-    """How to make a kernel, what identifies it, the constants after its first input, its point."""
+    """How to make a kernel, what identifies it, the constants after its first input, its point.
+
+    ``float_ratio`` is the time of the same layer in float32 divided by this one's, if measured.
+    """
 
     make: Callable[[], tirx.PrimFunc]
     key: object
@@ -42,6 +45,7 @@ class Kernel:
     macs: int = 0
     source: str = "fixed"
     point: dict[str, object] = field(default_factory=dict)
+    float_ratio: float | None = None
 
 
 def window_work(
@@ -87,6 +91,7 @@ def _conv2d(request: Request) -> Kernel:
         work.macs,
         choice.source,
         choice.point.as_dict(),
+        choice.float_seconds / choice.seconds if choice.float_seconds and choice.seconds else None,
     )
 
 

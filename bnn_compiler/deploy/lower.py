@@ -182,6 +182,8 @@ class Lowering:
         )
         step.macs = kernel.macs
         step.schedule = {"source": kernel.source, "point": kernel.point}
+        if kernel.float_ratio is not None:
+            step.schedule["float_ratio"] = kernel.float_ratio
         step.fused = [FUSED[s.kind] for s in epilogue.steps]
         if any(o.is_bits for o in epilogue.outputs):
             step.fused.append("sign")

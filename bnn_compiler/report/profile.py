@@ -73,7 +73,19 @@ class ProfileReport:
         ]
 
     def summary(self) -> list[str]:
-        """The lines below the table: the sums, and the peaks or why there are none."""
+        """The lines below the table: the sums, the peaks or why there are none, other forms."""
+        return [*self._sums(), *self._faster_as_float()]
+
+    def _faster_as_float(self) -> list[str]:
+        """Binary layers that would be faster in float32, one line each."""
+        return [
+            f"{layer.name} would take {layer.float_ratio:.2f} of its time in float32 (measured when"
+            " tuned); it stays in its exact binary form"
+            for layer in self.layers
+            if layer.float_ratio is not None and layer.float_ratio < 1
+        ]
+
+    def _sums(self) -> list[str]:
         total = f"total {self.seconds * 1e3:.3f} ms"
         if self.peaks is None or self.bound_seconds is None:
             return [total, f"no rooflines: {self.why_no_peaks}"]

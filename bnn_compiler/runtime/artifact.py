@@ -22,8 +22,9 @@ from bnn_compiler.runtime.session import Session, pointers
 class LayerProfile:
     """One kernel call: median and minimum seconds, multiply-accumulates, and what it does.
 
-    The bytes are those of every buffer and constant it touches, each whole and once; 0 if the
-    artifact does not tell, being older than that.
+    ``float_ratio`` is the time the layer took in float32 when it was tuned, divided by this form's;
+    None where that was not measured. The bytes are those of every buffer and constant it touches,
+    each whole and once; 0 if the artifact does not tell, being older than that.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LayerProfile:
     bytes_read: int = 0
     bytes_written: int = 0
     bytes_weights: int = 0
+    float_ratio: float | None = None
 
     @property
     def gmacs(self) -> float:
@@ -133,7 +135,10 @@ class Artifact:
                 s["binary"],
                 s["fused"],
                 s["schedule"]["source"],
-                *(s.get(f"bytes_{kind}", 0) for kind in ("read", "written", "weights")),
+                s.get("bytes_read", 0),
+                s.get("bytes_written", 0),
+                s.get("bytes_weights", 0),
+                float_ratio=s["schedule"].get("float_ratio"),
             )
             for i, s in enumerate(steps)
         ]

@@ -16,8 +16,9 @@ from bnn_compiler.target import DATA, Target
 class Record:
     """The best ``point`` of a task: its time, the rule's time, the trials it took.
 
-    ``kernel`` is the digest of the scheduled kernel (kernels/task.py): a record whose kernel has
-    changed since says nothing any more.
+    ``float_seconds`` is what the same layer took in float32, where that was measured (binary layers
+    of few channels to a group). ``kernel`` is the digest of the scheduled kernel
+    (kernels/task.py): a record whose kernel has changed since says nothing any more.
     """
 
     task: Task
@@ -26,6 +27,7 @@ class Record:
     rule_seconds: float
     trials: int
     kernel: str
+    float_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """One line of the file."""
@@ -36,6 +38,7 @@ class Record:
             "rule_seconds": self.rule_seconds,
             "trials": self.trials,
             "kernel": self.kernel,
+            "float_seconds": self.float_seconds,
         }
 
     @staticmethod
@@ -48,6 +51,7 @@ class Record:
             float(data["rule_seconds"]),
             int(data["trials"]),
             str(data["kernel"]),
+            data.get("float_seconds"),
         )
 
 

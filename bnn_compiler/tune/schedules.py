@@ -20,11 +20,16 @@ log = logging.getLogger("bnn_compiler")
 
 @dataclass(frozen=True)
 class Choice:
-    """A schedule, where it came from ("record", "model" or "rule"), and the kernel."""
+    """A schedule, where it came from ("record", "model" or "rule"), and the kernel.
+
+    ``seconds`` and ``float_seconds`` are a record's.
+    """
 
     point: Point
     source: str
     function: tirx.PrimFunc
+    seconds: float | None = None
+    float_seconds: float | None = None
 
 
 @dataclass
@@ -66,7 +71,9 @@ class Schedules:
         if record.point in task.space(self.target.hardware):
             function = task.function(record.point)
             if digest(function) == record.kernel:
-                return Choice(record.point, "record", function)
+                return Choice(
+                    record.point, "record", function, record.seconds, record.float_seconds
+                )
         if self.stale == 0:
             log.warning(
                 "schedule records of %s are stale (the kernels have changed since), so they are not"

@@ -7,7 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tvm
@@ -27,11 +27,13 @@ from bnn_compiler.tune import records as record_files
 from bnn_compiler.tune.journal import Journal, Trial
 from bnn_compiler.tune.model import CostModel, Quality
 from bnn_compiler.tune.records import Record
-from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch
+from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch, candidate
 from bnn_compiler.tune.workers import Builder, Runner, attributes
 
 #: Candidates measured between two fits of the model.
 _BATCH = 16
+#: Channels of a group below which a word is so empty that float32 may be faster.
+_FEW = 64
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class _Log(ms.measure_callback.PyMeasureCallback):
         """Called by MetaSchedule after each batch."""
         journal = self.searches[task_id].search.journal
         results = zip(measure_candidates, builder_results, runner_results, strict=True)
-        for candidate, built, ran in results:
-            task, point = attributes(candidate)
+        for measured, built, ran in results:
+            task, point = attributes(measured)
             error = built.error_msg or ran.error_msg
             seconds = None if error else min(float(s) for s in ran.run_secs)
             journal.add(Trial(task, point, seconds, str(error or "")))
@@ -157,6 +159,7 @@ def tune(
                 _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target)
         finally:
             found = _write_records(searches, schedules)
+        found = _add_float_times(found, target, schedules)
         if not found:
             errors = {t.error for t in log.trials if t.error}
             why = "; ".join(sorted(errors)[:3]) or "no time left"
@@ -205,6 +208,40 @@ def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
         )
 
 
+def _add_float_times(found: dict[str, Record], target: Target, path: Path) -> dict[str, Record]:
+    """Measure binary layers of few channels in float32 too, for ``profile`` to mention."""
+    few = {
+        key: record
+        for key, record in found.items()
+        if families.is_binary(record.task.work)
+        and record.task.work.x.shape[3] // record.task.work.groups < _FEW
+        and record.float_seconds is None
+    }
+    if not few:
+        return found
+    with tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder:
+        forms = [record.task.as_float() for record in few.values()]
+        candidates = [candidate(f, families.rule(f.work, target.hardware)) for f in forms]
+        built = Builder(target, Path(folder)).build(
+            [ms.builder.BuilderInput(c.sch.mod, TvmTarget("llvm")) for c in candidates]
+        )
+        ran = [
+            future.result()
+            for future in Runner().run(
+                [
+                    ms.runner.RunnerInput(b.artifact_path or "", "cpu", c.args_info)
+                    for b, c in zip(built, candidates, strict=True)
+                ]
+            )
+        ]
+    for (key, record), result in zip(few.items(), ran, strict=True):
+        if not result.error_msg:
+            seconds = min(float(s) for s in result.run_secs)
+            found[key] = replace(record, float_seconds=seconds)
+    record_files.write(path, record_files.read(path) | found)
+    return found
+
+
 def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
     """Seconds at the roofline of this core; empty where that cannot be measured."""
     peaks, _ = roofline.peaks(target.features, 1)
@@ -225,6 +262,7 @@ def _write_records(searches: list[TaskSearch], path: Path) -> dict[str, Record]:
         best = search.best()
         if best is None or best.seconds is None:
             continue
+        known = record_files.read(path).get(search.task.key)
         found[search.task.key] = Record(
             search.task,
             best.point,
@@ -232,6 +270,7 @@ def _write_records(searches: list[TaskSearch], path: Path) -> dict[str, Record]:
             search.rule_seconds() or math.nan,
             len(search.measured()),
             digest(search.task.function(best.point)),
+            known.float_seconds if known else None,
         )
     if found:
         record_files.write(path, record_files.read(path) | found)

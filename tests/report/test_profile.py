@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -28,6 +29,15 @@ def test_summary(report, without_peaks):
         "peaks of 1 core: popcount 1000 GMAC/s, fma 50 GMAC/s, L1 200 GB/s, DRAM 20 GB/s"
     )
     assert without_peaks.summary() == ["total 0.055 ms", "no rooflines: no C compiler"]
+
+
+def test_layers_that_float32_would_make_faster_are_named(without_peaks):
+    first, *rest = without_peaks.layers
+    told = [dataclasses.replace(first, float_ratio=0.5), *rest]
+    (line,) = dataclasses.replace(without_peaks, layers=told).summary()[2:]
+    assert line.startswith("stem would take 0.50 of its time in float32")
+    slower = [dataclasses.replace(first, float_ratio=1.5), *rest]
+    assert len(dataclasses.replace(without_peaks, layers=slower).summary()) == 2
 
 
 def test_as_dict_is_json(report, without_peaks):

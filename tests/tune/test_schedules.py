@@ -35,6 +35,12 @@ def test_record_then_model_then_rule():
     assert known.tasks == {TASK: 2}
 
 
+def test_a_record_tells_what_float32_would_take():
+    record = dataclasses.replace(RECORD, float_seconds=0.5e-4)
+    choice = Schedules(DEVICE, {TASK.key: record}).pick(TASK)
+    assert (choice.seconds, choice.float_seconds) == (1e-4, 0.5e-4)
+
+
 def test_stale_records_are_refused_once_aloud_and_counted(caplog):
     stale = {
         t.key: dataclasses.replace(RECORD, task=t, kernel="0" * 16)

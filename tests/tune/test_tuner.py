@@ -37,6 +37,7 @@ def test_search_resume_and_records(device, tmp_path):
     for record in found.values():
         assert record.task in TASKS and record.trials >= 3
         assert record.seconds <= record.rule_seconds
+        assert (record.float_seconds is not None) == families.is_binary(record.task.work)
         assert record.kernel == digest(record.task.function(record.point))
     with Journal(tmp_path / "j.jsonl") as log:
         before = len(log.trials)
