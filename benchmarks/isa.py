@@ -46,5 +46,5 @@ def usable(rates: Mapping[str, float], features: frozenset[str]) -> dict[str, fl
     return {
         name: rate
         for name, rate in rates.items()
-        if not name.startswith(kinds) or name.split("_", 1)[1] in features
+        if not name.startswith(kinds) or name.partition("-")[0].split("_", 1)[1] in features
     }

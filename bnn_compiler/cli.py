@@ -100,6 +100,8 @@ def _examples(args: Arguments) -> list[Any] | None:
 
     try:
         shape = [int(v) for v in args.shape.split(",")]
+        if min(shape) < 1:
+            raise ValueError("sizes are at least 1")
     except ValueError as e:
         raise InputError(f"--shape {args.shape!r}: give integers, e.g. 1,3,224,224") from e
     return [torch.randn(shape, generator=torch.Generator().manual_seed(0))]
@@ -205,6 +207,8 @@ def _bench(args: Arguments) -> int:
     import statistics
     import time
 
+    if args.repeat < 1:
+        raise InputError(f"--repeat {args.repeat}; give at least 1")
     artifact = _load(args)
     inputs = _random_inputs(artifact)
     times = []
@@ -338,6 +342,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[args.command](args)
     except BnnCompilerError as e:
+        print(f"bnnc: {e}", file=sys.stderr)
+        return 2
+    except OSError as e:
         print(f"bnnc: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from torch import nn
 
 import bnn_compiler
 from bnn_compiler import zoo
-from bnn_compiler.nn import BinaryConv2d, RPReLU, RSign, Sign
+from bnn_compiler.nn import BinaryConv2d, RPReLU, RSign, Sign, sign
 
 
 class Layer(nn.Module):
@@ -93,3 +93,26 @@ def test_verify_compares_every_sign_of_the_model(tmp_path):
     artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn")
     report = bnn_compiler.verify(artifact, model, [x])
     assert len(report.signs) == sum(isinstance(m, Sign) for m in model.modules()) == 4
+
+
+class TwoPools(nn.Module):
+    """Pools of different windows on bits of equal layouts."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = (BinaryConv2d(8, 32, 3, padding=1) for _ in range(2))
+        self.c, self.d = (BinaryConv2d(32, 16, 1) for _ in range(2))
+
+    def forward(self, x):
+        x = sign(x)
+        pool = nn.functional.max_pool2d
+        first = sign(pool(self.a(x) - 0.5, 3, 2, 1))
+        return self.c(first) + self.d(sign(pool(self.b(x) - 0.5, 2, 2)))
+
+
+def test_kernels_of_equal_layouts_are_told_apart(tmp_path):
+    model, x = TwoPools().eval(), torch.randn(1, 8, 8, 8)
+    net = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn")
+    assert sum(s["op"] == "bnn.bits_max_pool2d" for s in net.manifest["steps"]) == 2
+    assert bnn_compiler.verify(net, model, [x]).ok
+    assert torch.allclose(net.run(x), model(x).detach(), atol=1e-5)

@@ -129,12 +129,12 @@ class Lowering:
             elif c < LANES and all(_only_convolves(u, var) for u in users):
                 result.layout = replace(result.layout, dense=True)
             function = channelwise.to_nhwc(source.layout, dtype)
-            self._emit(var, "to_nhwc", function, [source], [], [result], unaligned=(0,))
+            self._emit(var, "to_nhwc", function, [source], [], [result], key=None, unaligned=(0,))
         else:
             n, h, w, c = source.layout.shape
             result = self._buffer("arena", var.name, Layout((n, c, h, w), "float32", dense=True))
             function = channelwise.to_nchw(source.layout)
-            self._emit(var, "to_nchw", function, [source], [], [result], unaligned=(1,))
+            self._emit(var, "to_nchw", function, [source], [], [result], key=None, unaligned=(1,))
         self.env[var] = result
 
     def _bits_pool(self, var: relax.Var, value: relax.Call) -> None:
@@ -145,7 +145,7 @@ class Lowering:
         result.signs.append(var.name)
         constants = [array(value.args[1])]
         function = channelwise.bits_max_pool2d(work)
-        self._emit(var, "bits_max_pool2d", function, [source], constants, [result])
+        self._emit(var, "bits_max_pool2d", function, [source], constants, [result], key=work)
         self.env[var] = result
 
     def _anchor(self, var: relax.Var, value: relax.Call) -> None:
@@ -210,8 +210,8 @@ class Lowering:
         constants: list[np.ndarray],
         writes: list[Buffer],
         *,
+        key: object,
         order: list[Buffer | int] | None = None,
-        key: object = None,
         unaligned: tuple[int, ...] = (),
     ) -> Step:
         if order is None:

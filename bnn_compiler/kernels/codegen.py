@@ -18,6 +18,9 @@ from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
 from bnn_compiler.target import Target
 
+#: Raised when the passes below make other code of the same kernel: tuned records are stale then.
+VERSION = 1
+
 
 def with_strides(
     function: tirx.PrimFunc,
@@ -294,7 +297,7 @@ class PairProducts:
 
 def _instructions(target: Target) -> list[tvm.transform.Pass]:
     """Passes that name an instruction LLVM would not find by itself."""
-    if target.arch != "x86_64":
+    if target.arch != "x86_64" or target.hardware.vector_bits not in (256, 512):
         return []
     return [ShuffleTables(), PairProducts(target.hardware.vector_bits)]
 

@@ -45,6 +45,8 @@ def _vector(work: ConvWorkload, hardware: Hardware) -> int | None:
     too_long = g.inputs * work.kernel[0] * work.kernel[1] > LIMIT
     if g.masked or too_long or hardware.popcount != "shuffle":
         return None
+    if hardware.vector_bits not in (256, 512):
+        return None
     wide = (lanes for lanes in (64, 32) if lanes * 8 <= hardware.vector_bits)
     return next((lanes for lanes in wide if g.outputs % lanes == 0), None)
 

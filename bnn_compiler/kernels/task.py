@@ -1,5 +1,6 @@
 """A convolution with everything around it: what a schedule is chosen, tuned and recorded for."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -8,12 +9,12 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 
-from bnn_compiler.kernels import families
+from bnn_compiler.kernels import codegen, families
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue
-from bnn_compiler.target import Hardware
+from bnn_compiler.target import Hardware, Target
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Task:
     def __str__(self) -> str:
         n, h, w, o = self.work.shape
         kh, kw = self.work.kernel
-        kind = "binary" if families.is_binary(self.work) else "float"
+        kind = {"uint32": "binary", "int16": "bytes"}.get(self.work.x.dtype, "float")
         groups = f" g{self.work.groups}" if self.work.groups > 1 else ""
         batch = f"{n}x" if n > 1 else ""
         stride = f"/{self.work.strides[0]}" if self.work.strides != (1, 1) else ""
@@ -73,9 +74,11 @@ class Task:
         return function
 
 
-def digest(function: tirx.PrimFunc) -> str:
-    """16 hexadecimal digits that change with any change of a kernel's code."""
-    return f"{tvm_ffi.structural_hash(function, map_free_vars=True) % 2**64:016x}"
+def digest(function: tirx.PrimFunc, target: Target) -> str:
+    """16 hexadecimal digits that change with a kernel and with what makes it machine code."""
+    code = tvm_ffi.structural_hash(function, map_free_vars=True) % 2**64
+    text = json.dumps([code, codegen.VERSION, target.tvm], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _layout(data: dict[str, Any]) -> Layout:

@@ -81,14 +81,20 @@ class Quantized:
 
 
 def quantize(w: np.ndarray, normalization: Normalization) -> Quantized:
-    """Weights [O, KH, KW, C] of a convolution of normalised bytes, for 32-bit accumulators."""
+    """Weights [O, KH, KW, C] of a convolution of normalised bytes, for 32-bit accumulators.
+
+    The error of weights that are not finite is infinite.
+    """
     a, b = normalization.affine(w.shape[3])
+    if not np.isfinite(w).all():
+        return Quantized(np.zeros(w.shape, np.int16), w[:, 0, 0, 0], w.sum(axis=3), np.inf)
     exact = w.astype(np.float64) * a
     total = np.abs(exact).sum(axis=(1, 2, 3))
     largest = np.abs(exact).max(axis=(1, 2, 3))
     some = total > 0
     step = np.ones(len(w))
-    limit = (2.0**31 - 2.0**16) / 255
+    # Rounding adds half to each of the weights at most.
+    limit = (2.0**31 - 1) / 255 - exact[0].size / 2
     step[some] = np.maximum(largest[some] / 32767, total[some] / limit)
     scale = step.astype(np.float32)
     integers = np.rint(exact / step[:, None, None, None]).astype(np.int16)
@@ -162,7 +168,7 @@ def _byte_conv(
     if int(attrs["groups"]) != 1 or int(attrs["dilation"][1]) != 1:
         return None
     q = quantize(array(call.args[1]), normalization)
-    if q.error > TOLERANCE:
+    if not q.error <= TOLERANCE:
         return None
     data = [relax.const(v) for v in (q.weights, q.scale, q.bias)]
     return ops.anchor(

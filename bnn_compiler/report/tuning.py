@@ -67,8 +67,8 @@ def rows(report: Report) -> list[list[str]]:
                 point.family,
                 f"{point.pixels}x{point.vectors}",
                 f"{record.seconds * 1e6:.1f}",
-                f"{record.rule_seconds * 1e6:.1f}",
-                f"{record.seconds / record.rule_seconds:.2f}",
+                f"{record.rule_seconds * 1e6:.1f}" if record.rule_seconds else "",
+                f"{record.seconds / record.rule_seconds:.2f}" if record.rule_seconds else "",
                 f"{100 * bound / record.seconds:.0f}" if bound else "",
                 str(record.trials),
             ]

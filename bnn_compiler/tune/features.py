@@ -122,7 +122,7 @@ def traffic(task: Task) -> int:
     weights = o * kh * kw * task.work.x.shape[3] // task.work.groups
     outputs = sum(1 / 8 if out.is_bits else 4 for out in task.epilogue.outputs)
     tensors = sum(t.bytes for t in task.tensors if t is not None)
-    stored = weights // 8 if families.is_binary(task.work) else 4 * weights
+    stored = weights * {"uint32": 1 / 8, "int16": 2}.get(task.work.x.dtype, 4)
     return int(task.work.x.bytes + stored + n * h * w * o * outputs + tensors)
 
 

@@ -5,11 +5,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import tvm
 
@@ -17,6 +16,8 @@ from bnn_compiler import kernels
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
+from bnn_compiler.runtime import cpu
+from bnn_compiler.target import Target
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,15 @@ def code() -> str:
 
 
 class Journal:
-    """The file, held by one process at a time; ``trials`` are those of this code.
+    """The file, held by one process at a time; ``trials`` are those of this code and device.
 
     Raises ScheduleError if another process holds it, or it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: Target) -> None:
         self.path = path
+        self.device = describe(device)
+        self._cut = 0
         self.trials: list[Trial] = []
         self.others = 0
         try:
@@ -55,39 +58,56 @@ class Journal:
             raise ScheduleError(f"cannot write the journal {path}: {e}; --journal names it") from e
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
+        except BlockingIOError as e:
             self._file.close()
             raise ScheduleError(
                 f"another process is tuning with {path}; wait for it, or name another --journal"
             ) from e
+        except OSError as e:
+            self._file.close()
+            raise ScheduleError(f"cannot lock {path}: {e}; name another --journal") from e
         self._read()
 
     def _read(self) -> None:
         self._file.seek(0)
-        good = 0
-        for line in self._file.read().splitlines(keepends=True):
-            data = _parse(line)
-            if data is None:
-                break
-            good += len(line)
-            if data["code"] != code():
-                self.others += 1
-                continue
-            self.trials.append(
-                Trial(
+        lines = self._file.read().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            # Cut short when a process was killed.
+            cut = len(lines.pop())
+            if lines or cut:
+                self._cut = cut
+        for number, line in enumerate(lines, 1):
+            try:
+                data = json.loads(line)
+                trial = Trial(
                     Task.from_dict(data["task"]),
                     Point.from_dict(data["point"]),
                     data["seconds"],
                     data["error"],
                 )
-            )
-        # What follows was cut short when a process was killed.
-        self._file.truncate(good)
+                code_, device = data["code"], data["device"]
+            except (ValueError, KeyError, TypeError, AttributeError) as e:
+                self._file.close()
+                raise ScheduleError(
+                    f"{self.path}:{number} is not a trial; is it another file? {e!r}"
+                ) from e
+            if (code_, device) == (code(), self.device):
+                self.trials.append(trial)
+            else:
+                self.others += 1
+        if self._cut:
+            if not lines and not _is_start(self.path):
+                self._file.close()
+                raise ScheduleError(
+                    f"{self.path} is not a journal of trials; name another --journal"
+                )
+            self._file.truncate(self._file.seek(0, os.SEEK_END) - self._cut)
 
     def add(self, trial: Trial) -> None:
         """Append one trial; it is on disk when this returns."""
         line = {
             "code": code(),
+            "device": self.device,
             "task": trial.task.as_dict(),
             "point": trial.point.as_dict(),
             "seconds": trial.seconds,
@@ -118,13 +138,13 @@ class Journal:
         self.close()
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The line as an object with a trial's keys, or None if it was cut short."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        data = json.loads(line)
-    except ValueError:
-        return None
-    wanted = {"code", "task", "point", "seconds", "error"}
-    return data if isinstance(data, dict) and set(data) == wanted else None
+def _is_start(path: Path) -> bool:
+    """Whether the file begins as a trial does."""
+    with path.open("rb") as file:
+        return file.read(9) == b'{"code": '
+
+
+def describe(device: Target) -> str:
+    """Changes with the target's code and hardware, and with the CPU that measures."""
+    text = json.dumps([device.tvm, asdict(device.hardware), cpu.name()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

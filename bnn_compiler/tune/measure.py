@@ -57,6 +57,8 @@ def _arrays(
             array[:] = constants[i - 1].reshape(-1)
         elif i < len(specification) - outputs:
             array[:] = _random(rng, np.dtype(dtype), array.size)
+            if dtype == "int16":
+                array &= 255
         arrays.append(array)
     return arrays
 

@@ -4,6 +4,7 @@ It learns the logarithm of (measured seconds / rough cycles), so that what featu
 not learned again.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Hardware
 from bnn_compiler.tune import features
+
+log = logging.getLogger("bnn_compiler")
 
 _PARAMETERS = {
     "objective": "reg:squarederror",
@@ -64,7 +67,14 @@ class CostModel:
             weight=np.concatenate(weights),
             feature_names=list(features.NAMES),
         )
-        return CostModel(xgboost.train(_PARAMETERS, data, _ROUNDS), hardware)
+        booster = xgboost.train(_PARAMETERS, data, _ROUNDS)
+        booster.set_attr(samples=str(len(samples)))
+        return CostModel(booster, hardware)
+
+    @property
+    def samples(self) -> int:
+        """How many measurements it has learnt from."""
+        return int(self._booster.attr("samples") or 0)
 
     def predict(self, task: Task, points: Sequence[Point]) -> np.ndarray:
         """Seconds [len(points)]."""
@@ -78,8 +88,11 @@ class CostModel:
         return points[int(self.predict(task, points).argmin())]
 
     def save(self, path: Path) -> None:
-        """Write the model (UBJSON)."""
-        replace_bytes(path, bytes(self._booster.save_raw("ubj")))
+        """Write the model (UBJSON). Raises ScheduleError if it cannot be written."""
+        try:
+            replace_bytes(path, bytes(self._booster.save_raw("ubj")))
+        except OSError as e:
+            raise ScheduleError(f"cannot write {path}: {e}; --schedules names another file") from e
 
 
 def beside(records: Path) -> Path:
@@ -88,19 +101,23 @@ def beside(records: Path) -> Path:
 
 
 def load(path: Path, hardware: Hardware) -> CostModel | None:
-    """The model in a file, or None if there is none.
+    """The model in a file; None, with a warning, for one of other features; None if there is none.
 
-    Raises ScheduleError for a file that is not a model of these features.
+    Raises ScheduleError for a file that is not a model.
     """
     if not path.is_file():
         return None
+    data = path.read_bytes()
     booster = xgboost.Booster()
     try:
-        booster.load_model(bytearray(path.read_bytes()))
-    except xgboost.core.XGBoostError as e:
+        if not data:
+            raise ValueError("it is empty")
+        booster.load_model(bytearray(data))
+    except (xgboost.core.XGBoostError, ValueError) as e:
         raise ScheduleError(f"{path} is not a cost model; remove it, or tune again") from e
     if booster.feature_names != list(features.NAMES):
-        raise ScheduleError(f"{path} knows other features; remove it, or tune again")
+        log.warning("the cost model %s knows other features and is not used: tune again", path)
+        return None
     return CostModel(booster, hardware)
 
 

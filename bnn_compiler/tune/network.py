@@ -69,6 +69,8 @@ def tune_network(
     if trials < 1 or (minutes is not None and minutes <= 0):
         raise InputError(f"trials {trials}, minutes {minutes}: give at least one trial, some time")
     device = targets.load(target)
+    if device.arch != cpu.machine():
+        raise TargetError(f"{device.name} is for {device.arch}, this machine is {cpu.machine()}")
     if missing := set(device.features) - cpu.features():
         raise TargetError(
             f"{device.name} cannot be tuned here: this CPU lacks {', '.join(sorted(missing))}"

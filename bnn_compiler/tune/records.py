@@ -1,12 +1,14 @@
 """Tuned schedules in a file: one line of JSON for each task, the best that was measured."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.files import replace_text
+from bnn_compiler.files import check_writable, locked, replace_text
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import DATA, Target
@@ -24,7 +26,7 @@ class Record:
     task: Task
     point: Point
     seconds: float
-    rule_seconds: float
+    rule_seconds: float | None
     trials: int
     kernel: str
     float_seconds: float | None = None
@@ -48,7 +50,7 @@ class Record:
             Task.from_dict(data["task"]),
             Point.from_dict(data["point"]),
             float(data["seconds"]),
-            float(data["rule_seconds"]),
+            data["rule_seconds"],
             int(data["trials"]),
             str(data["kernel"]),
             data.get("float_seconds"),
@@ -75,10 +77,14 @@ def read(path: Path) -> dict[str, Record]:
     if not path.is_file():
         return {}
     found: dict[str, Record] = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ScheduleError(f"{path} is not a file of schedule records: {e}") from e
+    for number, line in enumerate(lines, 1):
         try:
             record = Record.from_dict(json.loads(line))
-        except (ValueError, KeyError, TypeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise ScheduleError(f"{path}:{number} is not a schedule record: {e!r}") from e
         found[record.task.key] = record
     return found
@@ -88,7 +94,29 @@ def write(path: Path, records: dict[str, Record]) -> None:
     """Replace the file, ordered by task. Raises ScheduleError if it cannot be written."""
     ordered = sorted(records.values(), key=lambda r: (str(r.task), r.task.key))
     text = "".join(json.dumps(r.as_dict(), sort_keys=True) + "\n" for r in ordered)
-    try:
+    with _writing(path):
         replace_text(path, text)
+
+
+def update(path: Path, records: dict[str, Record]) -> None:
+    """Add records to the file, which other processes may be adding to.
+
+    Raises ScheduleError if it cannot be written.
+    """
+    with _writing(path), locked(path.parent):
+        write(path, read(path) | records)
+
+
+def check(path: Path) -> dict[str, Record]:
+    """``read``, and ScheduleError if the file could not be written later."""
+    with _writing(path):
+        check_writable(path)
+    return read(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as e:
         raise ScheduleError(f"cannot write {path}: {e}; --schedules names another file") from e

@@ -70,7 +70,7 @@ class Schedules:
             return None
         if record.point in task.space(self.target.hardware):
             function = task.function(record.point)
-            if digest(function) == record.kernel:
+            if digest(function, self.target) == record.kernel:
                 return Choice(
                     record.point, "record", function, record.seconds, record.float_seconds
                 )

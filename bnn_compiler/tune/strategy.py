@@ -19,7 +19,7 @@ from tvm.s_tir import meta_schedule as ms
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.target import Hardware
+from bnn_compiler.target import Target
 from bnn_compiler.tune.journal import Journal, Trial
 from bnn_compiler.tune.model import CostModel, Sample
 
@@ -38,14 +38,17 @@ class Search:
     """What all tasks share: trials so far, the model learnt from them, the time that is left."""
 
     journal: Journal
-    hardware: Hardware
+    target: Target
     trials: int
     deadline: float | None = None
     model: CostModel | None = None
+    stop: BaseException | None = None
     _learnt: int = 0
 
     def over(self) -> bool:
-        """Whether the time budget is spent."""
+        """Whether the time budget is spent, or ``stop`` says why the search cannot go on."""
+        if self.stop is not None:
+            return True
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def samples(self) -> list[Sample]:
@@ -61,25 +64,31 @@ class Search:
         """Fit the model again if there is enough that is new."""
         samples = self.samples()
         if len(samples) >= _ENOUGH and len(samples) > self._learnt:
-            self.model = CostModel.fit(samples, self.hardware)
+            self.model = CostModel.fit(samples, self.target.hardware)
             self._learnt = len(samples)
 
 
 @dataclass
 class TaskSearch:
-    """The search for one task."""
+    """The search for one task; ``known`` is the schedule of the record it wants to beat."""
 
     search: Search
     task: Task
+    known: Point | None = None
     _since_better: int = field(default=0)
     _confirmed: bool = field(default=False)
 
     def __post_init__(self) -> None:
-        self.space = self.task.space(self.search.hardware)
-        self.rule = families.rule(self.task.work, self.search.hardware)
+        self.space = self.task.space(self.search.target.hardware)
+        self.rule = families.rule(self.task.work, self.search.target.hardware)
         if self.rule not in self.space:
             self.space.append(self.rule)
         self._rng = np.random.default_rng(len(self.space))
+
+    @property
+    def most(self) -> int:
+        """Trials after which the search is over in any case."""
+        return len(self.space) + _AGAIN + 1
 
     def measured(self) -> dict[Point, Trial]:
         """The fastest trial of each point."""
@@ -110,8 +119,9 @@ class TaskSearch:
         if count <= 0 or self._since_better >= _PATIENCE:
             return self._confirm(done)
         self.search.learn()
-        first = [self.rule] if self.rule not in done else []
-        rest = [p for p in left if p != self.rule]
+        wanted = [p for p in (self.rule, self.known) if p in self.space]
+        first = [p for p in dict.fromkeys(wanted) if p and p not in done]
+        rest = [p for p in left if p not in first]
         if self.search.model is None:
             order = list(self._rng.permutation(len(rest)))
         else:

@@ -3,10 +3,11 @@
 import contextlib
 import importlib
 import logging
-import math
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tvm.target import Target as TvmTarget
 from bnn_compiler import roofline
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels import families, intrinsics
+from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task, digest
 from bnn_compiler.runtime.bounds import bound
 from bnn_compiler.target import Target
@@ -28,10 +30,20 @@ from bnn_compiler.tune.journal import Journal, Trial
 from bnn_compiler.tune.model import CostModel, Quality
 from bnn_compiler.tune.records import Record
 from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch, candidate
-from bnn_compiler.tune.workers import Builder, Runner, attributes
+from bnn_compiler.tune.workers import (
+    BUILD_SECONDS,
+    RUN_SECONDS,
+    Builder,
+    Runner,
+    attributes,
+    cores,
+    pool,
+)
 
 #: Candidates measured between two fits of the model.
 _BATCH = 16
+#: Measurements, and shapes among them, that make a model worth keeping.
+_MODEL, _SHAPES = 200, 8
 #: Channels of a group below which a word is so empty that float32 may be faster.
 _FEW = 64
 
@@ -99,6 +111,9 @@ class _Log(ms.measure_callback.PyMeasureCallback):
         for measured, built, ran in results:
             task, point = attributes(measured)
             error = built.error_msg or ran.error_msg
+            if error and self.searches[task_id].search.stop is not None:
+                # Not the candidate's fault: it can be tried again.
+                continue
             seconds = None if error else min(float(s) for s in ran.run_secs)
             journal.add(Trial(task, point, seconds, str(error or "")))
         self.tell(progress(self.searches, self.weights, self.bounds, task_id))
@@ -149,29 +164,68 @@ def tune(
     """
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.ERROR)
     deadline = None if seconds is None else time.monotonic() + seconds
-    with Journal(journal) as log:
-        known = models.load(models.beside(schedules), target.hardware)
-        search = Search(log, target.hardware, trials, deadline, known)
-        searches = [TaskSearch(search, task) for task in tasks]
+    known = record_files.check(schedules)
+    model = models.load(models.beside(schedules), target.hardware)
+    with Journal(journal, target) as log:
+        search = Search(log, target, trials, deadline, model)
+        searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
         bounds = _bounds(tasks, target)
-        try:
-            if searches and not search.over():
+        if searches and not search.over():
+            with _interruptible(search):
                 _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target)
-        finally:
-            found = _write_records(searches, schedules)
-        found = _add_float_times(found, target, schedules)
+        found = _best(searches, known)
+        if found and not search.over():
+            found = _with_float_times(found, target)
+        if found:
+            record_files.update(schedules, found)
+        _save_model(search, model, schedules)
+        if search.stop is not None:
+            raise search.stop
+        mine = [t for s in searches for t in s.measured().values()]
         if not found:
-            errors = {t.error for t in log.trials if t.error}
-            why = "; ".join(sorted(errors)[:3]) or "no time left"
+            why = "; ".join(sorted({t.error for t in mine if t.error})[:3]) or "no time left"
             raise ScheduleError(f"no schedule could be measured: {why}")
-        samples = search.samples()
-        CostModel.fit(samples, target.hardware).save(models.beside(schedules))
         quality = None
         with contextlib.suppress(ScheduleError):
-            quality = models.cross_validate(samples, target.hardware)
-        mine = [t for s in searches for t in s.measured().values()]
+            quality = models.cross_validate(search.samples(), target.hardware)
         failed = sum(t.seconds is None for t in mine)
         return Report(schedules, list(found.values()), len(mine), failed, quality, bounds)
+
+
+def _known_point(record: Record | None, target: Target) -> Point | None:
+    """The schedule of a record that is not stale."""
+    if record is None or record.point not in record.task.space(target.hardware):
+        return None
+    fresh = digest(record.task.function(record.point), target) == record.kernel
+    return record.point if fresh else None
+
+
+@contextlib.contextmanager
+def _interruptible(search: Search) -> Iterator[None]:
+    """Ctrl-C ends the search after the batch that is running; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: object) -> None:
+        search.stop = KeyboardInterrupt()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _save_model(search: Search, known: CostModel | None, schedules: Path) -> None:
+    """Keep a model that has learnt from enough, and from more than the one that is there."""
+    samples = search.samples()
+    if len(samples) < _MODEL or len({s.task.work for s in samples}) < _SHAPES:
+        return
+    if known is None or len(samples) >= known.samples:
+        CostModel.fit(samples, search.target.hardware).save(models.beside(schedules))
 
 
 def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
@@ -193,23 +247,32 @@ def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
         )
         for s in searches
     ]
-    with tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder:
+    search = log.searches[0].search
+
+    def fault(error: BaseException) -> None:
+        search.stop = search.stop or error
+
+    with (
+        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
+        pool(cores(), BUILD_SECONDS) as builders,
+        pool(1, RUN_SECONDS) as runners,
+    ):
         ms.task_scheduler.GradientBased(seed=1).tune(
             contexts,
             task_weights=[float(w) for w in log.weights],
-            max_trials_global=sum(len(s.space) for s in searches),
-            max_trials_per_task=max(len(s.space) for s in searches),
+            max_trials_global=sum(s.most for s in searches),
+            max_trials_per_task=max(s.most for s in searches),
             num_trials_per_iter=_BATCH,
-            builder=Builder(target, Path(folder)),
-            runner=Runner(),
+            builder=Builder(target, Path(folder), builders, fault),
+            runner=Runner(runners),
             measure_callbacks=[log],
             database=None,
             cost_model=None,
         )
 
 
-def _add_float_times(found: dict[str, Record], target: Target, path: Path) -> dict[str, Record]:
-    """Measure binary layers of few channels in float32 too, for ``profile`` to mention."""
+def _with_float_times(found: dict[str, Record], target: Target) -> dict[str, Record]:
+    """Binary layers of few channels measured in float32 too, for ``profile`` to mention."""
     few = {
         key: record
         for key, record in found.items()
@@ -219,26 +282,26 @@ def _add_float_times(found: dict[str, Record], target: Target, path: Path) -> di
     }
     if not few:
         return found
-    with tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder:
-        forms = [record.task.as_float() for record in few.values()]
-        candidates = [candidate(f, families.rule(f.work, target.hardware)) for f in forms]
-        built = Builder(target, Path(folder)).build(
-            [ms.builder.BuilderInput(c.sch.mod, TvmTarget("llvm")) for c in candidates]
+    forms = [record.task.as_float() for record in few.values()]
+    candidates = [candidate(f, families.rule(f.work, target.hardware)) for f in forms]
+    device = TvmTarget({**target.tvm, "num-cores": 1})
+    with (
+        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
+        pool(cores(), BUILD_SECONDS) as builders,
+        pool(1, RUN_SECONDS) as runners,
+    ):
+        built = Builder(target, Path(folder), builders, lambda error: None).build(
+            [ms.builder.BuilderInput(c.sch.mod, device) for c in candidates]
         )
-        ran = [
-            future.result()
-            for future in Runner().run(
-                [
-                    ms.runner.RunnerInput(b.artifact_path or "", "cpu", c.args_info)
-                    for b, c in zip(built, candidates, strict=True)
-                ]
-            )
+        inputs = [
+            ms.runner.RunnerInput(b.artifact_path or "", "cpu", c.args_info)
+            for b, c in zip(built, candidates, strict=True)
         ]
+        ran = [future.result() for future in Runner(runners).run(inputs)]
     for (key, record), result in zip(few.items(), ran, strict=True):
         if not result.error_msg:
             seconds = min(float(s) for s in result.run_secs)
             found[key] = replace(record, float_seconds=seconds)
-    record_files.write(path, record_files.read(path) | found)
     return found
 
 
@@ -255,23 +318,23 @@ def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
     }
 
 
-def _write_records(searches: list[TaskSearch], path: Path) -> dict[str, Record]:
-    """Add the best of each search to the records in ``path``."""
+def _best(searches: list[TaskSearch], known: dict[str, Record]) -> dict[str, Record]:
+    """The best of each search; none where the schedule known before was not measured again."""
     found: dict[str, Record] = {}
     for search in searches:
-        best = search.best()
+        best, measured = search.best(), search.measured()
         if best is None or best.seconds is None:
             continue
-        known = record_files.read(path).get(search.task.key)
+        if search.known is not None and search.known not in measured:
+            continue
+        before = known.get(search.task.key)
         found[search.task.key] = Record(
             search.task,
             best.point,
             best.seconds,
-            search.rule_seconds() or math.nan,
-            len(search.measured()),
-            digest(search.task.function(best.point)),
-            known.float_seconds if known else None,
+            search.rule_seconds(),
+            len(measured),
+            digest(search.task.function(best.point), search.search.target),
+            before.float_seconds if before else None,
         )
-    if found:
-        record_files.write(path, record_files.read(path) | found)
     return found

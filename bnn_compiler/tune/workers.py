@@ -7,7 +7,9 @@ process costs one trial: the process is killed and started again.
 import itertools
 import json
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.support.popen_pool import PopenPoolExecutor
 
+from bnn_compiler.errors import BuildError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
@@ -49,18 +52,47 @@ def attributes(candidate: ms.MeasureCandidate) -> tuple[Task, Point]:
     return Task.from_dict(task), Point.from_dict(point)
 
 
+@contextmanager
+def pool(workers: int, seconds: float) -> Iterator[PopenPoolExecutor]:
+    """Processes that are gone when this ends; Ctrl-C is left to the process that owns them."""
+    executor = PopenPoolExecutor(
+        max_workers=workers,
+        timeout=seconds,
+        initializer=_leave_interrupts,
+        maximum_process_uses=200,
+    )
+    try:
+        yield executor
+    finally:
+        executor.shutdown()
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 @derived_object
 class Builder(ms.builder.PyBuilder):
-    """Builds a batch in parallel processes."""
+    """Builds a batch in the processes of ``pool``; ``fault`` hears of what is no candidate's."""
 
-    def __init__(self, device: Target, folder: Path) -> None:
+    def __init__(
+        self,
+        device: Target,
+        folder: Path,
+        pool: PopenPoolExecutor,
+        fault: Callable[[BaseException], None],
+    ) -> None:
         super().__init__()
         self.device = device
         self.folder = folder
         self.count = itertools.count()
-        self.pool = PopenPoolExecutor(
-            max_workers=os.cpu_count(), timeout=BUILD_SECONDS, maximum_process_uses=200
-        )
+        self.pool = pool
+        self.fault = fault
 
     def build(self, build_inputs: list[ms.builder.BuilderInput]) -> list[ms.builder.BuilderResult]:
         """One result for each input: a path, or what went wrong."""
@@ -78,15 +110,24 @@ class Builder(ms.builder.PyBuilder):
                     stem,
                 )
             )
-        return [ms.builder.BuilderResult(*outcome(f)) for f in futures]
+        return [ms.builder.BuilderResult(*outcome(f, self.fault)) for f in futures]
 
 
-def outcome(future: Any) -> tuple[Any, str | None]:
-    """(value, None) or (None, one line of what went wrong)."""
+def outcome(
+    future: Any, fault: Callable[[BaseException], None] = lambda error: None
+) -> tuple[Any, str | None]:
+    """(value, None) or (None, one line of what went wrong).
+
+    ``fault`` is told of errors that any candidate would have met: no linker, a full disk.
+    """
     try:
         return future.result(), None
     except TimeoutError:
         return None, "took too long and was stopped"
+    except (BuildError, OSError) as e:
+        if not isinstance(e, ChildProcessError):
+            fault(e)
+        return None, str(e)
     except Exception as e:
         # Whatever a candidate does to its process, it has cost one trial and no more.
         return None, " ".join(f"{type(e).__name__}: {e}".split())[:300]
@@ -111,11 +152,11 @@ class Done(ms.runner.PyRunnerFuture):
 
 @derived_object
 class Runner(ms.runner.PyRunner):
-    """Measures one candidate after the other, with nothing else running."""
+    """Measures one candidate after the other in ``pool``, with nothing else running."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: PopenPoolExecutor) -> None:
         super().__init__()
-        self.pool = PopenPoolExecutor(max_workers=1, timeout=RUN_SECONDS)
+        self.pool = pool
         self.digests: dict[str, str] = {}
 
     def run(self, runner_inputs: list[ms.runner.RunnerInput]) -> list[ms.runner.RunnerFuture]:
@@ -123,6 +164,8 @@ class Runner(ms.runner.PyRunner):
         futures = []
         for each in runner_inputs:
             found, error = outcome(self.pool.submit(run_one, each.artifact_path))
+            for path in Path(each.artifact_path).parent.glob(f"{Path(each.artifact_path).stem}.*"):
+                path.unlink(missing_ok=True)
             if found and found.outputs != self.digests.setdefault(found.task, found.outputs):
                 error = "computes other values than the first schedule measured"
             futures.append(Done(found.seconds if found and not error else None, error))

@@ -41,6 +41,19 @@ def test_the_bound_holds():
             assert (np.abs(got - (exact * x).sum(axis=(1, 2, 3))) <= q.error * reach).all()
 
 
+def test_no_sum_overflows():
+    for shape in ((5, 5, 32), (11, 11, 8), (7, 7, 3), (1, 1, 1)):
+        q = quantize(np.ones((2, *shape), np.float32), Normalization())
+        assert np.abs(q.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max() * 255 < 2**31
+
+
+def test_weights_that_are_not_finite_stay_float():
+    for bad in (np.nan, np.inf):
+        w = np.ones((2, 3, 3, 3), np.float32)
+        w[0, 0, 0, 0] = bad
+        assert not quantize(w, Normalization()).error <= TOLERANCE
+
+
 def test_zero_and_lonely_weights():
     w = np.zeros((2, 3, 3, 1), np.float32)
     w[1, 0, 0, 0] = 1e30

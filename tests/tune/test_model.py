@@ -63,3 +63,6 @@ def test_foreign_files(tmp_path):
     bad.write_bytes(b"nonsense")
     with pytest.raises(ScheduleError, match="not a cost model"):
         model.load(bad, HARDWARE)
+    bad.write_bytes(b"")
+    with pytest.raises(ScheduleError, match="not a cost model"):
+        model.load(bad, HARDWARE)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from bnn_compiler import target as targets
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task, digest
@@ -9,6 +10,8 @@ from bnn_compiler.tune import records
 from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.records import Record
 from tests.kernels import kernel
+
+DEVICE = targets.load("x86-64-v3")
 
 POINT = Point("popcount", 4, 2, 32)
 
@@ -47,10 +50,10 @@ def test_unwritable_places_are_named(tmp_path):
     with pytest.raises(ScheduleError, match=r"cannot write .*x.jsonl"):
         records.write(tmp_path / "file" / "x.jsonl", {record().task.key: record()})
     with pytest.raises(ScheduleError, match="cannot write the journal"):
-        Journal(tmp_path / "file" / "x.jsonl")
+        Journal(tmp_path / "file" / "x.jsonl", DEVICE)
 
 
 def test_digest_tells_schedules_apart():
     one = kernel.task(64, 8, 64)
     same, other = one.function(POINT), one.function(Point("popcount", 8, 2, 32))
-    assert digest(same) == digest(one.function(POINT)) != digest(other)
+    assert digest(same, DEVICE) == digest(one.function(POINT), DEVICE) != digest(other, DEVICE)

@@ -15,7 +15,7 @@ from tests.kernels import kernel
 DEVICE = targets.load("x86-64-v3")
 TASK = kernel.task(64, 8, 64)
 POINT = next(p for p in TASK.space(DEVICE.hardware) if p.family == "popcount")
-RECORD = Record(TASK, POINT, 1e-4, 2e-4, 5, digest(TASK.function(POINT)))
+RECORD = Record(TASK, POINT, 1e-4, 2e-4, 5, digest(TASK.function(POINT), DEVICE))
 
 
 class Favourite:

@@ -20,7 +20,7 @@ def test_replay(name, tmp_path):
         task = record.task
         assert record.point in task.space(device.hardware)
         function = task.function(record.point)
-        assert digest(function) == record.kernel, f"stale: {task}"
+        assert digest(function, device) == record.kernel, f"stale: {task}"
         outputs = set()
         for which, point in (
             ("best", record.point),

@@ -38,12 +38,12 @@ def test_search_resume_and_records(device, tmp_path):
         assert record.task in TASKS and record.trials >= 3
         assert record.seconds <= record.rule_seconds
         assert (record.float_seconds is not None) == families.is_binary(record.task.work)
-        assert record.kernel == digest(record.task.function(record.point))
-    with Journal(tmp_path / "j.jsonl") as log:
+        assert record.kernel == digest(record.task.function(record.point), device)
+    with Journal(tmp_path / "j.jsonl", device) as log:
         before = len(log.trials)
     report = tune(device, tmp_path, trials=4)
     assert report.trials == len(TASKS) * 4, "earlier trials count"
-    with Journal(tmp_path / "j.jsonl") as log:
+    with Journal(tmp_path / "j.jsonl", device) as log:
         assert len(log.trials) > before
         assert any(t.point == families.rule(t.task.work, device.hardware) for t in log.trials)
 

@@ -41,6 +41,7 @@ static Task job;
 static void *job_arguments;
 static int32_t job_count, job_threads;
 static atomic_int round_number, running, failed, stopping;
+static atomic_int born; /* the round before the first one that new workers take part in */
 
 static void pause_cpu(void) {
 #if defined(__x86_64__)
@@ -59,7 +60,7 @@ static void share(int32_t id) {
 
 static void *work(void *argument) {
   int32_t id = (int32_t)(intptr_t)argument;
-  int seen = 0;
+  int seen = atomic_load(&born);
   for (;;) {
     for (int i = 0; i < SPINS && atomic_load(&round_number) == seen; ++i) pause_cpu();
     if (atomic_load(&round_number) == seen) {
@@ -115,6 +116,7 @@ int32_t bnn_set_threads(int32_t n) {
 
 int32_t bnn_parallel(Task task, void *arguments, int32_t count) {
   if (wanted == 1 || pthread_mutex_trylock(&gate)) return task(arguments, 0, count);
+  atomic_store(&born, atomic_load(&round_number));
   while (started < wanted - 1 &&
          !pthread_create(&workers[started], 0, work, (void *)(intptr_t)(started + 1)))
     ++started;
