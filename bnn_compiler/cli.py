@@ -286,7 +286,7 @@ def _show_manifest(artifact: Any, as_json: bool) -> None:
 def _inspect(args: Arguments) -> int:
     from bnn_compiler.runtime import load
 
-    _show_manifest(load(args.artifact), args.json)
+    _show_manifest(load(args.artifact, run_here=False), args.json)
     return 0
 
 

@@ -43,7 +43,7 @@ def compile(
     dump_dir: str | Path | None = None,
     progress: Progress = lambda stage: None,
 ) -> Artifact:
-    """Compile a trained network for one device and load the result.
+    """Compile a trained network for one device and load the result, whether or not it runs here.
 
     ``model`` is an nn.Module, an ExportedProgram, a ``.pt2`` path or ``package.module:factory``;
     ``example_inputs`` are tensors of the shapes to compile for (batch size included). ``target``
@@ -79,7 +79,7 @@ def compile(
         progress("package")
         description = manifest(program, prefix, known, source_hash, zero_weight, normalization)
         package.write_artifact(Path(output), description, files, as_folder=as_folder)
-    return load(output)
+    return load(output, run_here=False)
 
 
 def trace_model(

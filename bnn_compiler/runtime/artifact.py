@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,7 +53,7 @@ class LayerProfile:
 
     def bound(self, peaks: Peaks) -> Bound:
         """The least seconds this call could take at ``peaks``; see bounds.py for the model."""
-        return bound(peaks, macs=self.macs, binary=self.binary, size=self.bytes)
+        return bound(peaks, macs=self.macs, op=self.op, size=self.bytes)
 
 
 class Artifact:
@@ -62,20 +63,33 @@ class Artifact:
         self.path = path
         self.manifest = manifest
         self.threads = 1
+        self._library = library
         self._sessions: list[Session] = []
         self._lock = threading.Lock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @cached_property
+    def _code(self) -> ctypes.CDLL:
+        """The library, mapped when it is first needed: another machine's can be described here."""
+        files.check_cpu(self.path, self.manifest)
         self._folder = tempfile.TemporaryDirectory(prefix="bnn-")
-        name = manifest["name"]
+        name = self.manifest["name"]
         shared = Path(self._folder.name) / f"{name}.so"
         try:
-            shared.write_bytes(library)
-            self._library = ctypes.CDLL(str(shared))
-            self._steps = self._library[f"{name}_run_steps"]
-            self._set_threads = self._library[f"{name}_set_threads"]
+            shared.write_bytes(self._library)
+            code = ctypes.CDLL(str(shared))
+            steps = code[f"{name}_run_steps"]
+            code[f"{name}_set_threads"]
         except (OSError, AttributeError) as e:
-            raise ArtifactError(f"{path}: its library cannot be mapped: {e}") from e
-        self._steps.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int32] * 2 + [ctypes.c_void_p]
-        self._steps.restype = ctypes.c_int32
+            raise ArtifactError(f"{self.path}: its library cannot be mapped: {e}") from e
+        steps.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int32] * 2 + [ctypes.c_void_p]
+        steps.restype = ctypes.c_int32
+        self._steps = steps
+        return code
+
+    def check_runs_here(self) -> None:
+        """Raise ArtifactError if this CPU cannot run it or the library cannot be mapped."""
+        assert self._code is not None
 
     @property
     def size_bytes(self) -> int:
@@ -88,7 +102,8 @@ class Artifact:
         """Use ``count`` threads; the number in force. Raises InputError below 1."""
         if count < 1:
             raise InputError(f"{count} threads; give at least 1")
-        self.threads = int(self._set_threads(ctypes.c_int32(count)))
+        set_threads = self._code[f"{self.manifest['name']}_set_threads"]
+        self.threads = int(set_threads(ctypes.c_int32(count)))
         return self.threads
 
     def run(self, *inputs: Any, check_finite: bool = True) -> Any:
@@ -145,7 +160,8 @@ class Artifact:
 
     def close(self) -> None:
         """Remove the extracted library; the artifact must not be used any more."""
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def __enter__(self) -> "Artifact":
         return self
@@ -165,6 +181,7 @@ class Artifact:
     def _run_steps(
         self, session: Session, first: int, last: int, seconds: NDArray[np.float64] | None
     ) -> None:
+        self.check_runs_here()
         code = self._steps(
             pointers(session.inputs),
             pointers(session.outputs),
@@ -208,16 +225,19 @@ def _array(value: Any, wanted: dict[str, Any], check_finite: bool) -> NDArray[An
     return array
 
 
-def load(path: str | Path) -> Artifact:
+def load(path: str | Path, *, run_here: bool = True) -> Artifact:
     """Load an artifact (folder or zip file).
 
     Everything is checked before the library is mapped. Raises ArtifactError for a missing,
-    damaged or foreign artifact and for a CPU that lacks a feature.
+    damaged or foreign artifact and for a CPU that lacks a feature; with ``run_here`` False those
+    of another CPU can be loaded, and raise when they are run.
     """
     path = Path(path)
     manifest, members = files.read(path)
-    files.check_cpu(path, manifest)
     library = members.get(f"{manifest['name']}.so")
     if library is None:
         raise ArtifactError(f"{path} holds no {manifest['name']}.so")
-    return Artifact(path, manifest, library)
+    artifact = Artifact(path, manifest, library)
+    if run_here:
+        artifact.check_runs_here()
+    return artifact

@@ -2,9 +2,11 @@
 
     seconds >= max(macs / arithmetic peak, bytes / bandwidth)
 
-- Arithmetic is the layer's multiply-accumulates, taps in padding included, at the popcount peak
-  for a binary layer and at the float32 FMA peak for any other. What else it computes (epilogue,
-  packing, pooling) is free.
+- Arithmetic is the layer's multiply-accumulates at the popcount peak for a binary layer, at twice
+  the float32 FMA peak for bytes with 16-bit weights, two of which share a lane, and at that peak
+  for any other. What else it computes (epilogue, packing, pooling) is free. Taps in padding are
+  included; kernels skip those above and below the image, so that a 3x3 layer of 7x7 pixels that
+  misses nothing would show 110 %.
 - ``bytes`` is each buffer and constant that the layer reads or writes, whole and once, padding
   included. The bandwidth is that of the smallest memory level that holds them all.
   (Only a 1x1 kernel with a stride, which skips pixels, touches less.)
@@ -104,9 +106,11 @@ class Bound:
         return 100 * self.seconds / seconds if seconds else 0.0
 
 
-def bound(peaks: Peaks, *, macs: int, binary: bool, size: int) -> Bound:
-    """The bound of a layer of ``macs`` multiply-accumulates that touches ``size`` bytes."""
-    kind, peak = ("popcount", peaks.popcount) if binary else ("fma", peaks.fma)
+def bound(peaks: Peaks, *, macs: int, op: str, size: int) -> Bound:
+    """The bound of a layer ``op`` ("bnn.conv2d") of ``macs`` that touches ``size`` bytes."""
+    kind, peak = ("popcount", peaks.popcount) if op == "bnn.conv2d" else ("fma", peaks.fma)
+    if op == "bnn.byte_conv2d":
+        peak *= 2
     level = peaks.level(size)
     arithmetic, memory = 1e-9 * macs / peak, 1e-9 * size / level.bandwidth
     if not macs or memory > arithmetic:

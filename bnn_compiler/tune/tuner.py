@@ -42,6 +42,8 @@ from bnn_compiler.tune.workers import (
 
 #: Candidates measured between two fits of the model.
 _BATCH = 16
+#: Operators by the dtype of their input, for the roofline.
+_OPERATORS = {"uint32": "bnn.conv2d", "float32": "bnn.float_conv2d", "int16": "bnn.byte_conv2d"}
 #: Measurements, and shapes among them, that make a model worth keeping.
 _MODEL, _SHAPES = 200, 8
 #: Channels of a group below which a word is so empty that float32 may be faster.
@@ -312,7 +314,7 @@ def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
         return {}
     return {
         t.key: bound(
-            peaks, macs=t.work.macs, binary=families.is_binary(t.work), size=features.traffic(t)
+            peaks, macs=t.work.macs, op=_OPERATORS[t.work.x.dtype], size=features.traffic(t)
         ).seconds
         for t in tasks
     }

@@ -129,3 +129,14 @@ def test_truncated_random_and_absent_files(small_artifact, tmp_path):
     for path in (tmp_path / "folder", tmp_path / "absent"):
         with pytest.raises(ArtifactError):
             bnn_compiler.load(path)
+
+
+def test_another_cpus_artifact_can_be_described_but_not_run(members, small_artifact, tmp_path):
+    manifest = json.loads(members["manifest.json"])
+    manifest["target"]["features"] = ["avx9000"]
+    content = {**members, "manifest.json": json.dumps(manifest).encode()}
+    artifact = bnn_compiler.load(rewrite(tmp_path / "n", content), run_here=False)
+    assert artifact.manifest["steps"] and artifact.size_bytes
+    with pytest.raises(ArtifactError, match="avx9000"):
+        artifact.run(small_artifact[2])
+    artifact.close()

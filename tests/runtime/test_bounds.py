@@ -37,17 +37,18 @@ def test_threads_multiply_rates_and_sizes(peaks):
 
 
 @pytest.mark.parametrize(
-    ("macs", "binary", "size", "expected"),
+    ("macs", "op", "size", "expected"),
     [
-        (1_200_000, True, 1000, Bound(1e-6, "popcount", "L1")),
-        (1_200_000, False, 1000, Bound(2e-5, "fma", "L1")),
-        (1_200_000, True, 40_000, Bound(2e-6, "memory", "DRAM")),
-        (0, False, 20_000, Bound(1e-6, "memory", "DRAM")),
-        (0, False, 0, Bound(0.0, "memory", "L1")),
+        (1_200_000, "bnn.conv2d", 1000, Bound(1e-6, "popcount", "L1")),
+        (1_200_000, "bnn.float_conv2d", 1000, Bound(2e-5, "fma", "L1")),
+        (1_200_000, "bnn.byte_conv2d", 1000, Bound(1e-5, "fma", "L1")),
+        (1_200_000, "bnn.conv2d", 40_000, Bound(2e-6, "memory", "DRAM")),
+        (0, "bnn.map", 20_000, Bound(1e-6, "memory", "DRAM")),
+        (0, "bnn.map", 0, Bound(0.0, "memory", "L1")),
     ],
 )
-def test_bound(peaks, macs, binary, size, expected):
-    found = bound(peaks, macs=macs, binary=binary, size=size)
+def test_bound(peaks, macs, op, size, expected):
+    found = bound(peaks, macs=macs, op=op, size=size)
     assert found.seconds == pytest.approx(expected.seconds)
     assert (found.kind, found.level) == (expected.kind, expected.level)
 
