@@ -16,12 +16,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    # ffi 0.1.15 crashes when it serialises an IR module, which tuning does.
+    # ffi 0.1.15 crashes when it serialises an IR module, which tuning does. psutil and cloudpickle
+    # are what TVM's process pool imports without requiring them.
     install_requires=[
         "apache-tvm==0.27.0.post1",
         "apache-tvm-ffi==0.1.14.post1",
+        "cloudpickle>=3",
         "numpy>=1.26",
         "platformdirs>=4",
+        "psutil>=5",
         "rich>=13",
         "safetensors>=0.4",
         "torch>=2.9,<2.14",

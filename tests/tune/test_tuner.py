@@ -63,7 +63,7 @@ def test_crashes_and_hangs_cost_one_trial():
 
     pool = PopenPoolExecutor(max_workers=1, timeout=1.0)
     value, error = workers.outcome(pool.submit(_crash))
-    assert value is None and error
+    assert value is None and error == "Subprocess terminated"
     value, error = workers.outcome(pool.submit(time.sleep, 60))
     assert value is None and error == "took too long and was stopped"
     assert workers.outcome(pool.submit(len, [1, 2])) == (2, None)
