@@ -2,6 +2,7 @@
 
 import platform
 import tomllib
+from collections.abc import Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,27 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class Link:
+    """How to link for another machine: zig's name of it, or a cross compiler's command."""
+
+    zig: str = ""
+    compiler: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Target:
-    """One device; ``features`` are the CPU flags (as in /proc/cpuinfo) the code needs."""
+    """One device; ``features`` are the CPU flags (as in /proc/cpuinfo) the code needs.
+
+    ``cpu_part`` is the core's number there, where code is scheduled for one ARM core.
+    """
 
     name: str
     arch: str
     features: tuple[str, ...]
     tvm: dict[str, Any]
     hardware: Hardware
+    link: Link = Link()
+    cpu_part: str = ""
 
 
 def names() -> list[str]:
@@ -64,26 +78,36 @@ def load(target: str | Path) -> Target:
 
 
 def _parse(path: Path, data: dict[str, Any]) -> Target:
-    known = {"arch", "features", "target", "hardware"}
-    facts = {f.name for f in fields(Hardware)}
-    for keys, allowed, table in (
-        (set(data), known, "the file"),
-        (set(data.get("hardware", {})), facts, "[hardware]"),
-    ):
-        if keys != allowed:
-            odd = sorted(keys ^ allowed)
-            raise TargetError(f"{path}: {table} has missing or unknown keys {odd}")
+    required = {"arch", "features", "target", "hardware"}
+    _check_keys(path, "the file", data, required, {"link", "cpu_part"})
+    _check_keys(path, "[hardware]", data["hardware"], {f.name for f in fields(Hardware)})
+    link = data.get("link", {})
+    _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
     return Target(
         path.stem,
         data["arch"],
         tuple(data["features"]),
         data["target"],
         Hardware(**data["hardware"]),
+        Link(link.get("zig", ""), tuple(link.get("compiler", ()))),
+        data.get("cpu_part", ""),
     )
 
 
+def _check_keys(
+    path: Path,
+    table: str,
+    found: dict[str, Any],
+    required: Set[str],
+    optional: Set[str] = frozenset(),
+) -> None:
+    odd = sorted((required - set(found)) | (set(found) - required - optional))
+    if odd:
+        raise TargetError(f"{path}: {table} has missing or unknown keys {odd}")
+
+
 def native() -> Target:
-    """The shipped target with the most features among those this CPU has them all of.
+    """The shipped target for this core, or else the one with most features that this CPU has.
 
     Raises TargetError, naming what is missing, when none fits.
     """
@@ -98,4 +122,5 @@ def native() -> Target:
             f"no shipped target fits this {platform.machine()} CPU; x86-64 needs at least AVX2 and"
             " FMA. Name one to compile for another machine: " + ", ".join(names())
         )
-    return max(fitting, key=lambda t: len(t.features))
+    part = cpu.part()
+    return max(fitting, key=lambda t: (t.cpu_part == part, len(t.features), not t.cpu_part))

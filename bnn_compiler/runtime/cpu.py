@@ -30,6 +30,11 @@ def name() -> str:
     return _fields().get("model name") or machine()
 
 
+def part() -> str:
+    """The number of an ARM core ("0xd08" is a Cortex-A72); empty elsewhere."""
+    return _fields().get("CPU part", "")
+
+
 def caches() -> dict[int, int]:
     """Bytes of the data cache of each level that one core sees; empty where it is not said."""
     found = {}
