@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from bnn_compiler.tune.measure import measure
 
 from benchmarks import machine, report
 from benchmarks.shapes import layer
@@ -19,7 +20,6 @@ from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.tune import harness, records, tuner
-from bnn_compiler.tune.measure import measure
 from bnn_compiler.tune.schedules import Schedules
 
 #: (channels, side) of 3x3 layers.

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from bnn_compiler.tune.measure import measure
 
 from benchmarks import machine, report
 from bnn_compiler import target as targets
@@ -19,7 +20,6 @@ from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.tune import harness
-from bnn_compiler.tune.measure import measure
 from bnn_compiler.tune.schedules import Schedules
 
 #: (channels, side) of pruned layers.

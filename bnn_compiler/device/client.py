@@ -72,8 +72,8 @@ class Tracker:
             self._socket.close()
             raise DeviceError(f"{address.host}:{address.port} is not a TVM tracker")
 
-    def keys(self) -> list[str]:
-        """The keys of the boards that are registered, each as often as it has boards."""
+    def registered(self) -> list[str]:
+        """The keys of all boards, each as often as it has boards."""
         code, state = self._ask([base.TrackerCode.SUMMARY])
         if code != base.TrackerCode.SUCCESS:
             raise DeviceError(f"the tracker of {self._address} does not tell its devices")
@@ -91,7 +91,7 @@ class Tracker:
                 return None
             if time.monotonic() > seen + _PATIENCE / 10:
                 with Tracker(self._address) as other:
-                    if self._address.key in other.keys():
+                    if self._address.key in other.registered():
                         seen = time.monotonic()
             if time.monotonic() > seen + _PATIENCE:
                 raise DeviceError(f"every device of {self._address} is gone")
@@ -128,7 +128,7 @@ def boards(address: Address) -> int:
     if not address.farm:
         return 1
     with Tracker(address) as tracker:
-        known = tracker.keys()
+        known = tracker.registered()
     if address.key not in known:
         others = ", ".join(sorted(set(known))) or "none"
         raise DeviceError(

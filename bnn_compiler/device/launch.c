@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { INT = 1, RAW_STR = 8, STR = 65, MOST_ARGUMENTS = 16 };
 
@@ -50,6 +51,7 @@ __attribute__((visibility("default"))) int __tvm_ffi_bnn_launch(void *self, cons
     argv[i - 1] = (char *)arguments[i].value.text;
   }
   (void)self;
+  if (valid) chmod(argv[0], 0700); /* an upload is not executable */
   if (valid) launch(argv, (int)arguments[0].value.integer, -1, text, sizeof text);
   else snprintf(text, sizeof text, "%d\nbnn_launch: wrong arguments", LAUNCH_CANNOT_RUN);
   /* One reference of each kind, and memory that is never freed. */

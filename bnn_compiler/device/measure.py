@@ -4,12 +4,13 @@ import json
 import math
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from bnn_compiler.device.program import Program
 from bnn_compiler.errors import DeviceError
+from bnn_compiler.runtime import cpu
 
 #: Exit codes of launch.h: stopped after its time, or could not be started.
 TIMEOUT, CANNOT_RUN = 124, 126
@@ -48,20 +49,26 @@ class Plan:
         ]
 
 
-class Machine(Protocol):
-    """Where programs are measured: this machine, boards behind a tracker, later others.
+#: What tuning asks for.
+DEFAULT = Plan()
+#: Told the index of a program and its outcome, as each is known.
+Done = Callable[[int, Outcome], None]
 
-    ``name`` tells machines apart whose times must not be mixed; programs must be ``static`` where
-    the C library is not this one's.
+
+class Machine(Protocol):
+    """Where programs are measured: this machine, boards of a lab, later others.
+
+    ``name`` tells machines apart whose times must not be mixed. Programs for one that is not
+    ``here`` are static: the C library there may be another.
     """
 
     name: str
-    static: bool
+    here: bool
 
-    def measure(self, programs: Sequence[Program], plan: Plan) -> list[Outcome]:
-        """One outcome for each program.
+    def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
+        """Measure each; ``done`` is called in this thread.
 
-        Raises DeviceError when the machine, not a program, is at fault.
+        Raises DeviceError when the machine, not a program, is at fault; what was ``done`` counts.
         """
 
 
@@ -100,17 +107,18 @@ def _signal(number: int) -> str:
 class Here:
     """This machine: one program after the other, with nothing else running."""
 
-    static = False
+    here = True
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
+        self.name = cpu.name()
 
-    def measure(self, programs: Sequence[Program], plan: Plan) -> list[Outcome]:
+    def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
         """See Machine."""
-        return [run_here(p, plan) for p in programs]
+        for index, program in enumerate(programs):
+            done(index, run_here(program, plan))
 
 
-def run_here(program: Program, plan: Plan) -> Outcome:
+def run_here(program: Program, plan: Plan = DEFAULT) -> Outcome:
     """Measure one program in a process of its own, which Ctrl-C does not reach."""
     command = [str(program.path), str(program.constants), *plan.arguments()]
     try:

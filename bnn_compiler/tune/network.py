@@ -8,6 +8,7 @@ import platformdirs
 
 from bnn_compiler import target as targets
 from bnn_compiler.deploy import lower
+from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import InputError, TargetError
 from bnn_compiler.frontend import importer
 from bnn_compiler.kernels.task import Task
@@ -46,6 +47,7 @@ def tune_network(
     example_inputs: Sequence[Any] | None = None,
     *,
     target: str | Path = "native",
+    device: str | None = None,
     checkpoint: str | Path | None = None,
     input_dtype: str = "float32",
     mean: Sequence[float] = (0.0,),
@@ -56,34 +58,57 @@ def tune_network(
     minutes: float | None = None,
     tell: Callable[[tuner.Progress], None] = lambda state: None,
 ) -> tuner.Report:
-    """Tune the kernels of a network on this machine.
+    """Tune the kernels of a network on this machine, or on the boards at ``device``.
 
+    ``device`` is tracker://HOST:PORT/KEY (every board of that key) or rpc://HOST:PORT/KEY.
     ``schedules`` is the file of records to add to (default: the shipped one), ``journal`` the log
     of trials that a stopped search is resumed from (default: in the user's cache). The input's
     dtype, mean and std are as in ``compile``. At most
     ``trials`` for each kernel and ``minutes`` in all.
 
     Raises InputError for a budget below 1, TargetError if this CPU cannot run the target's code,
-    ScheduleError if another process uses the journal, and what ``compile`` raises for the network.
+    DeviceError if the boards cannot be used, ScheduleError if another process uses the journal,
+    and what ``compile`` raises for the network.
     """
     if trials < 1 or (minutes is not None and minutes <= 0):
         raise InputError(f"trials {trials}, minutes {minutes}: give at least one trial, some time")
-    device = targets.load(target)
-    if device.arch != cpu.machine():
-        raise TargetError(f"{device.name} is for {device.arch}, this machine is {cpu.machine()}")
-    if missing := set(device.features) - cpu.features():
-        raise TargetError(
-            f"{device.name} cannot be tuned here: this CPU lacks {', '.join(sorted(missing))}"
-        )
+    chosen = targets.load(target)
+    machine = _machine(chosen, device)
     normalization = normalization_of(input_dtype, mean, std)
-    tasks = extract(model, example_inputs, device, checkpoint=checkpoint, byte_input=normalization)
-    cache = Path(platformdirs.user_cache_dir("bnn_compiler"))
+    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
     return tuner.tune(
         tasks,
-        device,
-        journal=Path(journal) if journal else cache / f"{device.name}.trials.jsonl",
-        schedules=Path(schedules) if schedules else records.shipped(device),
+        chosen,
+        journal=Path(journal) if journal else default_journal(chosen, machine),
+        schedules=Path(schedules) if schedules else records.shipped(chosen),
         trials=trials,
         seconds=None if minutes is None else 60 * minutes,
+        machine=machine,
         tell=tell,
     )
+
+
+def default_journal(target: targets.Target, machine: Machine) -> Path:
+    """In the user's cache: one file for each target, and for each other machine."""
+    name = target.name if machine.here else f"{target.name}.{machine.name}"
+    cache = Path(platformdirs.user_cache_dir("bnn_compiler"))
+    return cache / f"{name.replace(' ', '-')}.trials.jsonl"
+
+
+def _machine(target: targets.Target, device: str | None) -> Machine:
+    if device is not None:
+        # TVM's RPC is imported only where it is used.
+        from bnn_compiler.device.boards import Boards
+        from bnn_compiler.device.client import Address
+
+        return Boards(Address.parse(device), target)
+    if target.arch != cpu.machine():
+        raise TargetError(
+            f"{target.name} is for {target.arch}, this machine is {cpu.machine()}: measure on a"
+            " board with --device, or carry a kit there (--export-candidates)"
+        )
+    if missing := set(target.features) - cpu.features():
+        raise TargetError(
+            f"{target.name} cannot be tuned here: this CPU lacks {', '.join(sorted(missing))}"
+        )
+    return Here()

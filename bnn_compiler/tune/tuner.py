@@ -17,6 +17,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
 from bnn_compiler import roofline
+from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels import families, intrinsics
 from bnn_compiler.kernels.point import Point
@@ -32,7 +33,6 @@ from bnn_compiler.tune.records import Record
 from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch, candidate
 from bnn_compiler.tune.workers import (
     BUILD_SECONDS,
-    RUN_SECONDS,
     Builder,
     Runner,
     attributes,
@@ -154,30 +154,33 @@ def tune(
     schedules: Path,
     trials: int = 48,
     seconds: float | None = None,
+    machine: Machine | None = None,
     tell: Tell = lambda state: None,
 ) -> Report:
-    """Find the best schedules of ``tasks`` (with how often each occurs) on this machine.
+    """Find the best schedules of ``tasks`` (with how often each occurs) on ``machine`` (this one).
 
     At most ``trials`` for each task and ``seconds`` in all. Every trial is in ``journal`` at once,
     and counts again when the search is resumed. Writes the records to ``schedules`` and the cost
     model next to it, also when interrupted.
 
-    Raises ScheduleError if another process uses the journal, or nothing could be measured.
+    Raises ScheduleError if another process uses the journal, or nothing could be measured, and
+    DeviceError if ``machine`` fails.
     """
+    machine = machine or Here()
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.ERROR)
     deadline = None if seconds is None else time.monotonic() + seconds
     known = record_files.check(schedules)
     model = models.load(models.beside(schedules), target.hardware)
-    with Journal(journal, target) as log:
+    with Journal(journal, target, machine.name) as log:
         search = Search(log, target, trials, deadline, model)
         searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
-        bounds = _bounds(tasks, target)
+        bounds = _bounds(tasks, target) if machine.here else {}
         if searches and not search.over():
             with _interruptible(search):
-                _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target)
+                _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target, machine)
         found = _best(searches, known)
         if found and not search.over():
-            found = _with_float_times(found, target)
+            found = _with_float_times(found, search, machine)
         if found:
             record_files.update(schedules, found)
         _save_model(search, model, schedules)
@@ -230,7 +233,7 @@ def _save_model(search: Search, known: CostModel | None, schedules: Path) -> Non
         CostModel.fit(samples, search.target.hardware).save(models.beside(schedules))
 
 
-def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
+def _run(searches: list[TaskSearch], log: _Log, target: Target, machine: Machine) -> None:
     with intrinsics.fast_inspect():
         # Every TuneContext needs TVM's own intrinsics.
         importlib.import_module("tvm.s_tir.tensor_intrin")
@@ -249,15 +252,10 @@ def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
         )
         for s in searches
     ]
-    search = log.searches[0].search
-
-    def fault(error: BaseException) -> None:
-        search.stop = search.stop or error
-
+    fault = log.searches[0].search.fault
     with (
         tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
         pool(cores(), BUILD_SECONDS) as builders,
-        pool(1, RUN_SECONDS) as runners,
     ):
         ms.task_scheduler.GradientBased(seed=1).tune(
             contexts,
@@ -265,16 +263,19 @@ def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
             max_trials_global=sum(s.most for s in searches),
             max_trials_per_task=max(s.most for s in searches),
             num_trials_per_iter=_BATCH,
-            builder=Builder(target, Path(folder), builders, fault),
-            runner=Runner(runners),
+            builder=Builder(target, Path(folder), builders, fault, static=not machine.here),
+            runner=Runner(machine, fault),
             measure_callbacks=[log],
             database=None,
             cost_model=None,
         )
 
 
-def _with_float_times(found: dict[str, Record], target: Target) -> dict[str, Record]:
+def _with_float_times(
+    found: dict[str, Record], search: Search, machine: Machine
+) -> dict[str, Record]:
     """Binary layers of few channels measured in float32 too, for ``profile`` to mention."""
+    target = search.target
     few = {
         key: record
         for key, record in found.items()
@@ -290,20 +291,20 @@ def _with_float_times(found: dict[str, Record], target: Target) -> dict[str, Rec
     with (
         tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
         pool(cores(), BUILD_SECONDS) as builders,
-        pool(1, RUN_SECONDS) as runners,
     ):
-        built = Builder(target, Path(folder), builders, lambda error: None).build(
-            [ms.builder.BuilderInput(c.sch.mod, device) for c in candidates]
-        )
-        inputs = [
-            ms.runner.RunnerInput(b.artifact_path or "", "cpu", c.args_info)
-            for b, c in zip(built, candidates, strict=True)
-        ]
-        ran = [future.result() for future in Runner(runners).run(inputs)]
-    for (key, record), result in zip(few.items(), ran, strict=True):
+        builder = Builder(target, Path(folder), builders, search.fault, static=not machine.here)
+        built = builder.build([ms.builder.BuilderInput(c.sch.mod, device) for c in candidates])
+        good = {
+            key: ms.runner.RunnerInput(b.artifact_path, "cpu", c.args_info)
+            for key, b, c in zip(few, built, candidates, strict=True)
+            if not b.error_msg
+        }
+        futures = Runner(machine, search.fault).run(list(good.values()))
+        ran = {key: future.result() for key, future in zip(good, futures, strict=True)}
+    for key, result in ran.items():
         if not result.error_msg:
             seconds = min(float(s) for s in result.run_secs)
-            found[key] = replace(record, float_seconds=seconds)
+            found[key] = replace(found[key], float_seconds=seconds)
     return found
 
 

@@ -1,12 +1,12 @@
 """Every committed record: it is not stale, and its kernel computes what the rule's computes."""
 
 import pytest
+from bnn_compiler.tune.measure import measure
 
 from bnn_compiler import target as targets
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.task import digest
 from bnn_compiler.tune import harness, records
-from bnn_compiler.tune.measure import measure
 from tests.conftest import runnable
 
 
