@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
@@ -17,7 +17,11 @@ from bnn_compiler.passes.byte_input import Normalization, normalization_of
 from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import cpu
 from bnn_compiler.tune import records, tuner
+from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.schedules import Schedules
+
+if TYPE_CHECKING:
+    from bnn_compiler.device import kit
 
 
 def extract(
@@ -79,7 +83,9 @@ def tune_network(
     return tuner.tune(
         tasks,
         chosen,
-        journal=Path(journal) if journal else default_journal(chosen, machine),
+        journal=Path(journal)
+        if journal
+        else default_journal(chosen, "" if machine.here else machine.name),
         schedules=Path(schedules) if schedules else records.shipped(chosen),
         trials=trials,
         seconds=None if minutes is None else 60 * minutes,
@@ -88,9 +94,77 @@ def tune_network(
     )
 
 
-def default_journal(target: targets.Target, machine: Machine) -> Path:
-    """In the user's cache: one file for each target, and for each other machine."""
-    name = target.name if machine.here else f"{target.name}.{machine.name}"
+def export_candidates(
+    model: Any,
+    example_inputs: Sequence[Any] | None = None,
+    *,
+    output: str | Path,
+    target: str | Path,
+    checkpoint: str | Path | None = None,
+    input_dtype: str = "float32",
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    schedules: str | Path | None = None,
+    trials: int = 48,
+    tell: Callable[[int, int], None] = lambda built, of: None,
+) -> "kit.Kit":
+    """Write a kit that measures schedules of a network on a board that is not connected.
+
+    At most ``trials`` for each kernel; the other arguments are those of ``tune_network``. Raises
+    InputError for no trial, BuildError and DeviceError if the kit cannot be made, and what
+    ``compile`` raises for the network.
+    """
+    from bnn_compiler.device import kit
+
+    if trials < 1:
+        raise InputError(f"trials {trials}: give at least one trial")
+    chosen = targets.load(target)
+    normalization = normalization_of(input_dtype, mean, std)
+    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
+    records_file = Path(schedules) if schedules else records.shipped(chosen)
+    points = tuner.points_to_try(tasks, chosen, records_file, trials)
+    return kit.export(points, chosen, Path(output), tell)
+
+
+def import_results(
+    model: Any,
+    example_inputs: Sequence[Any] | None = None,
+    *,
+    results: str | Path,
+    target: str | Path,
+    checkpoint: str | Path | None = None,
+    input_dtype: str = "float32",
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    schedules: str | Path | None = None,
+    journal: str | Path | None = None,
+) -> tuner.Report:
+    """Take in what a kit measured, as if it had been measured here.
+
+    The arguments are those of ``export_candidates`` and ``tune_network``. Raises DeviceError for
+    results that were damaged or belong to other candidates, ScheduleError if another process uses
+    the journal, and what ``compile`` raises for the network.
+    """
+    from bnn_compiler.device import kit
+
+    chosen = targets.load(target)
+    normalization = normalization_of(input_dtype, mean, std)
+    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
+    found = kit.load(Path(results), tasks, chosen)
+    path = Path(journal) if journal else default_journal(chosen, "kit")
+    with Journal(path, chosen, f"kit {found.board}") as log:
+        known = set(log.trials)
+        for trial in found.trials:
+            if trial not in known:
+                log.add(trial)
+        return tuner.conclude(
+            tasks, chosen, log, Path(schedules) if schedules else records.shipped(chosen)
+        )
+
+
+def default_journal(target: targets.Target, machine: str = "") -> Path:
+    """In the user's cache: one file for each target, and for each machine that is not this one."""
+    name = f"{target.name}.{machine}" if machine else target.name
     cache = Path(platformdirs.user_cache_dir("bnn_compiler"))
     return cache / f"{name.replace(' ', '-')}.trials.jsonl"
 

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -181,20 +181,58 @@ def tune(
         found = _best(searches, known)
         if found and not search.over():
             found = _with_float_times(found, search, machine)
-        if found:
-            record_files.update(schedules, found)
-        _save_model(search, model, schedules)
-        if search.stop is not None:
-            raise search.stop
-        mine = [t for s in searches for t in s.measured().values()]
-        if not found:
-            why = "; ".join(sorted({t.error for t in mine if t.error})[:3]) or "no time left"
-            raise ScheduleError(f"no schedule could be measured: {why}")
-        quality = None
-        with contextlib.suppress(ScheduleError):
-            quality = models.cross_validate(search.samples(), target.hardware)
-        failed = sum(t.seconds is None for t in mine)
-        return Report(schedules, list(found.values()), len(mine), failed, quality, bounds)
+        return _finish(search, searches, found, schedules, bounds)
+
+
+def conclude(tasks: Iterable[Task], target: Target, log: Journal, schedules: Path) -> Report:
+    """Records and model of what is in the journal already.
+
+    Raises ScheduleError if that holds no measurement of ``tasks``.
+    """
+    known = record_files.check(schedules)
+    search = Search(log, target, trials=0)
+    searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
+    return _finish(search, searches, _best(searches, known), schedules, {})
+
+
+def points_to_try(
+    tasks: Iterable[Task], target: Target, schedules: Path, trials: int
+) -> list[tuple[Task, Point]]:
+    """What a search would measure before it has learnt anything: at most ``trials`` of each task.
+
+    Those are the rule's schedule, the known record's, and those that the cost model likes; without
+    a model, random ones.
+    """
+    known = record_files.read(schedules)
+    model = models.load(models.beside(schedules), target.hardware)
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "none", target) as empty:
+        search = Search(empty, target, trials, model=model)
+        searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
+        return [(s.task, point) for s in searches for point in s.next(trials)]
+
+
+def _finish(
+    search: Search,
+    searches: list[TaskSearch],
+    found: dict[str, Record],
+    schedules: Path,
+    bounds: dict[str, float],
+) -> Report:
+    """Write the records and the model, or raise what stopped the search."""
+    if found:
+        record_files.update(schedules, found)
+    _save_model(search, schedules)
+    if search.stop is not None:
+        raise search.stop
+    mine = [t for s in searches for t in s.measured().values()]
+    if not found:
+        why = "; ".join(sorted({t.error for t in mine if t.error})[:3]) or "no time left"
+        raise ScheduleError(f"no schedule could be measured: {why}")
+    quality = None
+    with contextlib.suppress(ScheduleError):
+        quality = models.cross_validate(search.samples(), search.target.hardware)
+    failed = sum(t.seconds is None for t in mine)
+    return Report(schedules, list(found.values()), len(mine), failed, quality, bounds)
 
 
 def _known_point(record: Record | None, target: Target) -> Point | None:
@@ -224,8 +262,9 @@ def _interruptible(search: Search) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _save_model(search: Search, known: CostModel | None, schedules: Path) -> None:
+def _save_model(search: Search, schedules: Path) -> None:
     """Keep a model that has learnt from enough, and from more than the one that is there."""
+    known = models.load(models.beside(schedules), search.target.hardware)
     samples = search.samples()
     if len(samples) < _MODEL or len({s.task.work for s in samples}) < _SHAPES:
         return
