@@ -67,7 +67,7 @@ int main(void) {{ return net_run(in, out, workspace); }}
 class Kernel:
     """One kernel call: instructions, predicted cycles, and how near its inner loop is to ideal.
 
-    `loop` is the inner loop's instructions over those of assembly.ideal; NaN if it has no popcount.
+    `loop` is the inner loop's instructions over those of assembly.ideal; NaN if there is none.
     """
 
     core: str
@@ -148,24 +148,30 @@ def predict(network: str, core: str) -> list[Kernel]:
 def _kernel(
     blocks: list[qemu.Block], code: dict[int, str], model: str, rare: float
 ) -> tuple[int, float, list[str]]:
-    """Instructions, cycles, and the block that most instructions belong to."""
+    """Instructions, cycles, and the block where most of the counting is done."""
     total, counted, cycles = 0, 0, 0.0
     for block in blocks:
         total += block.total
         if block.total > rare:
             counted += block.total
             cycles += block.executions * assembly.cycles(_text(block, code), model)
-    hottest = max(blocks, key=lambda b: b.total)
-    return total, cycles * total / max(counted, 1), _text(hottest, code)
+    bodies = [(b.executions, _text(b, code)) for b in blocks]
+    _, hottest = max(bodies, key=lambda b: b[0] * _counted(b[1]))
+    return total, cycles * total / max(counted, 1), hottest
 
 
 def _text(block: qemu.Block, code: dict[int, str]) -> list[str]:
     return [code[block.address + 4 * i] for i in range(block.instructions)]
 
 
+def _counted(body: list[str]) -> int:
+    return sum(line.startswith("cnt ") for line in body)
+
+
 def _loop(body: list[str], point: Point) -> float:
-    counted = sum(line.startswith("cnt ") for line in body)
-    return len(body) / assembly.ideal(point, counted) if counted else float("nan")
+    """NaN where the reduction is so short that it is no loop, but part of its epilogue."""
+    epilogue = any(line.startswith("scvtf ") for line in body)
+    return float("nan") if epilogue else len(body) / assembly.ideal(point, _counted(body))
 
 
 def layer_table(kernels: Sequence[Kernel]) -> list[str]:

@@ -4,9 +4,11 @@ import functools
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+#: Of an instruction.
+_BYTES = 4
 _PLUGIN = Path(__file__).with_name("qemu_count.c")
 
 
@@ -26,7 +28,10 @@ class Block:
 
 
 def count(program: Path, arch: str = "aarch64") -> list[Block]:
-    """The blocks of one run of `program`, which is static; needs qemu-user and a C compiler."""
+    """The blocks of one run of `program`, which is static; needs qemu-user and a C compiler.
+
+    QEMU cuts long ones in pieces: those are joined again.
+    """
     with tempfile.TemporaryDirectory() as folder:
         counts = Path(folder) / "counts"
         subprocess.run(
@@ -41,7 +46,15 @@ def count(program: Path, arch: str = "aarch64") -> list[Block]:
     for address, instructions, executions, symbol in rows:
         key = (int(address), int(instructions), symbol)
         found[key] = found.get(key, 0) + int(executions)
-    return [Block(a, n, times, symbol) for (a, n, symbol), times in found.items()]
+    joined: list[Block] = []
+    for (address, instructions, symbol), executions in sorted(found.items()):
+        last = joined[-1] if joined else None
+        follows = last and last.address + _BYTES * last.instructions == address
+        if last and follows and (last.executions, last.symbol) == (executions, symbol):
+            joined[-1] = replace(last, instructions=last.instructions + instructions)
+        else:
+            joined.append(Block(address, instructions, executions, symbol))
+    return joined
 
 
 @functools.cache
