@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn_compiler import target as targets
-from bnn_compiler.deploy import example, glue, link, lower, package
+from bnn_compiler.deploy import elf, example, glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.program import Program
 from bnn_compiler.frontend import importer, simplify, source, trace
@@ -84,6 +84,7 @@ def compile(
         files = build_files(Path(folder), prefix, program, functions, device, tools, progress)
         progress("package")
         description = manifest(program, prefix, known, source_hash, zero_weight, normalization)
+        description["code_bytes"] = elf.code_bytes(files[f"{prefix}.so"])
         package.write_artifact(Path(output), description, files, as_folder=as_folder)
     return load(output, run_here=False)
 

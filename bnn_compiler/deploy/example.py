@@ -30,7 +30,7 @@ static int read_tensor(const char *path, void *data, size_t bytes) {{
   size_t got = file ? fread(data, 1, bytes, file) : 0;
   int exact = file && got == bytes && fgetc(file) == EOF;
   if (file) fclose(file);
-  if (!exact) fprintf(stderr, "%s: cannot read it, or it has not exactly %zu bytes\\n", path, bytes);
+  if (!exact) fprintf(stderr, "%s: cannot read it, or it is not of %zu bytes\\n", path, bytes);
   return exact;
 }}
 
@@ -122,14 +122,14 @@ def source(program: Program, name: str, tools: Toolchain, *, threads: bool) -> s
         least=first_output,
         most=first_output + len(outputs),
         reads="\n".join(
-            f"  if (!read_tensor(argv[{1 + i}], {variable}, sizeof {variable})) return 1;"
-            for i, (variable, _) in enumerate(inputs)
+            f"  if (!read_tensor(argv[{i}], {variable}, sizeof {variable})) return 1;"
+            for i, (variable, _) in enumerate(inputs, 1)
         ),
         arguments=", ".join(variable for variable, _ in inputs + outputs),
         shows=shows,
         writes="\n".join(
-            f"    if (!write_tensor(argv[{first_output + i}], {variable}, sizeof {variable})) return 1;"
-            for i, (variable, _) in enumerate(outputs)
+            f"    if (!write_tensor(argv[{i}], {variable}, sizeof {variable})) return 1;"
+            for i, (variable, _) in enumerate(outputs, first_output)
         ),
     )
 

@@ -39,6 +39,7 @@ def manifest(
         "stale_records": schedules.stale,
         "inputs": [_tensor(b) for b in program.inputs],
         "outputs": [_tensor(b) for b in program.outputs],
+        "weights_bytes": len(program.weights),
         "workspace_bytes": program.workspace,
         "workspace_lower_bound": program.live,
         "workspace_align": ALIGN,
