@@ -15,6 +15,7 @@ from bnn_compiler import __version__
 from bnn_compiler.errors import BnnCompilerError, InputError
 
 Arguments = argparse.Namespace
+_EMULATE = "run another machine's artifact under qemu"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--zero-weight", choices=["error", "+1", "-1"], default="error")
     _add_input(compile_)
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
+    compile_.add_argument("--no-threads", action="store_true", help="leave the thread pool out")
     compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
 
     tune = command("tune", "find the fastest schedules of a network's kernels on this machine")
@@ -51,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--input", action="append", required=True, type=Path)
     run.add_argument("--output", action="append", required=True, type=Path)
     run.add_argument("--threads", type=int, default=1)
+    run.add_argument("--emulate", action="store_true", help=_EMULATE)
 
     for name, text in (("bench", "time an artifact"), ("profile", "time each layer")):
         sub = command(name, text)
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("artifact", type=Path)
     _add_model(verify)
     verify.add_argument("--input", type=Path, help=".npy file; default: random inputs")
+    verify.add_argument("--emulate", action="store_true", help=_EMULATE)
 
     inspect = command("inspect", "show what an artifact is")
     inspect.add_argument("artifact", type=Path)
@@ -122,6 +126,7 @@ def _compile(args: Arguments) -> int:
         std=args.std,
         schedules=args.schedules,
         as_folder=args.folder,
+        threads=False if args.no_threads else None,
         dump_dir=args.dump_dir,
         progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
     )
@@ -157,9 +162,15 @@ def _tune(args: Arguments) -> int:
 
 
 def _load(args: Arguments) -> Any:
-    from bnn_compiler.runtime import load
+    if getattr(args, "emulate", False):
+        from bnn_compiler.deploy.emulate import Emulated
 
-    artifact = load(args.artifact)
+        artifact: Any = Emulated(args.artifact)
+        artifact.check_runs_here()
+    else:
+        from bnn_compiler.runtime import load
+
+        artifact = load(args.artifact)
     artifact.set_threads(getattr(args, "threads", 1))
     return artifact
 
@@ -248,10 +259,9 @@ def _profile(args: Arguments) -> int:
 
 
 def _verify(args: Arguments) -> int:
-    from bnn_compiler.runtime import load
     from bnn_compiler.verification import verify
 
-    artifact = load(args.artifact)
+    artifact = _load(args)
     inputs = [_read(args.input)] if args.input else _random_inputs(artifact)
     report = verify(artifact, args.model, inputs, checkpoint=args.checkpoint)
     print(json.dumps(report.as_dict()) if args.json else report.text())
@@ -278,6 +288,12 @@ def _show_manifest(artifact: Any, as_json: bool) -> None:
         f" ({sum(s['macs'] for s in binary) / 1e9:.3f} G binary MACs),"
         f" workspace {manifest['workspace_bytes'] / 1e6:.2f} MB"
     )
+    if "code_bytes" in manifest:
+        print(
+            f"  code {manifest['code_bytes'] / 1e3:.1f} kB,"
+            f" weights {manifest['weights_bytes'] / 1e6:.2f} MB,"
+            f" {'threads' if manifest['threads'] else 'no threads'}"
+        )
     counts = ", ".join(f"{n} {s}" for s, n in sorted(sources.items()))
     stale = manifest.get("stale_records", 0)
     print(f"  schedules: {counts}" + (f"; {stale} stale records refused" if stale else ""))
