@@ -31,7 +31,7 @@ setup(
         "xgboost>=2",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-learn"],
+        "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-learn", "tornado"],
         "bench": [
             "nncf>=3.4",
             "onnx>=1.23",
@@ -40,6 +40,8 @@ setup(
             "scikit-learn",
         ],
         "demo": ["scikit-learn"],
+        # TVM's tracker imports it without requiring it.
+        "device": ["tornado"],
         "link": ["ziglang"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
@@ -54,7 +56,14 @@ setup(
         "bnn_compiler.data.targets": "targets",
     },
     package_data={
-        "bnn_compiler": ["py.typed", "deploy/runtime/*", "roofline/roofline.c", "report/page.css"],
+        "bnn_compiler": [
+            "py.typed",
+            "deploy/runtime/*",
+            "device/*.[ch]",
+            "device/run.sh",
+            "roofline/roofline.c",
+            "report/page.css",
+        ],
         "bnn_compiler.data.schedules": ["*.jsonl", "*.ubj"],
         "bnn_compiler.data.targets": ["*.toml"],
     },

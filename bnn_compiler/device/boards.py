@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from bnn_compiler.deploy.link import toolchain
 from bnn_compiler.device import client
 from bnn_compiler.device.client import Address, Lost, Session, Tracker
 from bnn_compiler.device.measure import Done, Outcome, Plan, read
 from bnn_compiler.device.program import Program
 from bnn_compiler.errors import DeviceError
-from bnn_compiler.target import Target
+from bnn_compiler.target import Link
 
 #: Connections one program may lose before the boards are at fault.
 _LOSSES = 3
@@ -25,14 +26,16 @@ class Boards:
     """The boards at an address; a farm's work in parallel.
 
     A board that goes away while it measures costs nothing but time: the program is measured again,
-    on another board where there is one. Raises DeviceError if there is no board now.
+    on another board where there is one. Raises DeviceError if there is no board now, BuildError if
+    nothing here can link for ``arch``.
     """
 
     here = False
 
-    def __init__(self, address: Address, target: Target) -> None:
+    def __init__(self, address: Address, arch: str, link: Link) -> None:
         self.address = address
-        self.target = target
+        self.arch = arch
+        self.tools = toolchain(arch, link)
         self.name = f"device {address.key}"
         client.boards(address)
 
@@ -73,15 +76,14 @@ class Boards:
 
     def _session(self, where: tuple[str, int, str], program: Program, plan: Plan) -> Outcome:
         try:
-            session = Session(*where, self.target)
+            session = Session(*where, self.tools)
             files = [session.put(p.read_bytes(), p.name) for p in (program.path, program.constants)]
             code, output = session.run([*files, *plan.arguments()], plan.limit + 2)
             session.close()
             return read(code, output)
         except DeviceError as e:
             raise DeviceError(
-                f"{self.address} ({where[0]}:{where[1]}): {e}; is it a machine for"
-                f" {self.target.name} ({self.target.arch})?"
+                f"{self.address} ({where[0]}:{where[1]}): {e}; is it an {self.arch} machine?"
             ) from e
 
 

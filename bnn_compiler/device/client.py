@@ -18,9 +18,9 @@ from typing import Any
 from tvm import rpc
 from tvm.rpc import base
 
+from bnn_compiler.deploy.link import Toolchain
 from bnn_compiler.device import program
 from bnn_compiler.errors import DeviceError
-from bnn_compiler.target import Target
 
 _FORMS = "tracker://HOST:PORT/KEY or rpc://HOST:PORT/KEY"
 #: Seconds to reach a tracker, and to wait for a board of its farm while none is there.
@@ -139,13 +139,13 @@ def boards(address: Address) -> int:
 
 
 class Session:
-    """A board, ours until ``close``. Not to be shared by threads.
+    """A board, ours until ``close``; ``tools`` link for it. Not to be shared by threads.
 
     Raises Lost where the connection breaks, DeviceError for what the board reports.
     """
 
-    def __init__(self, host: str, port: int, key: str, target: Target) -> None:
-        self._target = target
+    def __init__(self, host: str, port: int, key: str, tools: Toolchain) -> None:
+        self._tools = tools
         self._server = self._call(rpc.connect, host, port, key)
         self._path = self._call(self._server.get_function, "tvm.rpc.server.workpath")
         self._launch = self._call(self._function, "bnn.launch") or self._with_launcher()
@@ -173,7 +173,7 @@ class Session:
     def _with_launcher(self) -> Any:
         with tempfile.TemporaryDirectory(prefix="bnnc-device-") as folder:
             library = Path(folder) / "bnn_launch.so"
-            program.launcher(self._target, library)
+            program.launcher(self._tools, library)
             self.put(library.read_bytes(), library.name)
         return self._call(self._server.load_module, "bnn_launch.so")["bnn_launch"]
 

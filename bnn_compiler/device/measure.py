@@ -138,3 +138,11 @@ def run_here(program: Program, plan: Plan = DEFAULT) -> Outcome:
         return read(CANNOT_RUN, str(e))
     code = done.returncode
     return read(code if code >= 0 else 128 - code, done.stdout)
+
+
+def fastest(program: Program) -> float:
+    """The least seconds of one call. Raises DeviceError if it fails."""
+    outcome = run_here(program)
+    if outcome.found is None:
+        raise DeviceError(f"{program.path}: {outcome.error}")
+    return min(outcome.found.seconds)

@@ -1,14 +1,11 @@
 """Programs for a target: the board's server, and executables that time something."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from bnn_compiler.deploy import link
-from bnn_compiler.errors import BuildError
-from bnn_compiler.runtime import cpu
+from bnn_compiler.deploy.link import Toolchain
 from bnn_compiler.target import Target
 
 HERE = Path(__file__).parent
@@ -37,49 +34,31 @@ class Program:
         return self.path.with_suffix(".bin")
 
 
-def cross(target: Target) -> list[str]:
-    """The command of a C compiler for ``target``.
-
-    Raises BuildError if that is another machine and nothing here can link for it.
-    """
-    if target.link.compiler:
-        return list(target.link.compiler)
-    if target.arch == cpu.machine():
-        return link.compiler()
-    if not target.link.zig:
-        raise BuildError(f"{target.name} does not say how to link: add [link] to its file")
-    if find_spec("ziglang") is None:
-        raise BuildError(f"linking for {target.name} needs zig: pip install ziglang")
-    return [sys.executable, "-m", "ziglang", "cc", "-target", target.link.zig]
-
-
 def executable(
-    target: Target, output: Path, sources: Sequence[Path], *, static: bool, threads: bool = False
+    tools: Toolchain, output: Path, sources: Sequence[Path], *, static: bool, threads: bool = False
 ) -> None:
     """Compile and link; ``static`` for machines with another C library, or none."""
-    flags = ["-O2", "-s", "-std=c11", f"-I{HERE}", *(["-static"] if static else [])]
-    link.run(
-        [
-            *cross(target),
-            *flags,
-            "-o",
-            str(output),
-            *map(str, sources),
-            *(["-lpthread"] if threads else []),
-        ],
-        output.parent,
-    )
+    flags = [f"-I{HERE}", "-O2", "-std=c11", *(["-static"] if static else [])]
+    files = ["-o", str(output), *map(str, sources), *(["-pthread"] if threads else [])]
+    link.run([*tools.program, *flags, *files], output.parent)
 
 
-def trial_source(name: str, buffers: Sequence[Buffer], declaration: str, call: str) -> str:
-    """The C file that goes with trial.c: ``call`` is an expression with the buffers as ``p``."""
+def trial_source(
+    name: str, buffers: Sequence[Buffer], declarations: str, call: str, threads: str = "n > 0"
+) -> str:
+    """The C file that goes with trial.c.
+
+    ``call`` is an expression with the buffers as ``p``, ``threads`` one that sets ``n`` threads and
+    is the number in force.
+    """
     table = "".join(f"    {{BNN_{b.fill}, {b.bytes}}},\n" for b in buffers)
     return (
         '#include "trial.h"\n\n'
-        f"{declaration}\n"
+        f"{declarations}\n"
         f'const char bnn_name[] = "{name}";\n'
         f"const struct bnn_buffer bnn_buffers[] = {{\n{table}}};\n"
         f"const int32_t bnn_count = {len(buffers)};\n"
+        f"int32_t bnn_threads(int32_t n) {{ return {threads}; }}\n"
         f"int32_t bnn_call(void **p) {{ return {call}; }}\n"
     )
 
@@ -92,14 +71,16 @@ def server(target: Target, output: Path) -> None:
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
+    tools = link.toolchain(target.arch, target.link)
     try:
-        executable(target, partial, [HERE / "server.c"], static=True)
+        executable(tools, partial, [HERE / "server.c"], static=True)
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def launcher(target: Target, output: Path) -> None:
+def launcher(tools: Toolchain, output: Path) -> None:
     """The library that makes TVM's own server run programs (launch.c)."""
-    flags = ["-O2", "-s", "-std=c11", "-shared", "-fPIC", "-nostdlib"]
-    link.run([*cross(target), *flags, "-o", str(output), str(HERE / "launch.c")], output.parent)
+    # The process that loads it has a C library already, and not always this one's.
+    flags = ["-O2", "-std=c11", "-fPIC", "-nostdlib"]
+    link.run([*tools.library, *flags, "-o", str(output), str(HERE / "launch.c")], output.parent)

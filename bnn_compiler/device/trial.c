@@ -17,9 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* There in a network, which has a thread pool; absent in a single kernel. */
-__attribute__((weak)) int32_t bnn_set_threads(int32_t n);
-
 enum { ALIGN = 64, WARM = 3, MOST_LOOPS = 100000 };
 
 static double now(void) {
@@ -96,8 +93,7 @@ int main(int argc, char **argv) {
   int repeats = atoi(argv[2]), threads = atoi(argv[5]);
   double wanted = 1e-6 * atof(argv[3]), once = 0;
   alarm((unsigned)atoi(argv[4]));
-  if (threads == 1) pin();
-  else if (bnn_set_threads) bnn_set_threads(threads);
+  if (bnn_threads(threads) == 1) pin();
   FILE *constants = fopen(argv[1], "rb");
   if (!constants) fail("cannot open the file of constants");
   uint64_t seed = 0;

@@ -23,6 +23,9 @@ extern const char bnn_name[];
 extern const struct bnn_buffer bnn_buffers[];
 extern const int32_t bnn_count;
 
+/* Use n threads; returns the number in force. */
+int32_t bnn_threads(int32_t n);
+
 /* One call on the buffers, in order and aligned to 64 bytes; returns 0. */
 int32_t bnn_call(void **buffers);
 

@@ -7,6 +7,7 @@ import numpy as np
 import tvm
 from tvm import tirx
 
+from bnn_compiler.deploy import link
 from bnn_compiler.device import program
 from bnn_compiler.device.program import Buffer, Program
 from bnn_compiler.kernels import codegen, families
@@ -88,7 +89,8 @@ def build(
     built = Program(stem.with_suffix(".run"))
     built.constants.write_bytes(b"".join(np.ascontiguousarray(v).tobytes() for v in values))
     sources = [program.HERE / "trial.c", source, kernel]
-    program.executable(device, built.path, sources, static=static)
+    tools = link.toolchain(device.arch, device.link)
+    program.executable(tools, built.path, sources, static=static)
     return built
 
 

@@ -175,7 +175,7 @@ def _machine(target: targets.Target, device: str | None) -> Machine:
         from bnn_compiler.device.boards import Boards
         from bnn_compiler.device.client import Address
 
-        return Boards(Address.parse(device), target)
+        return Boards(Address.parse(device), target.arch, target.link)
     if target.arch != cpu.machine():
         raise TargetError(
             f"{target.name} is for {target.arch}, this machine is {cpu.machine()}: measure on a"
