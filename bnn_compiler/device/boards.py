@@ -19,6 +19,9 @@ _LOSSES = 3
 #: Seconds a board has to answer and to take the files, besides those the program may take.
 _TRANSFER = 60.0
 
+#: Seconds after which a board is tried again, more each time.
+_PAUSE = 2.0
+
 T = TypeVar("T")
 
 
@@ -44,7 +47,7 @@ class Boards:
         batch = _Batch(programs, lambda p, over: self.attempt(p, plan, over))
         if not self.address.farm:
             # A board that restarts needs a moment; a tracker lends it again when it is back.
-            batch.pause = 2.0
+            batch.pause = _PAUSE
         for _ in range(min(len(programs), client.boards(self.address))):
             # Nothing may keep the process alive when it is told to end.
             threading.Thread(target=batch.work, daemon=True).start()

@@ -45,7 +45,9 @@ static void launch(char *const *argv, int seconds, int peer, char *text, size_t 
     dup2(ends[1], 2);
     close(ends[0]);
     close(ends[1]);
-    execvp(argv[0], argv);
+    /* execvp would hand a program of another machine to the shell. */
+    if (strchr(argv[0], '/')) execv(argv[0], argv);
+    else execvp(argv[0], argv);
     dprintf(1, "%s", strerror(errno));
     _exit(LAUNCH_CANNOT_RUN);
   }
@@ -67,6 +69,9 @@ static void launch(char *const *argv, int seconds, int peer, char *text, size_t 
     if (n > 0 && room) used += (size_t)n;
   }
   output[used] = 0;
+  /* The other side takes text. */
+  for (char *c = output; *c; ++c)
+    if (*c != '\n' && (*c < ' ' || *c > '~')) *c = '?';
   close(ends[0]);
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
   int code = timeout               ? LAUNCH_TIMEOUT

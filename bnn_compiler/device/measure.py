@@ -14,6 +14,8 @@ from bnn_compiler.runtime import cpu
 
 #: Exit codes of launch.h: stopped after its time, or could not be started.
 TIMEOUT, CANNOT_RUN = 124, 126
+#: Seconds after which a program is killed that should have ended itself.
+_GRACE = 5
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def run_here(program: Program, plan: Plan = DEFAULT) -> Outcome:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=plan.limit + 5,
+            timeout=plan.limit + _GRACE,
             process_group=0,
             check=False,
         )
