@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bnn_compiler import cli
-from bnn_compiler.tune import records
+from bnn_compiler.tune import network, records
 from tests.device.conftest import Board
 from tests.test_cli import tiny
 
@@ -53,7 +53,8 @@ def test_every_command_of_the_page(tmp_path, monkeypatch, tracker, qemu, capsys)
     # Worker processes start in the new folder, with a relative path to the package or none.
     monkeypatch.setenv("PYTHONPATH", str(PAGE.parents[1]))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Not by XDG_CACHE_HOME: zig would build its C libraries again.
+    monkeypatch.setattr(network.platformdirs, "user_cache_dir", lambda name: tmp_path / "cache")
     torch.export.save(torch.export.export(tiny().eval(), (torch.randn(1, 3, 6, 6),)), "net.pt2")
     (tmp_path / "board").mkdir()
     laboratory = Laboratory(tmp_path / "board", tracker, qemu)
