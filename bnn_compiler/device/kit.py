@@ -121,6 +121,7 @@ def _files(built: list[tuple[Task, Point, Program]], target: Target) -> dict[str
     files["candidates.txt"] = "".join(lines).encode()
     files["run.sh"] = (program.HERE / "run.sh").read_bytes()
     content = {
+        "arch": target.arch,
         "target": target.name,
         "machine": journal.describe(target, ""),
         "code": journal.code(),
@@ -134,7 +135,7 @@ def _files(built: list[tuple[Task, Point, Program]], target: Target) -> dict[str
             for task, point, _ in built
         ],
     }
-    # On one line, the identifier first: run.sh reads it with sed.
+    # On one line, the identifier and arch first: run.sh reads them with sed.
     manifest = {"kit": _identifier(content), **content}
     files["manifest.json"] = json.dumps(manifest).encode() + b"\n"
     sums = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()]

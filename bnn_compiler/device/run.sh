@@ -15,7 +15,13 @@ esac
 partial=$results.partial
 cd "$here" || exit 2
 sha256sum -c SHA256SUMS >/dev/null || { echo "run.sh: this kit is damaged: unpack it again" >&2; exit 2; }
-id=$(sed 's/^{"kit": "\([0-9a-f]*\)".*/\1/' manifest.json)
+id=$(sed 's/^{"kit": "\([^"]*\)".*/\1/' manifest.json)
+arch=$(sed 's/^{"kit": "[^"]*", "arch": "\([^"]*\)".*/\1/' manifest.json)
+# A shell takes another machine's program for a script.
+if [ -z "${RUNNER:-}" ] && [ "$(uname -m)" != "$arch" ]; then
+  echo "run.sh: this kit is for $arch, and this is $(uname -m)" >&2
+  exit 2
+fi
 model=$({ tr -d '\0' </proc/device-tree/model || sed -n 's/^model name[^:]*: //p' /proc/cpuinfo; } 2>/dev/null | sed 1q)
 board=$(echo "${model:-$(uname -m)}${RUNNER:+ ($RUNNER)}" | tr -cd 'A-Za-z0-9 ._()@/-')
 first="{\"kit\": \"$id\", \"board\": \"$board\"}"

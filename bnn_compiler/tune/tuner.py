@@ -171,16 +171,22 @@ def tune(
     deadline = None if seconds is None else time.monotonic() + seconds
     known = record_files.check(schedules)
     model = models.load(models.beside(schedules), target.hardware)
-    with Journal(journal, target, machine.name) as log:
+    with (
+        Journal(journal, target, machine.name) as log,
+        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
+        pool(cores(), BUILD_SECONDS) as builders,
+    ):
         search = Search(log, target, trials, deadline, model)
+        builder = Builder(target, Path(folder), builders, search.fault, static=not machine.here)
         searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
         bounds = _bounds(tasks, target) if machine.here else {}
         if searches and not search.over():
             with _interruptible(search):
-                _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target, machine)
+                progress_log = _Log(searches, list(tasks.values()), bounds, tell)
+                _run(searches, progress_log, builder, Runner(machine, search.fault))
         found = _best(searches, known)
         if found and not search.over():
-            found = _with_float_times(found, search, machine)
+            found = _with_float_times(found, builder, Runner(machine, search.fault))
         return _finish(search, searches, found, schedules, bounds)
 
 
@@ -272,11 +278,11 @@ def _save_model(search: Search, schedules: Path) -> None:
         CostModel.fit(samples, search.target.hardware).save(models.beside(schedules))
 
 
-def _run(searches: list[TaskSearch], log: _Log, target: Target, machine: Machine) -> None:
+def _run(searches: list[TaskSearch], log: _Log, builder: Builder, runner: Runner) -> None:
     with intrinsics.fast_inspect():
         # Every TuneContext needs TVM's own intrinsics.
         importlib.import_module("tvm.s_tir.tensor_intrin")
-    device = TvmTarget({**target.tvm, "num-cores": 1})
+    device = TvmTarget({**builder.device.tvm, "num-cores": 1})
     contexts = [
         ms.TuneContext(
             tvm.IRModule({"main": s.task.function(s.rule)}),
@@ -291,30 +297,25 @@ def _run(searches: list[TaskSearch], log: _Log, target: Target, machine: Machine
         )
         for s in searches
     ]
-    fault = log.searches[0].search.fault
-    with (
-        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
-        pool(cores(), BUILD_SECONDS) as builders,
-    ):
-        ms.task_scheduler.GradientBased(seed=1).tune(
-            contexts,
-            task_weights=[float(w) for w in log.weights],
-            max_trials_global=sum(s.most for s in searches),
-            max_trials_per_task=max(s.most for s in searches),
-            num_trials_per_iter=_BATCH,
-            builder=Builder(target, Path(folder), builders, fault, static=not machine.here),
-            runner=Runner(machine, fault),
-            measure_callbacks=[log],
-            database=None,
-            cost_model=None,
-        )
+    ms.task_scheduler.GradientBased(seed=1).tune(
+        contexts,
+        task_weights=[float(w) for w in log.weights],
+        max_trials_global=sum(s.most for s in searches),
+        max_trials_per_task=max(s.most for s in searches),
+        num_trials_per_iter=_BATCH,
+        builder=builder,
+        runner=runner,
+        measure_callbacks=[log],
+        database=None,
+        cost_model=None,
+    )
 
 
 def _with_float_times(
-    found: dict[str, Record], search: Search, machine: Machine
+    found: dict[str, Record], builder: Builder, runner: Runner
 ) -> dict[str, Record]:
     """Binary layers of few channels measured in float32 too, for ``profile`` to mention."""
-    target = search.target
+    target = builder.device
     few = {
         key: record
         for key, record in found.items()
@@ -327,19 +328,14 @@ def _with_float_times(
     forms = [record.task.as_float() for record in few.values()]
     candidates = [candidate(f, families.rule(f.work, target.hardware)) for f in forms]
     device = TvmTarget({**target.tvm, "num-cores": 1})
-    with (
-        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
-        pool(cores(), BUILD_SECONDS) as builders,
-    ):
-        builder = Builder(target, Path(folder), builders, search.fault, static=not machine.here)
-        built = builder.build([ms.builder.BuilderInput(c.sch.mod, device) for c in candidates])
-        good = {
-            key: ms.runner.RunnerInput(b.artifact_path, "cpu", c.args_info)
-            for key, b, c in zip(few, built, candidates, strict=True)
-            if not b.error_msg
-        }
-        futures = Runner(machine, search.fault).run(list(good.values()))
-        ran = {key: future.result() for key, future in zip(good, futures, strict=True)}
+    built = builder.build([ms.builder.BuilderInput(c.sch.mod, device) for c in candidates])
+    good = {
+        key: ms.runner.RunnerInput(b.artifact_path, "cpu", c.args_info)
+        for key, b, c in zip(few, built, candidates, strict=True)
+        if not b.error_msg
+    }
+    futures = runner.run(list(good.values()))
+    ran = {key: future.result() for key, future in zip(good, futures, strict=True)}
     for key, result in ran.items():
         if not result.error_msg:
             seconds = min(float(s) for s in result.run_secs)

@@ -50,6 +50,7 @@ def here(unpacked, tmp_path):
     """The same in a folder that a test may spoil."""
     folder, made = unpacked
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "results.json").unlink(missing_ok=True)
     return tmp_path, made
 
 
@@ -78,14 +79,14 @@ def test_a_kit_and_its_results(unpacked, results, tmp_path):
 
 def test_an_interrupted_kit_goes_on(here, qemu):
     folder, made = here
-    (folder / "results.json").unlink(missing_ok=True)
     counting = folder / "count.sh"
     counting.write_text(f'#!/bin/sh\necho x >> {folder}/runs\nexec {qemu} "$@"\n')
     counting.chmod(0o755)
     # The power goes while the fourth result is being written.
     stop = folder / "stop.sh"
     stop.write_text(
-        f'#!/bin/sh\n[ "$(wc -l < {folder}/runs)" -ge 3 ] && kill -KILL $PPID\nexec {counting} "$@"\n'
+        f'#!/bin/sh\n[ "$(wc -l < {folder}/runs)" -lt 3 ] && exec {counting} "$@"\n'
+        "kill -KILL $PPID\n"
     )
     stop.chmod(0o755)
     (folder / "runs").write_text("")
@@ -124,8 +125,9 @@ def test_a_damaged_kit_is_not_run(here, qemu):
 
 def test_another_machine_cannot_run_it(here):
     folder, made = here
-    (folder / "results.json.partial").unlink(missing_ok=True)
     done = measure(folder, made.id, "")
+    assert done.returncode == 2 and "this kit is for aarch64" in done.stderr
+    done = measure(folder, made.id, "/none/emulator")
     assert done.returncode == 2 and "cannot run the kit's programs" in done.stderr
 
 
