@@ -61,6 +61,8 @@ class Tracker:
         self._address = address
         try:
             self._socket = socket.create_connection((address.host, address.port), _REACH)
+            # Messages go out in two parts, and the second must not wait for an answer.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
             answer = struct.unpack("<i", base.recvall(self._socket, 4))[0]
         except OSError as e:

@@ -38,7 +38,7 @@ def executable(
     tools: Toolchain, output: Path, sources: Sequence[Path], *, static: bool, threads: bool = False
 ) -> None:
     """Compile and link; ``static`` for machines with another C library, or none."""
-    flags = [f"-I{HERE}", "-O2", "-std=c11", *(["-static"] if static else [])]
+    flags = [f"-I{HERE}", "-std=c11", *(["-static"] if static else [])]
     files = ["-o", str(output), *map(str, sources), *(["-pthread"] if threads else [])]
     link.run([*tools.program, *flags, *files], output.parent)
 

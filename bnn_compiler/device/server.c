@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -291,6 +292,7 @@ static void serve(int fd, int listener, int tracker_fd) {
   snprintf(path, sizeof path, "%s/bnn-server-XXXXXX", base ? base : "/tmp");
   if (!mkdtemp(path)) die(path);
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* answers are short */
   pid_t child = pipe2(ends, O_CLOEXEC) ? -1 : fork();
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -330,7 +332,8 @@ static int connect_tracker(void) {
     }
   }
   freeaddrinfo(found);
-  int32_t magic = 0;
+  int32_t magic = 0, on = 1;
+  if (fd >= 0) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (fd >= 0 && !(put_int(fd, TRACKER_MAGIC) && get(fd, &magic, 4) && magic == TRACKER_MAGIC)) {
     close(fd);
     fd = -1;
