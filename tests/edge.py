@@ -1,5 +1,6 @@
 """What the tests of cross-compiled networks need: qemu, zig, and small networks."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ def qemu():
 
 def zig():
     """The command of zig."""
-    pytest.importorskip("ziglang") if not REQUIRED else __import__("ziglang")
+    require(importlib.util.find_spec("ziglang"), "no zig: pip install ziglang")
     return [sys.executable, "-m", "ziglang"]
 
 
@@ -52,6 +53,21 @@ def shell(command, folder, **variables):
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def commands(folder, **scripts):
+    """A PATH that starts with small shell programs: name -> what it does."""
+    bin_ = folder / "bin"
+    bin_.mkdir()
+    for name, body in scripts.items():
+        (bin_ / name).write_text(f"#!/bin/bash\n{body}\n")
+        (bin_ / name).chmod(0o755)
+    return f"{bin_}:{os.environ['PATH']}"
+
+
+def python():
+    """This Python as a command of a shell program."""
+    return f'exec {sys.executable} "$@"'
 
 
 def build_command(folder):
