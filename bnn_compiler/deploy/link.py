@@ -152,6 +152,8 @@ def build(
         [
             *tools.library,
             *_exports(folder, name),
+            # An Android app takes only what is called lib*.so.
+            f"-Wl,-soname,{'lib' if tools.bionic else ''}{name}.so",
             "-o",
             str(shared),
             *everything,
@@ -167,7 +169,7 @@ def _exports(folder: Path, name: str) -> list[str]:
     path = folder / f"{name}.map"
     entry = "; ".join(f"{name}_{f}" for f in ("run", "run_steps", "set_threads"))
     path.write_text(f"{{ global: {entry}; local: *; }};\n")
-    return [f"-Wl,--version-script={path}", f"-Wl,-soname,{name}.so"]
+    return [f"-Wl,--version-script={path}"]
 
 
 def _libraries(folder: Path, tools: Toolchain, threads: bool) -> list[str]:

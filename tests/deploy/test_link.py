@@ -163,7 +163,9 @@ def test_a_library_for_android(tmp_path):
     options = {"target": "aarch64-android", "as_folder": True}
     bnn_compiler.compile(model, (x,), output=tmp_path / "net", **options)
     library = tmp_path / "net/net.so"
-    assert re.findall(r"NEEDED.*\[(.*)\]", elf(library, "-d")) == ["libc.so"]
+    dynamic = elf(library, "-d")
+    assert re.findall(r"NEEDED.*\[(.*)\]", dynamic) == ["libc.so"]
+    assert re.findall(r"SONAME.*\[(.*)\]", dynamic) == ["libnet.so"]
     # Android 15 has pages of 16 KiB.
     aligned = re.findall(r"LOAD.* (0x\w+)$", elf(library, "-l"), re.M)
     assert aligned and not any(int(a, 16) % 0x4000 for a in aligned)
