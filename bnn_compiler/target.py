@@ -140,6 +140,8 @@ def native() -> Target:
         t for t in map(load, names()) if t.arch == platform.machine() and set(t.features) <= here
     ]
     if not fitting:
+        if _ARM32.fullmatch(platform.machine()):
+            raise TargetError(_NO_ARM32)
         raise TargetError(
             f"no shipped target fits this {platform.machine()} CPU; x86-64 needs at least AVX2 and"
             " FMA. Name one to compile for another machine: " + ", ".join(names())
