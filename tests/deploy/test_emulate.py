@@ -50,6 +50,19 @@ def test_odd_shapes(channels, kernel, shape, target, tmp_path):
         np.testing.assert_array_equal(result, here.run(x).numpy())
 
 
+def test_byte_images(tmp_path):
+    edge.qemu(), edge.zig()
+    torch.manual_seed(0)
+    model, x = edge.binary_net(20), np.arange(3 * 49, dtype=np.uint8).reshape(1, 3, 7, 7)
+    zoo.randomize(model, torch.randn(x.shape))
+    options = {"input_dtype": "uint8", "mean": (0.5,), "std": (0.25,)}
+    example = (torch.zeros(x.shape),)
+    here = bnn_compiler.compile(model, example, output=tmp_path / "here.bnn", **options)
+    there = tmp_path / "there.bnn"
+    bnn_compiler.compile(model, example, target="cortex-a72", output=there, **options)
+    np.testing.assert_array_equal(emulate(there, [x])[0], here.run(x))
+
+
 class TwoInputs(nn.Module):
     def __init__(self):
         super().__init__()
