@@ -31,7 +31,8 @@ setup(
         "xgboost>=2",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-learn"],
+        "cross": ["ziglang>=0.14"],
+        "dev": ["cmake", "hypothesis", "mypy", "pytest", "ruff", "scikit-learn", "ziglang>=0.14"],
         "bench": [
             "nncf>=3.4",
             "onnx>=1.23",
@@ -40,7 +41,6 @@ setup(
             "scikit-learn",
         ],
         "demo": ["scikit-learn"],
-        "link": ["ziglang"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
     packages=[

@@ -102,6 +102,8 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
     _check_keys(path, "[hardware]", data["hardware"], {f.name for f in fields(Hardware)})
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
+    if not isinstance(link.get("compiler", []), list):
+        raise TargetError(f"{path}: [link] compiler is a list, e.g. ['aarch64-linux-gnu-gcc']")
     return Target(
         path.stem,
         data["arch"],

@@ -29,16 +29,16 @@ _ANDROID = ["-ffixed-x18"]
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Commands for one machine: ``compile`` -c C, link a ``library`` or a ``program``, ``archive``.
+    """Commands for one machine: ``compile`` C, link a ``library`` or a ``program``.
 
-    ``shown`` is the command of a program as a user would type it. A library for Android has to
-    name its libc (``bionic``), which zig does not bring.
+    ``cc`` is the bare compiler; ``shown`` is ``program`` as a user would type it. A library for
+    Android has to name its libc (``bionic``), which zig does not bring.
     """
 
+    cc: list[str]
     compile: list[str]
     library: list[str]
     program: list[str]
-    archive: list[str]
     shown: list[str]
     bionic: bool = False
 
@@ -73,13 +73,8 @@ def toolchain(arch: str, link: Link) -> Toolchain:
 
 
 def _native(cc: list[str]) -> Toolchain:
-    return Toolchain(
-        [*cc, *_FLAGS],
-        [*cc, *_LIBRARY],
-        [*cc, *_PROGRAM],
-        _archiver(cc),
-        ["cc", *_PROGRAM],
-    )
+    shown = ["cc", *_PROGRAM]
+    return Toolchain(cc, [*cc, *_FLAGS], [*cc, *_LIBRARY], [*cc, *_PROGRAM], shown)
 
 
 def _cross(arch: str, cc: list[str]) -> Toolchain:
@@ -87,7 +82,7 @@ def _cross(arch: str, cc: list[str]) -> Toolchain:
         raise BuildError(f"no cross compiler {cc[0]!r}, which [link] of the target's file names")
     flags = [*_FLAGS, *(_AARCH64 if arch == "aarch64" else [])]
     program = [*cc, *_PROGRAM, "-static"]
-    return Toolchain([*cc, *flags], [*cc, *_LIBRARY], program, _archiver(cc), program)
+    return Toolchain(cc, [*cc, *flags], [*cc, *_LIBRARY], program, program)
 
 
 def _with_zig(arch: str, zig: list[str], triple: str) -> Toolchain:
@@ -101,10 +96,10 @@ def _with_zig(arch: str, zig: list[str], triple: str) -> Toolchain:
     flags = [*_FLAGS, *(_AARCH64 if arch == "aarch64" else []), *(_ANDROID if bionic else [])]
     library = ["-target", f"{system}-none", "-nostdlib"] if bionic else ["-target", triple]
     return Toolchain(
+        [*zig, "cc"],
         [*zig, "cc", "-target", musl if bionic else triple, *flags],
         [*zig, "cc", *library, *_LIBRARY],
         [*zig, "cc", "-target", musl, *_PROGRAM],
-        [*zig, "ar"],
         ["python3", "-m", "ziglang", "cc", "-target", musl, *_PROGRAM],
         bionic,
     )
@@ -119,7 +114,7 @@ def _zig() -> list[str] | None:
 
 def _archiver(cc: list[str]) -> list[str]:
     """The ``ar`` that belongs to a compiler; the NDK's clang only has llvm-ar."""
-    if "ziglang" in cc:
+    if cc[:-1] == _zig():
         return [*cc[:-1], "ar"]
     for name in ("llvm-ar", "ar"):
         asked = [*cc, f"-print-prog-name={name}"]
@@ -157,6 +152,8 @@ def build(
         [
             *tools.library,
             *_exports(folder, name),
+            # An Android app takes only what is called lib*.so.
+            f"-Wl,-soname,{'lib' if tools.bionic else ''}{name}.so",
             "-o",
             str(shared),
             *everything,
@@ -164,7 +161,7 @@ def build(
         ],
         folder,
     )
-    run([*tools.archive, "rcs", str(static), *everything], folder)
+    run([*_archiver(tools.cc), "rcs", str(static), *everything], folder)
     return shared, static
 
 
@@ -172,7 +169,7 @@ def _exports(folder: Path, name: str) -> list[str]:
     path = folder / f"{name}.map"
     entry = "; ".join(f"{name}_{f}" for f in ("run", "run_steps", "set_threads"))
     path.write_text(f"{{ global: {entry}; local: *; }};\n")
-    return [f"-Wl,--version-script={path}", f"-Wl,-soname,{name}.so"]
+    return [f"-Wl,--version-script={path}"]
 
 
 def _libraries(folder: Path, tools: Toolchain, threads: bool) -> list[str]:

@@ -79,10 +79,8 @@ def build(function: tirx.PrimFunc, task: Task, point: Point, device: Target, ste
         )
     )
     shared = stem.with_suffix(".so")
-    link.run(
-        [*link.compiler(), "-O2", "-shared", "-fPIC", "-o", str(shared), str(source), str(kernel)],
-        stem.parent,
-    )
+    library = link.toolchain(device.arch, device.link).library
+    link.run([*library, "-O2", "-fPIC", "-o", str(shared), str(source), str(kernel)], stem.parent)
     arrays: dict[str, Any] = {f"constant{i}": c for i, c in enumerate(constants(task, point))}
     parameters = [
         f"{p.ty.dtype}:{'x'.join(str(int(e)) for e in p.ty.shape)}" for p in function.params
