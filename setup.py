@@ -31,7 +31,19 @@ setup(
         "xgboost>=2",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-learn", "tornado"],
+        "cross": ["ziglang>=0.14"],
+        "dev": [
+            "cmake",
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "ruff",
+            "scikit-learn",
+            "tornado",
+            "ziglang>=0.14",
+        ],
+        # TVM's tracker imports it without requiring it.
+        "device": ["tornado"],
         "bench": [
             "nncf>=3.4",
             "onnx>=1.23",
@@ -40,9 +52,6 @@ setup(
             "scikit-learn",
         ],
         "demo": ["scikit-learn"],
-        # TVM's tracker imports it without requiring it.
-        "device": ["tornado"],
-        "link": ["ziglang"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
     packages=[

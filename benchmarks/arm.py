@@ -125,10 +125,10 @@ def predict(network: str, core: str) -> list[Kernel]:
     }
     found = []
     for step in steps:
-        instructions, cycles, hottest = measured[step["kernel"]]
+        instructions, cycles, body = measured[step["kernel"]]
         point = step["schedule"]["point"]
         popcount = step["binary"] and point["family"] == "popcount"
-        loop = _loop(hottest, Point.from_dict(point)) if popcount else float("nan")
+        loop = _loop(body, Point.from_dict(point)) if popcount else float("nan")
         share = 1 / times[step["kernel"]]
         found.append(
             Kernel(
@@ -148,16 +148,16 @@ def predict(network: str, core: str) -> list[Kernel]:
 def _kernel(
     blocks: list[qemu.Block], code: dict[int, str], model: str, rare: float
 ) -> tuple[int, float, list[str]]:
-    """Instructions, cycles, and the block where most of the counting is done."""
+    """Instructions, cycles, and the loop where most of the counting is done."""
     total, counted, cycles = 0, 0, 0.0
     for block in blocks:
         total += block.total
         if block.total > rare:
             counted += block.total
             cycles += block.executions * assembly.cycles(_text(block, code), model)
-    bodies = [(b.executions, _text(b, code)) for b in blocks]
-    _, hottest = max(bodies, key=lambda b: b[0] * _counted(b[1]))
-    return total, cycles * total / max(counted, 1), hottest
+    hottest = max(blocks, key=lambda b: b.executions * _counted(_text(b, code)))
+    loop = assembly.loop_around(code, hottest.address)
+    return total, cycles * total / max(counted, 1), loop
 
 
 def _text(block: qemu.Block, code: dict[int, str]) -> list[str]:

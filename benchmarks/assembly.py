@@ -13,6 +13,8 @@ from bnn_compiler.kernels.point import Point
 MODELS = {"cortex-a53": "cortex-a53", "cortex-a72": "cortex-a72", "cortex-a76": "neoverse-n1"}
 _TARGET = re.compile(r"^((?:b|bl|b\.\w+|cbn?z|tbn?z|adrp?)\s(?:.*,\s*)?)(?:0x[0-9a-f]+|\.LBB).*$")
 
+_BRANCH = re.compile(r"^(?:b\.\w+|cbn?z|tbn?z)\s(?:.*,\s*)?0x([0-9a-f]+)")
+
 
 def tool(name: str) -> str:
     """The newest of an LLVM tool that is installed. Raises FileNotFoundError if there is none."""
@@ -43,6 +45,22 @@ def cycles(body: Sequence[str], model: str) -> float:
     if not found:
         raise RuntimeError(f"llvm-mca: {done.stderr.strip()[:300]}")
     return int(found[1]) / 100
+
+
+def loop_around(code: dict[int, str], address: int) -> list[str]:
+    """The innermost loop that holds `address`: from a backward branch's target to the branch.
+
+    Empty if there is none.
+    """
+    spans = []
+    for at, instruction in code.items():
+        jump = _BRANCH.match(instruction)
+        if jump and int(jump[1], 16) <= address <= at:
+            spans.append((int(jump[1], 16), at))
+    if not spans:
+        return []
+    first, last = min(spans, key=lambda s: s[1] - s[0])
+    return [code[at] for at in range(first, last + 4, 4)]
 
 
 def ideal(point: Point, counted: int) -> float:

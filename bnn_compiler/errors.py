@@ -18,7 +18,7 @@ class TargetError(BnnCompilerError):
 
 
 class BuildError(BnnCompilerError):
-    """No linker was found, or it failed."""
+    """No linker or emulator was found, or the linker failed."""
 
 
 class ArtifactError(BnnCompilerError):

@@ -102,6 +102,8 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
     _check_keys(path, "[hardware]", data["hardware"], {f.name for f in fields(Hardware)})
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
+    if not isinstance(link.get("compiler", []), list):
+        raise TargetError(f"{path}: [link] compiler is a list, e.g. ['aarch64-linux-gnu-gcc']")
     return Target(
         path.stem,
         data["arch"],
@@ -138,6 +140,8 @@ def native() -> Target:
         t for t in map(load, names()) if t.arch == platform.machine() and set(t.features) <= here
     ]
     if not fitting:
+        if _ARM32.fullmatch(platform.machine()):
+            raise TargetError(_NO_ARM32)
         raise TargetError(
             f"no shipped target fits this {platform.machine()} CPU; x86-64 needs at least AVX2 and"
             " FMA. Name one to compile for another machine: " + ", ".join(names())

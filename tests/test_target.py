@@ -28,3 +28,31 @@ def test_a_users_file_works(tmp_path):
     text = (target.DATA / "targets" / "x86-64-v3.toml").read_text()
     (tmp_path / "mine.toml").write_text(text)
     assert target.load(tmp_path / "mine.toml").name == "mine"
+
+
+@pytest.mark.parametrize("name", ["cortex-a7", "armv7", "armhf", "cortex-a9"])
+def test_32_bit_arm_is_refused_with_the_way_out(name, tmp_path, monkeypatch):
+    with pytest.raises(TargetError, match=r"32-bit ARM is not supported.*--target aarch64"):
+        target.load(name)
+    text = (target.DATA / "targets" / "aarch64.toml").read_text()
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text.replace('arch = "aarch64"', 'arch = "armv7l"'))
+    with pytest.raises(TargetError, match="'armv7l': 32-bit ARM is not supported"):
+        target.load(path)
+    path.write_text(text.replace('arch = "aarch64"', 'arch = "riscv64"'))
+    with pytest.raises(TargetError, match="there are aarch64 and x86_64"):
+        target.load(path)
+    monkeypatch.setattr("platform.machine", lambda: "armv7l")
+    with pytest.raises(TargetError, match="32-bit ARM"):
+        target.load("native")
+
+
+def test_link_and_threads_of_a_users_file(tmp_path):
+    text = (target.DATA / "targets" / "aarch64.toml").read_text().partition("[link]")[0]
+    path = tmp_path / "board.toml"
+    path.write_text(f'threads = false\n{text}[link]\ncompiler = ["ccache", "arm-gcc"]\n')
+    board = target.load(path)
+    assert board.link.compiler == ("ccache", "arm-gcc") and not board.threads
+    path.write_text(f'{text}[link]\ncompiler = "arm-gcc"\n')
+    with pytest.raises(TargetError, match="compiler is a list"):
+        target.load(path)

@@ -16,12 +16,11 @@ from bnn_compiler.errors import BuildError
 from bnn_compiler.target import Link
 
 RUNTIME = Path(__file__).parent / "runtime"
-#: The glue is called a few times a millisecond: small is better than fast. It must not use what
-#: the kernels' target may lack.
-_FLAGS = ["-Os", "-std=c11", "-fPIC", "-ffunction-sections", "-fno-stack-protector"]
+#: The glue must not use what the kernels' target may lack, nor call what a libc may lack.
+_FLAGS = ["-O2", "-std=c11", "-fPIC", "-ffunction-sections", "-fno-stack-protector"]
 _LIBRARY = ["-shared", "-Wl,-z,noexecstack", "-Wl,--gc-sections", "-Wl,-S"]
 _PROGRAM = ["-O2", "-s", "-Wl,--gc-sections"]
-#: One archive then serves every C library: without them calls of the compiler's own helpers.
+#: Atomics as instructions; the default is to call helpers that not every libc's compiler has.
 _AARCH64 = ["-mno-outline-atomics"]
 #: Android keeps x18 for itself.
 _ANDROID = ["-ffixed-x18"]
@@ -29,16 +28,16 @@ _ANDROID = ["-ffixed-x18"]
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Commands for one machine: ``compile`` -c C, link a ``library`` or a ``program``, ``archive``.
+    """Commands for one machine: ``compile`` C, link a ``library`` or a ``program``.
 
-    ``shown`` is the command of a program as a user would type it. A library for Android has to
-    name its libc (``bionic``), which zig does not bring.
+    ``cc`` is the bare compiler; ``shown`` is ``program`` as a user would type it. A library for
+    Android has to name its libc (``bionic``), which zig does not bring.
     """
 
+    cc: list[str]
     compile: list[str]
     library: list[str]
     program: list[str]
-    archive: list[str]
     shown: list[str]
     bionic: bool = False
 
@@ -46,9 +45,8 @@ class Toolchain:
 def compiler() -> list[str]:
     """The command of this machine's C compiler. Raises BuildError if there is none."""
     for name in ("cc", "gcc", "clang"):
-        path = shutil.which(name)
-        if path:
-            return [path]
+        if shutil.which(name):
+            return [name]
     found = _zig()
     if found is None:
         raise BuildError("no C compiler (cc, gcc, clang) to link with; try: pip install ziglang")
@@ -73,13 +71,8 @@ def toolchain(arch: str, link: Link) -> Toolchain:
 
 
 def _native(cc: list[str]) -> Toolchain:
-    return Toolchain(
-        [*cc, *_FLAGS],
-        [*cc, *_LIBRARY],
-        [*cc, *_PROGRAM],
-        _archiver(cc),
-        ["cc", *_PROGRAM],
-    )
+    program = [*cc, *_PROGRAM]
+    return Toolchain(cc, [*cc, *_FLAGS], [*cc, *_LIBRARY], program, _shown(program))
 
 
 def _cross(arch: str, cc: list[str]) -> Toolchain:
@@ -87,7 +80,7 @@ def _cross(arch: str, cc: list[str]) -> Toolchain:
         raise BuildError(f"no cross compiler {cc[0]!r}, which [link] of the target's file names")
     flags = [*_FLAGS, *(_AARCH64 if arch == "aarch64" else [])]
     program = [*cc, *_PROGRAM, "-static"]
-    return Toolchain([*cc, *flags], [*cc, *_LIBRARY], program, _archiver(cc), program)
+    return Toolchain(cc, [*cc, *flags], [*cc, *_LIBRARY], program, _shown(program))
 
 
 def _with_zig(arch: str, zig: list[str], triple: str) -> Toolchain:
@@ -100,14 +93,20 @@ def _with_zig(arch: str, zig: list[str], triple: str) -> Toolchain:
     musl = f"{system}-musl"
     flags = [*_FLAGS, *(_AARCH64 if arch == "aarch64" else []), *(_ANDROID if bionic else [])]
     library = ["-target", f"{system}-none", "-nostdlib"] if bionic else ["-target", triple]
+    program = [*zig, "cc", "-target", musl, *_PROGRAM]
     return Toolchain(
+        [*zig, "cc"],
         [*zig, "cc", "-target", musl if bionic else triple, *flags],
         [*zig, "cc", *library, *_LIBRARY],
-        [*zig, "cc", "-target", musl, *_PROGRAM],
-        [*zig, "ar"],
-        ["python3", "-m", "ziglang", "cc", "-target", musl, *_PROGRAM],
+        program,
+        _shown(program),
         bionic,
     )
+
+
+def _shown(command: list[str]) -> list[str]:
+    """The same without this machine's path of Python."""
+    return ["python3", *command[1:]] if command[0] == sys.executable else command
 
 
 def _zig() -> list[str] | None:
@@ -119,7 +118,7 @@ def _zig() -> list[str] | None:
 
 def _archiver(cc: list[str]) -> list[str]:
     """The ``ar`` that belongs to a compiler; the NDK's clang only has llvm-ar."""
-    if "ziglang" in cc:
+    if cc[:-1] == _zig():
         return [*cc[:-1], "ar"]
     for name in ("llvm-ar", "ar"):
         asked = [*cc, f"-print-prog-name={name}"]
@@ -157,6 +156,8 @@ def build(
         [
             *tools.library,
             *_exports(folder, name),
+            # An Android app takes only what is called lib*.so.
+            f"-Wl,-soname,{'lib' if tools.bionic else ''}{name}.so",
             "-o",
             str(shared),
             *everything,
@@ -164,7 +165,7 @@ def build(
         ],
         folder,
     )
-    run([*tools.archive, "rcs", str(static), *everything], folder)
+    run([*_archiver(tools.cc), "rcs", str(static), *everything], folder)
     return shared, static
 
 
@@ -172,7 +173,7 @@ def _exports(folder: Path, name: str) -> list[str]:
     path = folder / f"{name}.map"
     entry = "; ".join(f"{name}_{f}" for f in ("run", "run_steps", "set_threads"))
     path.write_text(f"{{ global: {entry}; local: *; }};\n")
-    return [f"-Wl,--version-script={path}", f"-Wl,-soname,{name}.so"]
+    return [f"-Wl,--version-script={path}"]
 
 
 def _libraries(folder: Path, tools: Toolchain, threads: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """Trackers and boards on loopback: TVM's tracker, and our server native or under qemu."""
 
+import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +14,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.device import client, program
 from bnn_compiler.device.client import Address
 from bnn_compiler.errors import DeviceError
+from tests import edge
 
 ARM = "cortex-a72"
 
@@ -43,11 +44,8 @@ class Board:
 @pytest.fixture(scope="session")
 def qemu():
     """The emulator's command; tests of other machines are skipped without it or a linker."""
-    path = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-    if path is None:
-        pytest.skip("no qemu-aarch64: apt-get install qemu-user")
-    pytest.importorskip("ziglang")
-    return path
+    edge.zig()
+    return edge.qemu()
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +95,7 @@ def free_port():
 @pytest.fixture(scope="session")
 def tracker():
     """HOST:PORT of TVM's tracker."""
-    pytest.importorskip("tornado")
+    edge.require(importlib.util.find_spec("tornado"), "no tornado: pip install tornado")
     port = free_port()
     # What `python -m tvm.exec.rpc_tracker` starts, without the process in between.
     state = f"PopenTrackerServerState('127.0.0.1', {port}, {port + 1})"

@@ -58,7 +58,7 @@ def test_every_command_of_the_page(tmp_path, monkeypatch, tracker, qemu, capsys)
     torch.export.save(torch.export.export(tiny().eval(), (torch.randn(1, 3, 6, 6),)), "net.pt2")
     (tmp_path / "board").mkdir()
     laboratory = Laboratory(tmp_path / "board", tracker, qemu)
-    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.S)
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.S)
     try:
         for line in "".join(blocks).splitlines():
             laboratory.run(line)
