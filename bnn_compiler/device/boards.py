@@ -14,7 +14,8 @@ from bnn_compiler.device.program import Program
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.target import Link
 
-#: Connections one program may lose before the boards are at fault.
+#: Connections one program may lose before the boards are at fault (as many as there are boards, if
+#: those are more).
 _LOSSES = 3
 #: Seconds a board has to answer and to take the files, besides those the program may take.
 _TRANSFER = 60.0
@@ -44,11 +45,14 @@ class Boards:
 
     def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
         """See Machine."""
+        boards = client.boards(self.address)
         batch = _Batch(programs, lambda p, over: self.attempt(p, plan, over))
+        # A tracker may still lend boards that are gone.
+        batch.losses = max(_LOSSES, boards)
         if not self.address.farm:
             # A board that restarts needs a moment; a tracker lends it again when it is back.
             batch.pause = _PAUSE
-        for _ in range(min(len(programs), client.boards(self.address))):
+        for _ in range(min(len(programs), boards)):
             # Nothing may keep the process alive when it is told to end.
             threading.Thread(target=batch.work, daemon=True).start()
         try:
@@ -58,7 +62,7 @@ class Boards:
                     raise found
                 done(*found)
         except Lost as e:
-            raise DeviceError(f"{self.address} was lost {_LOSSES} times: {e}") from e
+            raise DeviceError(f"{self.address} was lost {batch.losses} times: {e}") from e
         finally:
             batch.over.set()
 
@@ -101,6 +105,7 @@ class _Batch:
         self.programs = programs
         self.attempt = attempt
         self.pause = 0.0
+        self.losses = _LOSSES
         self.over = threading.Event()
         self.finished: queue.SimpleQueue[tuple[int, Outcome] | BaseException] = queue.SimpleQueue()
         self._waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -126,7 +131,7 @@ class _Batch:
 
     def _lost(self, index: int, error: Lost) -> None:
         self._losses[index] += 1
-        if self._losses[index] == _LOSSES:
+        if self._losses[index] == self.losses:
             self.finished.put(error)
         else:
             self.over.wait(self.pause * self._losses[index])

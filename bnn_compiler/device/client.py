@@ -4,6 +4,7 @@ The board runs TVM's own server or ours (server.c). Ours runs programs; TVM's ca
 libraries, so it is given one that runs programs (launch.c).
 """
 
+import logging
 import re
 import select
 import socket
@@ -29,6 +30,9 @@ _REACH, _PATIENCE = 10.0, 60.0
 _REPORTED = "Error caught from RPC call:"
 
 
+log = logging.getLogger("bnn_compiler")
+
+
 class Lost(Exception):
     """A board, or the connection to it, went away: its work is to be done again."""
 
@@ -51,7 +55,8 @@ class Address:
         return Address(found[1] == "tracker", found[2].strip("[]"), int(found[3]), found[4])
 
     def __str__(self) -> str:
-        return f"{'tracker' if self.farm else 'rpc'}://{self.host}:{self.port}/{self.key}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'tracker' if self.farm else 'rpc'}://{host}:{self.port}/{self.key}"
 
 
 class Tracker:
@@ -87,15 +92,19 @@ class Tracker:
         Raises DeviceError if no board has been registered for a while.
         """
         self._send([base.TrackerCode.REQUEST, self._address.key, "", 1])
-        seen = time.monotonic()
+        asked = seen = time.monotonic()
         while not select.select([self._socket], [], [], 0.5)[0]:
             if given_up():
                 return None
-            if time.monotonic() > seen + _PATIENCE / 10:
-                with Tracker(self._address) as other:
-                    if self._address.key in other.registered():
-                        seen = time.monotonic()
-            if time.monotonic() > seen + _PATIENCE:
+            now = time.monotonic()
+            if now < asked + _PATIENCE / 10:
+                continue
+            asked = now
+            with Tracker(self._address) as other:
+                if self._address.key in other.registered():
+                    seen = now
+                    log.warning("waiting for a free device of %s", self._address)
+            if now > seen + _PATIENCE:
                 raise DeviceError(f"every device of {self._address} is gone")
         code, found = self._receive()
         if code != base.TrackerCode.SUCCESS:

@@ -73,7 +73,7 @@ def server(target: Target, output: Path) -> None:
     partial = output.with_name(f".{output.name}.partial")
     tools = link.toolchain(target.arch, target.link)
     try:
-        executable(tools, partial, [HERE / "server.c"], static=True)
+        executable(tools, partial, [HERE / "server.c", HERE / "session.c"], static=True)
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
@@ -81,6 +81,7 @@ def server(target: Target, output: Path) -> None:
 
 def launcher(tools: Toolchain, output: Path) -> None:
     """The library that makes TVM's own server run programs (launch.c)."""
-    # The process that loads it has a C library already, and not always this one's.
-    flags = ["-O2", "-std=c11", "-fPIC", "-nostdlib"]
-    link.run([*tools.library, *flags, "-o", str(output), str(HERE / "launch.c")], output.parent)
+    code = output.with_suffix(".o")
+    link.run([*tools.compile, "-c", str(HERE / "launch.c"), "-o", str(code)], output.parent)
+    # The process that loads it has a C library already, and not always the one linked for.
+    link.run([*tools.library, "-nostdlib", "-o", str(output), str(code)], output.parent)

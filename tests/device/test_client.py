@@ -2,15 +2,18 @@ import socket
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 
 import pytest
 
 from bnn_compiler.deploy.link import toolchain
 from bnn_compiler.device import client
+from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.client import Address, Lost, Session, Tracker
+from bnn_compiler.device.measure import DEFAULT, run_here
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.target import load
-from tests.device import conftest
+from tests.device import conftest, programs
 
 NATIVE = load("native")
 TOOLS = toolchain(NATIVE.arch, NATIVE.link)
@@ -22,6 +25,7 @@ def test_addresses():
     )
     assert str(Address.parse("rpc://10.0.0.7:9090/a.b-c_1")) == "rpc://10.0.0.7:9090/a.b-c_1"
     assert Address.parse("rpc://[::1]:9090/k").host == "::1"
+    assert str(Address.parse("rpc://[::1]:9090/k")) == "rpc://[::1]:9090/k"
     for bad in (
         "lab:9190/rpi4",
         "rpc://lab/rpi4",
@@ -82,7 +86,28 @@ def test_a_wrong_key_is_refused(native, serve):
         Session("127.0.0.1", conftest.free_port(), "here", TOOLS)
 
 
-def test_tvms_own_server(tracker, registered, every_target):
+def test_a_farm_that_is_gone(tracker, monkeypatch):
+    monkeypatch.setattr(client, "_PATIENCE", 1)
+    address = Address.parse(f"tracker://{tracker}/nobody")
+    with Tracker(address) as asked, pytest.raises(DeviceError, match=r"every device of .* is gone"):
+        asked.request(lambda: False)
+    with Tracker(address) as asked:
+        assert asked.request(lambda: True) is None
+
+
+def test_a_busy_farm_is_waited_for(tracker, native, serve, registered, monkeypatch, caplog):
+    monkeypatch.setattr(client, "_PATIENCE", 1)
+    serve(native, "busy", "--tracker", tracker)
+    address = Address.parse(registered(f"tracker://{tracker}/busy"))
+    with Tracker(address) as asked:
+        session = Session(*asked.request(lambda: False), TOOLS)
+    threading.Timer(2.0, session.close).start()
+    with Tracker(address) as asked:
+        assert asked.request(lambda: False)[2].startswith("busy:")
+    assert "waiting for a free device of tracker://" in caplog.text
+
+
+def test_tvms_own_server(tracker, registered, every_target, tmp_path):
     """The server of a lab's farm: a library that runs programs is loaded into it."""
     host, port = tracker.split(":")
     code = (
@@ -100,6 +125,14 @@ def test_tvms_own_server(tracker, registered, every_target):
             assert session.run([script, "words"], 5) == (139, "words\n")
             assert session.run(["sleep", "60"], 1) == (124, "")
             session.close()
+        found = {}
+        one = programs.built("native", tmp_path)
+        Boards(address, NATIVE.arch, NATIVE.link).measure([one], DEFAULT, found.__setitem__)
+        assert found[0].found.digest == run_here(one).found.digest
+        arm = load(conftest.ARM)
+        if find_spec("ziglang"):
+            with pytest.raises(DeviceError, match="is it an aarch64 machine"):
+                Boards(address, arm.arch, arm.link).measure([one], DEFAULT, found.__setitem__)
     finally:
         process.kill()
         process.wait()

@@ -107,9 +107,9 @@ def test_it_ends_by_a_signal_and_tidies_up(native, serve):
     [
         ([], "--key is needed"),
         (["--key", 'a"b'], "--key: letters"),
-        (["--key", "k", "--tracker", "lab"], "--tracker HOST:PORT"),
-        (["--key", "k", "--port"], "--port"),
-        (["--key", "k", "--nonsense", "1"], "--nonsense"),
+        (["--key", "k", "--tracker", "lab"], "--tracker takes HOST:PORT"),
+        (["--key", "k", "--port"], "--port needs a value"),
+        (["--key", "k", "--nonsense", "1"], "--nonsense is not an option"),
         (["--key", "k", "--port", "nonsense"], "--port"),
     ],
 )
