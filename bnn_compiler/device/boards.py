@@ -1,13 +1,15 @@
 """Boards as a machine: one program at a time on each, and lost work done again."""
 
+import contextlib
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 from bnn_compiler.deploy.link import toolchain
-from bnn_compiler.device import client
+from bnn_compiler.device import client, program
 from bnn_compiler.device.client import Address, Lost, Session, Tracker
 from bnn_compiler.device.measure import Done, Outcome, Plan, read
 from bnn_compiler.device.program import Program
@@ -19,7 +21,6 @@ from bnn_compiler.target import Link
 _LOSSES = 3
 #: Seconds a board has to answer and to take the files, besides those the program may take.
 _TRANSFER = 60.0
-
 #: Seconds after which a board is tried again, more each time.
 _PAUSE = 2.0
 
@@ -66,7 +67,7 @@ class Boards:
         finally:
             batch.over.set()
 
-    def attempt(self, program: Program, plan: Plan, over: threading.Event) -> Outcome | None:
+    def attempt(self, one: Program, plan: Plan, over: threading.Event) -> Outcome | None:
         """Measure on the next board that is free; None when it is ``over`` before.
 
         Raises Lost, or DeviceError.
@@ -79,19 +80,21 @@ class Boards:
         if found is None:
             return None
         where = found
-        return _within(plan.limit + _TRANSFER, lambda: self._session(where, program, plan))
+        return _within(plan.limit + _TRANSFER, lambda: self._session(where, one, plan))
 
-    def _session(self, where: tuple[str, int, str], program: Program, plan: Plan) -> Outcome:
+    def _session(self, where: tuple[str, int, str], one: Program, plan: Plan) -> Outcome:
         try:
-            session = Session(*where, self.tools)
-            files = [session.put(p.read_bytes(), p.name) for p in (program.path, program.constants)]
-            code, output = session.run([*files, *plan.arguments()], plan.limit + 2)
-            session.close()
-            return read(code, output)
+            with contextlib.closing(Session(*where, lambda: self._launcher)) as session:
+                both = (one.path, one.constants)
+                files = [session.put(p.read_bytes(), p.name) for p in both]
+                return read(*session.run([*files, *plan.arguments()], plan.limit + 2))
         except DeviceError as e:
-            raise DeviceError(
-                f"{self.address} ({where[0]}:{where[1]}): {e}; is it an {self.arch} machine?"
-            ) from e
+            place = f"{self.address} ({where[0]}:{where[1]})"
+            raise DeviceError(f"{place}: {e} (programs are for {self.arch})") from e
+
+    @cached_property
+    def _launcher(self) -> bytes:
+        return program.launcher(self.tools)
 
 
 class _Batch:

@@ -4,23 +4,20 @@ The board runs TVM's own server or ours (server.c). Ours runs programs; TVM's ca
 libraries, so it is given one that runs programs (launch.c).
 """
 
+import contextlib
 import logging
 import re
 import select
 import socket
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tvm import rpc
 from tvm.rpc import base
 
-from bnn_compiler.deploy.link import Toolchain
-from bnn_compiler.device import program
 from bnn_compiler.errors import DeviceError
 
 _FORMS = "tracker://HOST:PORT/KEY or rpc://HOST:PORT/KEY"
@@ -92,7 +89,7 @@ class Tracker:
         Raises DeviceError if no board has been registered for a while.
         """
         self._send([base.TrackerCode.REQUEST, self._address.key, "", 1])
-        asked = seen = time.monotonic()
+        start = asked = seen = time.monotonic()
         while not select.select([self._socket], [], [], 0.5)[0]:
             if given_up():
                 return None
@@ -102,8 +99,9 @@ class Tracker:
             asked = now
             with Tracker(self._address) as other:
                 if self._address.key in other.registered():
+                    if seen == start:
+                        log.warning("waiting for a free device of %s", self._address)
                     seen = now
-                    log.warning("waiting for a free device of %s", self._address)
             if now > seen + _PATIENCE:
                 raise DeviceError(f"every device of {self._address} is gone")
         code, found = self._receive()
@@ -150,16 +148,16 @@ def boards(address: Address) -> int:
 
 
 class Session:
-    """A board, ours until ``close``; ``tools`` link for it. Not to be shared by threads.
+    """A board, ours until ``close``. Not to be shared by threads.
 
+    ``launcher`` is the library for TVM's own server (program.launcher), asked for where that runs.
     Raises Lost where the connection breaks, DeviceError for what the board reports.
     """
 
-    def __init__(self, host: str, port: int, key: str, tools: Toolchain) -> None:
-        self._tools = tools
+    def __init__(self, host: str, port: int, key: str, launcher: Callable[[], bytes]) -> None:
         self._server = self._call(rpc.connect, host, port, key)
         self._path = self._call(self._server.get_function, "tvm.rpc.server.workpath")
-        self._launch = self._call(self._function, "bnn.launch") or self._with_launcher()
+        self._launch = self._call(self._function, "bnn.launch") or self._load(launcher())
 
     def put(self, data: bytes, name: str) -> str:
         """Store a file; its path on the board."""
@@ -173,7 +171,8 @@ class Session:
 
     def close(self) -> None:
         """Give the board back; what was stored there is removed."""
-        self._call(self._server._sess.get_function("CloseRPCConnection"))
+        with contextlib.suppress(Lost):
+            self._call(self._server._sess.get_function("CloseRPCConnection"))
 
     def _function(self, name: str) -> Any:
         try:
@@ -181,11 +180,8 @@ class Session:
         except AttributeError:
             return None
 
-    def _with_launcher(self) -> Any:
-        with tempfile.TemporaryDirectory(prefix="bnnc-device-") as folder:
-            library = Path(folder) / "bnn_launch.so"
-            program.launcher(self._tools, library)
-            self.put(library.read_bytes(), library.name)
+    def _load(self, launcher: bytes) -> Any:
+        self.put(launcher, "bnn_launch.so")
         return self._call(self._server.load_module, "bnn_launch.so")["bnn_launch"]
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:

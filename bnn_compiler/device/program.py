@@ -1,5 +1,6 @@
 """Programs for a target: the board's server, and executables that time something."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +80,11 @@ def server(target: Target, output: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def launcher(tools: Toolchain, output: Path) -> None:
+def launcher(tools: Toolchain) -> bytes:
     """The library that makes TVM's own server run programs (launch.c)."""
-    code = output.with_suffix(".o")
-    link.run([*tools.compile, "-c", str(HERE / "launch.c"), "-o", str(code)], output.parent)
-    # The process that loads it has a C library already, and not always the one linked for.
-    link.run([*tools.library, "-nostdlib", "-o", str(output), str(code)], output.parent)
+    with tempfile.TemporaryDirectory(prefix="bnnc-device-") as name:
+        folder = Path(name)
+        link.run([*tools.compile, "-c", str(HERE / "launch.c"), "-o", "launch.o"], folder)
+        # The process that loads it has a C library already, and not always the one linked for.
+        link.run([*tools.library, "-nostdlib", "-o", "launch.so", "launch.o"], folder)
+        return (folder / "launch.so").read_bytes()

@@ -19,7 +19,7 @@ from tvm.support.popen_pool import PopenPoolExecutor
 
 from bnn_compiler.device.measure import DEFAULT, Machine, Outcome
 from bnn_compiler.device.program import Program
-from bnn_compiler.errors import BuildError, DeviceError
+from bnn_compiler.errors import BnnCompilerError, BuildError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
@@ -169,7 +169,7 @@ class Runner(ms.runner.PyRunner):
 
         try:
             self.machine.measure(programs, DEFAULT, done)
-        except DeviceError as e:
+        except BnnCompilerError as e:
             self.fault(e)
         for path in (p.path for p in programs):
             for file in path.parent.glob(f"{path.stem}.*"):

@@ -81,7 +81,7 @@ def test_programs_of_another_machine(native, serve, tmp_path, qemu):
     board = serve(native, "here")
     one = programs.built("cortex-a72", tmp_path)
     with pytest.raises(
-        DeviceError, match=rf"127.0.0.1:{board.port}.*format.*is it an {NATIVE.arch}"
+        DeviceError, match=rf"127.0.0.1:{board.port}.*format.*programs are for {NATIVE.arch}"
     ):
         machine(f"rpc://127.0.0.1:{board.port}/here").measure([one], Plan(), lambda *_: None)
 

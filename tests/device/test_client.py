@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from bnn_compiler.deploy.link import toolchain
-from bnn_compiler.device import client
+from bnn_compiler.device import client, program
 from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.client import Address, Lost, Session, Tracker
 from bnn_compiler.device.measure import DEFAULT, run_here
@@ -16,7 +16,10 @@ from bnn_compiler.target import load
 from tests.device import conftest, programs
 
 NATIVE = load("native")
-TOOLS = toolchain(NATIVE.arch, NATIVE.link)
+
+
+def launcher():
+    return program.launcher(toolchain(NATIVE.arch, NATIVE.link))
 
 
 def test_addresses():
@@ -61,7 +64,7 @@ def test_unknown_keys_are_told_with_the_known(tracker, native, serve, registered
 def test_a_session_stores_files_and_runs_programs(native, serve):
     board = serve(native, "here")
     for _ in range(2):
-        session = Session("127.0.0.1", board.port, "here", TOOLS)
+        session = Session("127.0.0.1", board.port, "here", launcher)
         data = bytes(range(256)) * 5000
         path = session.put(data, "data")
         assert session.run(["cmp", path, session.put(data, "again")], 5) == (0, "")
@@ -74,16 +77,16 @@ def test_a_session_stores_files_and_runs_programs(native, serve):
         with pytest.raises(DeviceError, match="bad file name"):
             session.put(b"", "../escape")
         session.close()
-    session = Session("127.0.0.1", board.port, "here", TOOLS)
+    session = Session("127.0.0.1", board.port, "here", launcher)
     assert session.run(["sleep", "60"], 1) == (124, "")
 
 
 def test_a_wrong_key_is_refused(native, serve):
     board = serve(native, "here")
     with pytest.raises(Lost, match="cannot find server that matches key"):
-        Session("127.0.0.1", board.port, "other", TOOLS)
+        Session("127.0.0.1", board.port, "other", launcher)
     with pytest.raises(Lost):
-        Session("127.0.0.1", conftest.free_port(), "here", TOOLS)
+        Session("127.0.0.1", conftest.free_port(), "here", launcher)
 
 
 def test_a_farm_that_is_gone(tracker, monkeypatch):
@@ -100,7 +103,7 @@ def test_a_busy_farm_is_waited_for(tracker, native, serve, registered, monkeypat
     serve(native, "busy", "--tracker", tracker)
     address = Address.parse(registered(f"tracker://{tracker}/busy"))
     with Tracker(address) as asked:
-        session = Session(*asked.request(lambda: False), TOOLS)
+        session = Session(*asked.request(lambda: False), launcher)
     threading.Timer(2.0, session.close).start()
     with Tracker(address) as asked:
         assert asked.request(lambda: False)[2].startswith("busy:")
@@ -120,7 +123,7 @@ def test_tvms_own_server(tracker, registered, every_target, tmp_path):
         address = Address.parse(registered(f"tracker://{tracker}/stock"))
         for _ in range(2):
             with Tracker(address) as asked:
-                session = Session(*asked.request(lambda: False), TOOLS)
+                session = Session(*asked.request(lambda: False), launcher)
             script = session.put(b"#!/bin/sh\necho $1; kill -SEGV $$\n", "crash")
             assert session.run([script, "words"], 5) == (139, "words\n")
             assert session.run(["sleep", "60"], 1) == (124, "")
@@ -131,7 +134,7 @@ def test_tvms_own_server(tracker, registered, every_target, tmp_path):
         assert found[0].found.digest == run_here(one).found.digest
         arm = load(conftest.ARM)
         if find_spec("ziglang"):
-            with pytest.raises(DeviceError, match="is it an aarch64 machine"):
+            with pytest.raises(DeviceError, match="programs are for aarch64"):
                 Boards(address, arm.arch, arm.link).measure([one], DEFAULT, found.__setitem__)
     finally:
         process.kill()

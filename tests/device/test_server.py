@@ -12,7 +12,7 @@ import time
 import pytest
 
 from bnn_compiler.device.client import Session
-from tests.device.test_client import TOOLS
+from tests.device.test_client import launcher
 
 MAGIC = 0xFF271
 
@@ -55,7 +55,7 @@ def test_malformed_packets(native, serve, data):
         with contextlib.suppress(ConnectionResetError):
             while found.recv(4096):
                 pass
-    Session("127.0.0.1", board.port, "here", TOOLS).close()
+    Session("127.0.0.1", board.port, "here", launcher).close()
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n", struct.pack("<ii", MAGIC, -1)])
@@ -63,7 +63,7 @@ def test_strangers(native, serve, data):
     board = serve(native, "here")
     with socket.create_connection(("127.0.0.1", board.port), 10) as found:
         found.sendall(data)
-    Session("127.0.0.1", board.port, "here", TOOLS).close()
+    Session("127.0.0.1", board.port, "here", launcher).close()
 
 
 def test_a_client_that_leaves_ends_its_program(native, serve):
@@ -96,7 +96,7 @@ def test_a_client_that_leaves_ends_its_program(native, serve):
 
 def test_it_ends_by_a_signal_and_tidies_up(native, serve):
     board = serve(native, "here")
-    session = Session("127.0.0.1", board.port, "here", TOOLS)
+    session = Session("127.0.0.1", board.port, "here", launcher)
     session.put(b"data", "file")
     assert list(board.folder.rglob("file"))
     assert board.end(signal.SIGINT) == 0 and not list(board.folder.iterdir())
