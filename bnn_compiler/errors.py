@@ -33,5 +33,9 @@ class InputError(BnnCompilerError):
     """An input of a compiled network has the wrong number, shape, dtype or content."""
 
 
+class DeviceError(BnnCompilerError):
+    """A board, its tracker, or a kit of candidates or its results cannot be used."""
+
+
 class VerifyError(BnnCompilerError):
     """A compiled network and its source cannot be compared."""

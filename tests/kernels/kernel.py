@@ -4,6 +4,7 @@ import ctypes
 
 import numpy as np
 
+from bnn_compiler.deploy import link
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task
@@ -67,8 +68,7 @@ def expected(one, x, weights, operands):
 def run(one, point, device, folder, x, weights, operands):
     """The same by the kernel."""
     function = one.function(point)
-    shared = harness.build(function, one, point, device, folder / "kernel")
-    library = ctypes.CDLL(str(shared))
+    library, extent = _library(function, device, folder)
     constants = families.FAMILIES[point.family].constants(one.work, point, *weights)
     arrays = [_stored(one.work.x, x), *(_aligned(c) for c in constants)]
     arrays += [_operand(v, t) for v, t in zip(operands, one.tensors, strict=True)]
@@ -78,8 +78,6 @@ def run(one, point, device, folder, x, weights, operands):
     bits = aligned(2 * n * h * w * lanes // 16).view(np.uint16).reshape(n, h, w, lanes // 16)
     arrays += [value, bits]
     pointers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
-    with np.load(shared.with_suffix(".npz")) as saved:
-        extent = int(saved["extent"])
     # In two ranges, as two threads would.
     half = extent // 2
     call = library.kernel
@@ -88,6 +86,15 @@ def run(one, point, device, folder, x, weights, operands):
     padded = np.zeros((n, h, w, -(-lanes // 32) * 2), np.uint16)
     padded[..., : lanes // 16] = bits
     return [value[..., :o], unpack_bits(padded.view(np.uint32), o)]
+
+
+def _library(function, device, folder):
+    """The kernel as a shared library, and the extent of its parallel loop."""
+    extent = harness.write_object(function, device, folder / "kernel.o")
+    (folder / "stub.c").write_text(harness.STUB)
+    library = link.toolchain(device.arch, device.link).library
+    link.run([*library, "-fPIC", "-o", "kernel.so", "stub.c", "kernel.o"], folder)
+    return ctypes.CDLL(str(folder / "kernel.so")), extent
 
 
 def _aligned(array):
