@@ -72,7 +72,9 @@ def toolchain(arch: str, link: Link) -> Toolchain:
 
 def _native(cc: list[str]) -> Toolchain:
     program = [*cc, *_PROGRAM]
-    return Toolchain(cc, [*cc, *_FLAGS], [*cc, *_LIBRARY], program, _shown(program))
+    # zig's default is this very CPU.
+    flags = [*_FLAGS, *(["-mcpu=baseline"] if cc[:-1] == _zig() else [])]
+    return Toolchain(cc, [*cc, *flags], [*cc, *_LIBRARY], program, _shown(program))
 
 
 def _cross(arch: str, cc: list[str]) -> Toolchain:

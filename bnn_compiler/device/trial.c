@@ -3,8 +3,8 @@
  *   PROGRAM CONSTANTS REPEATS MICROSECONDS LIMIT THREADS
  *
  * REPEATS bursts of calls, each of at least one call and about MICROSECONDS. The seconds are those
- * of one call. The digest is FNV-1a of the outputs: equal for every schedule of one kernel on every
- * machine. A program that takes longer than LIMIT seconds ends itself by SIGALRM.
+ * of one call. The digest is FNV-1a of the outputs: equal for every schedule of one kernel for one
+ * target. A program that takes longer than LIMIT seconds ends itself by SIGALRM.
  */
 #define _GNU_SOURCE
 #include "trial.h"

@@ -188,6 +188,15 @@ def test_the_target_can_name_a_cross_compiler(tmp_path):
     np.testing.assert_array_equal(y, model(x).detach().numpy())
 
 
+def test_zig_replaces_a_missing_compiler(tmp_path, monkeypatch):
+    edge.zig()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    model, x = nn.Sequential(Sign(), BinaryConv2d(3, 5, 1, scale=False)), torch.randn(1, 3, 4, 4)
+    net = bnn_compiler.compile(model, (x,), output=tmp_path / "net", as_folder=True)
+    torch.testing.assert_close(net.run(x), model(x), rtol=0, atol=0)
+    assert edge.build_command(tmp_path / "net").startswith("python3 -m ziglang cc ")
+
+
 @pytest.mark.parametrize(
     ("arch", "table", "words"),
     [

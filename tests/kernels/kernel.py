@@ -18,13 +18,34 @@ from bnn_compiler.tune import harness
 EPILOGUE = Epilogue((Step("affine", (0, 1)), Step("add", (2,))), (Output(), Output(">=", 3)))
 
 
-def task(channels, size, outputs, kernel=3, stride=1, pad=1, groups=1, dtype="uint32", batch=1):
+def task(
+    channels,
+    size,
+    outputs,
+    kernel=3,
+    stride=1,
+    pad=1,
+    groups=1,
+    dtype="uint32",
+    batch=1,
+    dilation=1,
+    pad_value=0,
+):
+    """``pad`` is one number or (top, left, bottom, right)."""
     dense = dtype == "int16"
-    halo = (pad, pad, pad, pad + dense)
-    x = Layout((batch, size, size, channels), dtype, halo, dense)
-    out = (size + 2 * pad - kernel) // stride + 1
+    top, left, bottom, right = pad if isinstance(pad, tuple) else (pad,) * 4
+    x = Layout((batch, size, size, channels), dtype, (top, left, bottom, right + dense), dense)
+    reach = dilation * (kernel - 1) + 1
+    out = [(size + more - reach) // stride + 1 for more in (top + bottom, left + right)]
     work = ConvWorkload(
-        x, (batch, out, out, outputs), (kernel,) * 2, (stride,) * 2, (1, 1), (pad,) * 4, groups
+        x,
+        (batch, *out, outputs),
+        (kernel,) * 2,
+        (stride,) * 2,
+        (dilation,) * 2,
+        (top, left, bottom, right),
+        groups,
+        pad_value,
     )
     return Task(work, EPILOGUE, (None, None, Layout(work.shape, "float32"), None))
 
@@ -70,7 +91,7 @@ def run(one, point, device, folder, x, weights, operands):
     function = one.function(point)
     library, extent = _library(function, device, folder)
     constants = families.FAMILIES[point.family].constants(one.work, point, *weights)
-    arrays = [_stored(one.work.x, x), *(_aligned(c) for c in constants)]
+    arrays = [_stored(one.work.x, x, one.work.pad_value == 1), *(_aligned(c) for c in constants)]
     arrays += [_operand(v, t) for v, t in zip(operands, one.tensors, strict=True)]
     n, h, w, o = one.work.shape
     lanes = -(-o // 16) * 16
@@ -113,12 +134,14 @@ def _operand(value, layout):
     return _aligned(padded)
 
 
-def _stored(layout, value):
+def _stored(layout, value, ones=False):
+    """The tensor in memory; the halo of bits holds +1 or -1."""
     _, h, w, c = layout.shape
     top, left, _, _ = layout.halo
-    if layout.dtype == "uint32":
-        value, c = pack_bits(value), layout.channels
     memory = aligned(layout.bytes + 64)[: layout.bytes].view(layout.dtype)
     stored = memory.reshape(layout.physical)
+    if layout.dtype == "uint32":
+        stored[:] = pack_bits(np.full(c, ones))
+        value, c = pack_bits(value), layout.channels
     stored[:, top : top + h, left : left + w, :c] = value
     return stored

@@ -1,10 +1,16 @@
 """What LLVM makes of the ARM kernels, read in their assembly."""
 
+import subprocess
+
+import numpy as np
 import pytest
 
 from benchmarks import assembly
 from bnn_compiler import target as targets
+from bnn_compiler.device import measure
 from bnn_compiler.kernels import codegen, families
+from bnn_compiler.tune import harness
+from tests import edge
 from tests.kernels import kernel
 
 #: Channels, size, outputs, kernel: the 3x3 layers of ResNet-18 and 1x1 layers of ReActNet-A.
@@ -56,3 +62,42 @@ def test_first_layers_multiply_and_add_in_one():
     assert "fmla" in floats and "fmul" not in floats
     images = assembly_of(kernel.task(3, 16, 64, dtype="int16"), device)
     assert "smlal" in images
+
+
+ONCE = measure.Plan(repeats=1, burst=0.0, limit=60)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"channels": 64, "size": 6, "outputs": 64},
+        {"channels": 96, "size": 7, "outputs": 51, "stride": 2},
+        {"channels": 48, "size": 5, "outputs": 48, "groups": 16},
+        {"channels": 128, "size": 4, "outputs": 64, "kernel": 1, "pad": 0},
+        {"channels": 2048, "size": 3, "outputs": 16},
+        {"channels": 3, "size": 12, "outputs": 51, "kernel": 7, "stride": 2, "dtype": "int16"},
+        {"channels": 3, "size": 12, "outputs": 48, "kernel": 7, "stride": 2, "dtype": "float32"},
+    ],
+    ids=str,
+)
+def test_any_schedule_computes_what_x86_does(shape, tmp_path):
+    one, qemu = kernel.task(**shape), edge.qemu()
+    edge.zig()
+
+    def digest(device, point, prefix=(), static=False):
+        function = one.function(point)
+        built = harness.build(function, one, point, device, tmp_path / "k", static=static)
+        command = [*prefix, str(built.path), str(built.constants), *ONCE.arguments()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        outcome = measure.read(done.returncode, done.stdout)
+        assert outcome.found, outcome.error
+        return outcome.found.digest
+
+    here = targets.load("native")
+    wanted = digest(here, families.rule(one.work, here.hardware))
+    for name in ("cortex-a72", "cortex-a53"):
+        device = targets.load(name)
+        space = one.space(device.hardware)
+        chosen = np.random.default_rng(1).permutation(len(space))[:2]
+        for point in [families.rule(one.work, device.hardware), *(space[i] for i in chosen)]:
+            assert digest(device, point, [qemu], static=True) == wanted, point

@@ -18,6 +18,18 @@ SHAPES = {
     "masked groups": {"channels": 48, "size": 6, "outputs": 48, "groups": 16},
     "batch of three": {"channels": 64, "size": 4, "outputs": 32, "batch": 3},
     "wide": {"channels": 512, "size": 3, "outputs": 64},
+    "padded by +1": {"channels": 64, "size": 6, "outputs": 64, "pad_value": 1},
+    "padded by -1": {"channels": 40, "size": 6, "outputs": 64, "pad_value": -1},
+    "dilated": {"channels": 64, "size": 8, "outputs": 64, "pad": 2, "dilation": 2},
+    "unequal padding": {"channels": 64, "size": 7, "outputs": 64, "pad": (0, 2, 1, 0)},
+    "dilated, unequal, +1": {
+        "channels": 64,
+        "size": 7,
+        "outputs": 32,
+        "pad": (2, 0, 1, 3),
+        "dilation": 2,
+        "pad_value": 1,
+    },
 }
 
 
