@@ -5,6 +5,7 @@ project's family; 130 interrupted.
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from bnn_compiler.commands.common import (
     table,
 )
 from bnn_compiler.errors import BnnCompilerError, InputError
+from bnn_compiler.files import replace_bytes
 
 _EMULATE = "run another machine's artifact under qemu"
 
@@ -119,11 +121,13 @@ def _run(args: Arguments) -> int:
         raise InputError(
             f"the network has {len(results)} outputs, --output was given for {len(args.output)}"
         )
+    for path in args.output:
+        if path.is_dir():
+            raise InputError(f"--output {path} is a folder; name a file")
     for path, value in zip(args.output, results, strict=True):
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.save(file, value)
-        partial.replace(path)
+        data = io.BytesIO()
+        np.save(data, value)
+        replace_bytes(path, data.getvalue())
     return 0
 
 

@@ -14,6 +14,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.deploy import elf, example, glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.program import Program
+from bnn_compiler.errors import InputError
 from bnn_compiler.frontend import importer, simplify, source, trace
 from bnn_compiler.frontend.trace import TracedGraph
 from bnn_compiler.kernels import codegen
@@ -60,9 +61,12 @@ def compile(
     Raises ModelError, UnsupportedError, InputError, TargetError, ScheduleError, BuildError or
     ArtifactError.
     """
+    if name is not None and not (name.isidentifier() and name.isascii()):
+        raise InputError(f"name {name!r}: give a C identifier, or none to take the output's")
     device = targets.load(target)
     if threads is not None:
         device = replace(device, threads=threads)
+    codegen.check(device)
     tools = link.toolchain(device.arch, device.link)
     known = Schedules.load(device, Path(schedules) if schedules else None)
     normalization = normalization_of(input_dtype, mean, std)

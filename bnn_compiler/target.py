@@ -15,6 +15,12 @@ _PACKAGE = Path(__file__).resolve().parent
 DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent
 
 ARCHITECTURES = ("aarch64", "x86_64")
+#: Widths of vectors in bits and forms of popcount that there are kernels for.
+_VECTORS = {
+    "aarch64": ((128,), ("cnt",)),
+    "x86_64": ((128, 256, 512), ("shuffle", "vpopcntd")),
+}
+_ZIG = re.compile(r"\w+(-[\w.]+){2,}")
 _ARM32 = re.compile(r"arm(v[4-7].*|hf|el|11.*|32)?|cortex-(m.*|a5|a7|a8|a9|a12|a15|a17|a32)")
 _NO_ARM32 = (
     "32-bit ARM is not supported: the kernels are written for the 32 vector registers of 64-bit"
@@ -102,8 +108,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
     _check_keys(path, "[hardware]", data["hardware"], {f.name for f in fields(Hardware)})
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
-    if not isinstance(link.get("compiler", []), list):
-        raise TargetError(f"{path}: [link] compiler is a list, e.g. ['aarch64-linux-gnu-gcc']")
+    _check_values(path, data, data["hardware"], link)
     return Target(
         path.stem,
         data["arch"],
@@ -114,6 +119,50 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
         data.get("cpu_part", ""),
         data.get("threads", True),
     )
+
+
+def _check_values(
+    path: Path, data: dict[str, Any], hardware: dict[str, Any], link: dict[str, Any]
+) -> None:
+    bits, popcounts = _VECTORS[data["arch"]]
+    counts = ("vector_registers", "l1_kib", "l2_kib")
+    zig = link.get("zig", "a-b-c")
+    for name, value, right, wanted in (
+        ("features", data["features"], _are_words(data["features"]), "a list of CPU flags"),
+        ("[target]", data["target"], isinstance(data["target"], dict), "a table for TVM"),
+        ("vector_bits", hardware["vector_bits"], hardware["vector_bits"] in bits, f"one of {bits}"),
+        ("popcount", hardware["popcount"], hardware["popcount"] in popcounts, f"of {popcounts}"),
+        *((n, hardware[n], _is_count(hardware[n]), "a positive integer") for n in counts),
+        ("[link] zig", zig, _ZIG.fullmatch(str(zig)), "zig's triple, e.g. aarch64-linux-musl"),
+        (
+            "[link] compiler",
+            link.get("compiler"),
+            _are_words(link.get("compiler", ["cc"])),
+            "a command as a list, e.g. ['aarch64-linux-gnu-gcc']",
+        ),
+        (
+            "cpu_part",
+            data.get("cpu_part"),
+            isinstance(data.get("cpu_part", ""), str),
+            'a number of /proc/cpuinfo in quotes, e.g. "0xd08"',
+        ),
+        (
+            "threads",
+            data.get("threads"),
+            isinstance(data.get("threads", True), bool),
+            "true or false",
+        ),
+    ):
+        if not right:
+            raise TargetError(f"{path}: {name} = {value!r}; give {wanted}")
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _check_keys(

@@ -32,7 +32,8 @@ def test_the_way_of_a_pt2_file(tmp_path, capsys):
     assert main(["run", net, "--input", str(tmp_path / "x.npy"), "--output", y]) == 0
     expected = tiny()(x).detach().numpy()
     np.testing.assert_allclose(np.load(y), expected, rtol=1e-5, atol=1e-6)
-    capsys.readouterr()
+    assert main(["run", net, "--input", str(tmp_path / "x.npy"), "--output", str(dump)]) == 2
+    assert "is a folder" in capsys.readouterr().err
     for command in (["inspect", net], ["bench", net, "--repeat", "2"], ["verify", net, source]):
         assert main([*command, "--json"]) == 0
         json.loads(capsys.readouterr().out)

@@ -2,6 +2,7 @@ import pytest
 
 from bnn_compiler import target
 from bnn_compiler.errors import TargetError
+from bnn_compiler.kernels import codegen
 
 
 @pytest.mark.parametrize("name", target.names())
@@ -53,6 +54,34 @@ def test_link_and_threads_of_a_users_file(tmp_path):
     path.write_text(f'threads = false\n{text}[link]\ncompiler = ["ccache", "arm-gcc"]\n')
     board = target.load(path)
     assert board.link.compiler == ("ccache", "arm-gcc") and not board.threads
-    path.write_text(f'{text}[link]\ncompiler = "arm-gcc"\n')
-    with pytest.raises(TargetError, match="compiler is a list"):
-        target.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('features = ["asimd"]', 'features = "asimd"', "features"),
+        ("vector_bits = 128", "vector_bits = 512", r"vector_bits = 512; give one of \(128,\)"),
+        ("l2_kib = 256", 'l2_kib = "x"', "l2_kib"),
+        ("l2_kib = 256", "l2_kib = 0", "a positive integer"),
+        ('popcount = "cnt"', 'popcount = "neon"', "popcount = 'neon'"),
+        ("[link]", "[link]\ncompiler = [1]", "compiler"),
+        ("[link]", '[link]\ncompiler = "arm-gcc"', "a command as a list"),
+        ('zig = "aarch64-linux-gnu.2.17"', "zig = 5", "zig's triple"),
+        ('zig = "aarch64-linux-gnu.2.17"', 'zig = "foo"', "zig's triple"),
+        ('arch = "aarch64"', 'arch = "aarch64"\nthreads = "no"', "true or false"),
+        ('arch = "aarch64"', 'arch = "aarch64"\ncpu_part = 3', "cpu_part"),
+    ],
+)
+def test_values_of_a_file_are_checked(old, new, named, tmp_path):
+    text = (target.DATA / "targets" / "aarch64.toml").read_text()
+    assert old in text
+    (tmp_path / "board.toml").write_text(text.replace(old, new))
+    with pytest.raises(TargetError, match=named):
+        target.load(tmp_path / "board.toml")
+
+
+def test_a_cpu_that_llvm_does_not_know_is_refused(tmp_path):
+    text = (target.DATA / "targets" / "aarch64.toml").read_text()
+    (tmp_path / "board.toml").write_text(text.replace("cortex-a53", "cortex-a1000"))
+    with pytest.raises(TargetError, match="no mcpu 'cortex-a1000'"):
+        codegen.check(target.load(tmp_path / "board.toml"))

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from bnn_compiler.deploy import link
 from bnn_compiler.errors import ArtifactError, BuildError, InputError
-from bnn_compiler.runtime import files
+from bnn_compiler.runtime import cpu, files
 from bnn_compiler.runtime.artifact import Artifact, LayerProfile
 from bnn_compiler.runtime.session import Session
-from bnn_compiler.target import Link
+from bnn_compiler.target import ARCHITECTURES
 
 #: What qemu calls the CPUs that only LLVM has; any 64-bit ARM is at least the A53.
 _CPUS = {"generic": "cortex-a53"}
@@ -37,10 +37,13 @@ class Emulated(Artifact):
         path = Path(path)
         manifest, members = files.read(path)
         archive = members.get(f"{manifest['name']}.a")
-        if archive is None or "link" not in manifest["target"]:
+        arch = manifest["target"].get("arch")
+        if archive is None or arch not in ARCHITECTURES:
             raise ArtifactError(f"{path} cannot be emulated; compile it again")
+        if arch == cpu.machine():
+            raise ArtifactError(f"{path} is for this kind of machine: run it without --emulate")
         super().__init__(path, manifest, archive)
-        self._qemu = _qemu(manifest["target"])
+        self._qemu = _qemu(arch, str(manifest["target"].get("cpu", "max")))
 
     def check_runs_here(self) -> None:
         """Build the program that runs it."""
@@ -50,7 +53,7 @@ class Emulated(Artifact):
         """Use ``count`` threads from now on; 1 is in force in an artifact without threads."""
         if count < 1:
             raise InputError(f"{count} threads; give at least 1")
-        self.threads = count if self.manifest["threads"] else 1
+        self.threads = count if self.manifest.get("threads", True) else 1
         return self.threads
 
     def profile(self, *inputs: Any, repeat: int = 20) -> list[LayerProfile]:
@@ -60,10 +63,9 @@ class Emulated(Artifact):
     @cached_property
     def _runner(self) -> Path:
         self._folder = tempfile.TemporaryDirectory(prefix="bnn-")
-        folder, target = Path(self._folder.name), self.manifest["target"]
-        name, arch = self.manifest["name"], target["arch"]
+        folder, name = Path(self._folder.name), self.manifest["name"]
         (folder / f"{name}.a").write_bytes(self._library)
-        tools = link.toolchain(arch, Link(target["link"]["zig"], tuple(target["link"]["compiler"])))
+        tools = link.static_toolchain(self.manifest["target"]["arch"])
         names = [f"-DBNN_RUN_STEPS={name}_run_steps", f"-DBNN_SET_THREADS={name}_set_threads"]
         source = str(link.RUNTIME / "bnn_runner.c")
         link.run(
@@ -108,9 +110,8 @@ def emulate(
     return list(results) if isinstance(results, tuple) else [results]
 
 
-def _qemu(target: dict[str, Any]) -> list[str]:
-    """The command that runs a program of ``target`` on the CPU it was compiled for."""
-    arch = target["arch"]
+def _qemu(arch: str, cpu_name: str) -> list[str]:
+    """The command that runs a program of ``arch`` on the CPU it was compiled for."""
     for name in (f"qemu-{arch}", f"qemu-{arch}-static"):
         path = shutil.which(name)
         if path:
@@ -120,5 +121,5 @@ def _qemu(target: dict[str, Any]) -> list[str]:
             f"no qemu-{arch} to emulate with; install it, e.g.: apt-get install qemu-user"
         )
     known = subprocess.run([path, "-cpu", "help"], capture_output=True, text=True, check=False)
-    cpu = _CPUS.get(target["cpu"], target["cpu"])
-    return [path, "-cpu", cpu if cpu in known.stdout.split() else "max"]
+    wanted = _CPUS.get(cpu_name, cpu_name)
+    return [path, "-cpu", wanted if wanted in known.stdout.split() else "max"]

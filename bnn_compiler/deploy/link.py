@@ -70,6 +70,17 @@ def toolchain(arch: str, link: Link) -> Toolchain:
     return _with_zig(arch, zig, link.zig)
 
 
+def static_toolchain(arch: str) -> Toolchain:
+    """Tools for static programs of an architecture, whatever system they will run on.
+
+    Raises BuildError, saying what to install, if there are none.
+    """
+    gnu = f"{arch}-linux-gnu-gcc"
+    if arch != platform.machine() and _zig() is None and shutil.which(gnu):
+        return _cross(arch, [gnu])
+    return toolchain(arch, Link(zig=f"{arch}-linux-musl"))
+
+
 def _native(cc: list[str]) -> Toolchain:
     program = [*cc, *_PROGRAM]
     # zig's default is this very CPU.
@@ -79,7 +90,10 @@ def _native(cc: list[str]) -> Toolchain:
 
 def _cross(arch: str, cc: list[str]) -> Toolchain:
     if shutil.which(cc[0]) is None:
-        raise BuildError(f"no cross compiler {cc[0]!r}, which [link] of the target's file names")
+        raise BuildError(
+            f"no cross compiler {cc[0]!r}, which [link] of the target's file names: install it, or"
+            " remove it there to link with zig"
+        )
     flags = [*_FLAGS, *(_AARCH64 if arch == "aarch64" else [])]
     program = [*cc, *_PROGRAM, "-static"]
     return Toolchain(cc, [*cc, *flags], [*cc, *_LIBRARY], program, _shown(program))
@@ -135,7 +149,7 @@ def run(command: list[str], folder: Path) -> None:
     """Run in ``folder``. Raises BuildError with the tool's own words if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        words = (done.stderr or done.stdout).strip()[-600:]
+        words = (done.stderr or done.stdout).strip()[-600:] or f"exit code {done.returncode}"
         tool = "zig" if "ziglang" in command else Path(command[0]).name
         raise BuildError(f"{tool} failed: {words}")
 
@@ -147,12 +161,15 @@ def build(
     # Two networks in one program keep their pools apart.
     renamed = [f"-Dbnn_parallel={name}_parallel", f"-Dbnn_set_threads={name}_set_threads"]
     flags = renamed if threads else [*renamed, "-DBNN_NO_THREADS"]
-    local: list[str] = []
-    for source in (folder / f"{name}.c", folder / f"{name}.S", RUNTIME / "bnn_threads.c"):
-        out = source.stem + (".weights.o" if source.suffix == ".S" else ".glue.o")
+    # With a dash: no network's name has one.
+    sources = {
+        f"{name}-glue.o": folder / f"{name}.c",
+        f"{name}-weights.o": folder / f"{name}.S",
+        "thread-pool.o": RUNTIME / "bnn_threads.c",
+    }
+    for out, source in sources.items():
         run([*tools.compile, *flags, "-c", str(source), "-o", out], folder)
-        local.append(out)
-    everything = [*local, *(str(o) for o in objects)]
+    everything = [*sources, *(str(o) for o in objects)]
     shared, static = folder / f"{name}.so", folder / f"{name}.a"
     run(
         [
@@ -182,6 +199,6 @@ def _libraries(folder: Path, tools: Toolchain, threads: bool) -> list[str]:
     if not tools.bionic:
         return ["-pthread"] if threads else []
     # An empty library of libc's name: the device's own is found by it when the network is loaded.
-    (folder / "libc.c").write_text("")
-    run([*tools.library, "-Wl,-soname,libc.so", "-o", "libc.so", "libc.c"], folder)
-    return ["-Wl,--no-as-needed", "libc.so"]
+    (folder / "empty-libc.c").write_text("")
+    run([*tools.library, "-Wl,-soname,libc.so", "-o", "empty-libc.so", "empty-libc.c"], folder)
+    return ["-Wl,--no-as-needed", "empty-libc.so"]

@@ -31,7 +31,6 @@ def manifest(
             "arch": target.arch,
             "features": list(target.features),
             "cpu": target.tvm.get("mcpu", ""),
-            "link": asdict(target.link),
         },
         "threads": target.threads,
         "contract": {"zero_activation": "+1", "zero_weight": zero_weight, "reorder": False},

@@ -15,7 +15,7 @@ from bnn_compiler.device.measure import Outcome, Plan
 from bnn_compiler.device.program import Buffer, Program
 from bnn_compiler.errors import ArtifactError, DeviceError, InputError
 from bnn_compiler.runtime import files
-from bnn_compiler.target import Link
+from bnn_compiler.target import ARCHITECTURES, Link
 
 #: Runs whose times fit a result, and seconds all of them may take.
 _MOST_REPEATS, _LIMIT = 2000, 300
@@ -33,11 +33,10 @@ def bench(path: str | Path, device: str, *, threads: int = 1, repeat: int = 50) 
     path = Path(path)
     manifest, members = files.read(path)
     name, target = manifest["name"], manifest["target"]
-    archive = members.get(f"{name}.a")
-    if archive is None or "link" not in target:
-        raise ArtifactError(f"{path} is of an older version; compile it again")
-    linking = Link(target["link"]["zig"], tuple(target["link"]["compiler"]))
-    boards = Boards(Address.parse(device), target["arch"], linking)
+    archive, arch = members.get(f"{name}.a"), target.get("arch")
+    if archive is None or arch not in ARCHITECTURES:
+        raise ArtifactError(f"{path} cannot be linked for a board; compile it again")
+    boards = Boards(Address.parse(device), arch, Link(zig=f"{arch}-linux-musl"))
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="bnnc-bench-") as folder:
         built = _build(Path(folder), manifest, archive, boards.tools)

@@ -15,8 +15,10 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 from tvm.target import Target as TvmTarget
+from tvm.target.codegen import llvm_get_cpu_archlist
 from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
+from bnn_compiler.errors import TargetError
 from bnn_compiler.target import Target
 
 #: Raised when the passes below make other code of the same kernel: tuned records are stale then.
@@ -372,6 +374,14 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             x.LowerIntrin(),
         ]
     )
+
+
+def check(target: Target) -> None:
+    """Raise TargetError for a CPU that LLVM does not know: it would compile for a generic one."""
+    device = TvmTarget(target.tvm)
+    name = str(device.attrs.get("mcpu", ""))
+    if device.kind.name == "llvm" and name and name not in llvm_get_cpu_archlist(device):
+        raise TargetError(f"target {target.name}: LLVM knows no mcpu {name!r} of {target.arch}")
 
 
 def build(functions: dict[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Module:

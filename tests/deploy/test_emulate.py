@@ -122,11 +122,15 @@ def test_says_what_is_missing(arm, small_artifact, tmp_path, monkeypatch):
     path, _, x = arm
     shutil.copytree(path, tmp_path / "old")
     manifest = json.loads((tmp_path / "old/manifest.json").read_text())
-    del manifest["target"]["link"]
+    manifest["target"]["arch"] = "vax"
     (tmp_path / "old/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="compile it again"):
         Emulated(tmp_path / "old")
+    with pytest.raises(ArtifactError, match="without --emulate"):
+        Emulated(small_artifact[0])
     monkeypatch.setattr("bnn_compiler.deploy.link._zig", lambda: None)
+    which = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if "gcc" in name else which(name))
     with Emulated(path) as artifact, pytest.raises(BuildError, match=r"bnn_compiler\[cross\]"):
         artifact.run(x)
     monkeypatch.setenv("PATH", str(tmp_path))
