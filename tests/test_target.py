@@ -85,3 +85,19 @@ def test_a_cpu_that_llvm_does_not_know_is_refused(tmp_path):
     (tmp_path / "board.toml").write_text(text.replace("cortex-a53", "cortex-a1000"))
     with pytest.raises(TargetError, match="no mcpu 'cortex-a1000'"):
         codegen.check(target.load(tmp_path / "board.toml"))
+
+
+@pytest.mark.parametrize(
+    ("part", "features", "wanted"),
+    [
+        ("0xd08", {"asimd"}, "cortex-a72"),
+        ("0xd0c", {"asimd", "asimddp"}, "neoverse-n1"),
+        ("0xd41", {"asimd", "asimddp"}, "cortex-a76"),  # an A78, which has no target of its own
+        ("0xd07", {"asimd"}, "aarch64"),
+    ],
+)
+def test_native_on_arm(part, features, wanted, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("bnn_compiler.runtime.cpu.part", lambda: part)
+    monkeypatch.setattr("bnn_compiler.runtime.cpu.features", lambda: frozenset(features))
+    assert target.load("native").name == wanted
