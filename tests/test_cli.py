@@ -61,6 +61,10 @@ def test_factory_and_checkpoint(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["inspect", "absent.bnn"], "no artifact"),
+        (["tune", "x.pt2", "--device", "lab"], "give tracker://"),
+        (["tune", "x.pt2", "--export-candidates", "k", "--minutes", "1"], "no meaning"),
+        (["tune", "x.pt2", "--import-results", "k", "--trials", "2"], "no meaning"),
+        (["device-server", "--target", "aarch64", "-o", "."], "is a folder"),
         (["compile", "absent.pt2", "-o", "x.bnn"], "no file"),
         (["compile", "tests.test_cli:tiny", "-o", "x.bnn"], "--shape"),
         (

@@ -42,6 +42,8 @@ def device_server(args: Arguments) -> int:
     from bnn_compiler import target
     from bnn_compiler.device import program
 
+    if args.output.is_dir():
+        raise InputError(f"--output {args.output} is a folder; name a file")
     program.server(target.load(args.target), args.output)
     size = args.output.stat().st_size
     print(json.dumps({"bytes": size}) if args.json else f"{args.output}: {size / 1e3:.0f} kB")

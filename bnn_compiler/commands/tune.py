@@ -14,6 +14,11 @@ from bnn_compiler.commands.common import (
     examples,
     table,
 )
+from bnn_compiler.device.address import Address
+from bnn_compiler.errors import InputError
+
+#: Of each kernel, if nothing else is said.
+_TRIALS = 48
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     parser.add_argument("--schedules", type=Path, help="records to write (the shipped file)")
     parser.add_argument("--journal", type=Path, help="log of trials, to resume (in the cache)")
-    parser.add_argument("--trials", type=int, default=48, help="for each kernel (default: 48)")
+    parser.add_argument("--trials", type=int, help=f"for each kernel (default: {_TRIALS})")
     parser.add_argument("--minutes", type=float, help="stop after this time")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--device", help=DEVICE)
@@ -35,6 +40,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: Arguments) -> int:
     """Tune, write a kit, or take in its results."""
+    _refuse_unused(args)
+    if args.device:
+        # Before the network is loaded, which takes a while.
+        Address.parse(args.device)
     from bnn_compiler.report import tuning
     from bnn_compiler.tune import network
 
@@ -50,7 +59,7 @@ def run(args: Arguments) -> int:
                 args.model,
                 device=args.device,
                 journal=args.journal,
-                trials=args.trials,
+                trials=_TRIALS if args.trials is None else args.trials,
                 minutes=args.minutes,
                 tell=live.update,
                 **_network(args),
@@ -69,7 +78,7 @@ def _export(args: Arguments) -> int:
     kit = network.export_candidates(
         args.model,
         output=args.export_candidates,
-        trials=args.trials,
+        trials=_TRIALS if args.trials is None else args.trials,
         tell=lambda built, of: print(f"{built} of {of} candidates", file=sys.stderr),
         **_network(args),
     )
@@ -82,6 +91,18 @@ def _export(args: Arguments) -> int:
         "then here: bnnc tune ... --import-results results.json"
     )
     return 0
+
+
+def _refuse_unused(args: Arguments) -> None:
+    """Raise InputError for budgets and files that this way of tuning would not look at."""
+    unused = {
+        "--export-candidates": ("journal", "minutes") if args.export_candidates else (),
+        "--import-results": ("trials", "minutes") if args.import_results else (),
+    }
+    for way, names in unused.items():
+        for name in names:
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name} has no meaning with {way}")
 
 
 def _network(args: Arguments) -> dict[str, Any]:

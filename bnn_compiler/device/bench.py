@@ -9,8 +9,8 @@ import numpy as np
 
 from bnn_compiler.deploy import link
 from bnn_compiler.device import program
+from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
-from bnn_compiler.device.client import Address
 from bnn_compiler.device.measure import Outcome, Plan
 from bnn_compiler.device.program import Buffer, Program
 from bnn_compiler.errors import ArtifactError, DeviceError, InputError

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from bnn_compiler.deploy.link import toolchain
 from bnn_compiler.device import client, program
-from bnn_compiler.device.client import Address, Lost, Session, Tracker
+from bnn_compiler.device.address import Address
+from bnn_compiler.device.client import Lost, Session, Tracker
 from bnn_compiler.device.measure import Done, Outcome, Plan, read
 from bnn_compiler.device.program import Program
 from bnn_compiler.errors import DeviceError
@@ -41,12 +42,13 @@ class Boards:
         self.address = address
         self.arch = arch
         self.tools = toolchain(arch, link)
-        self.name = f"device {address.key}"
-        client.boards(address)
+        self.name = f"device {address.key} at {address.where}"
+        client.check(address)
 
     def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
         """See Machine."""
-        boards = client.boards(self.address)
+        # Of a board that is just restarting nothing is known; its work waits for it.
+        boards = max(1, client.count(self.address))
         batch = _Batch(programs, lambda p, over: self.attempt(p, plan, over))
         # A tracker may still lend boards that are gone.
         batch.losses = max(_LOSSES, boards)

@@ -6,21 +6,19 @@ libraries, so it is given one that runs programs (launch.c).
 
 import contextlib
 import logging
-import re
 import select
 import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import rpc
 from tvm.rpc import base
 
+from bnn_compiler.device.address import Address
 from bnn_compiler.errors import DeviceError
 
-_FORMS = "tracker://HOST:PORT/KEY or rpc://HOST:PORT/KEY"
 #: Seconds to reach a tracker, and to wait for a board of its farm while none is there.
 _REACH, _PATIENCE = 10.0, 60.0
 #: What TVM puts before an error that the board itself reported.
@@ -32,28 +30,6 @@ log = logging.getLogger("bnn_compiler")
 
 class Lost(Exception):
     """A board, or the connection to it, went away: its work is to be done again."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """A tracker's boards of one key (``farm``), or the one board at ``host``:``port``."""
-
-    farm: bool
-    host: str
-    port: int
-    key: str
-
-    @staticmethod
-    def parse(text: str) -> "Address":
-        """From the command line. Raises DeviceError for anything but the two forms."""
-        found = re.fullmatch(r"(tracker|rpc)://([^/:]+|\[[^]]+\]):(\d+)/([\w.-]+)", text)
-        if not found or not 0 < int(found[3]) < 65536:
-            raise DeviceError(f"--device {text}: give {_FORMS}")
-        return Address(found[1] == "tracker", found[2].strip("[]"), int(found[3]), found[4])
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'tracker' if self.farm else 'rpc'}://{host}:{self.port}/{self.key}"
 
 
 class Tracker:
@@ -69,12 +45,12 @@ class Tracker:
             answer = struct.unpack("<i", base.recvall(self._socket, 4))[0]
         except OSError as e:
             raise DeviceError(
-                f"no tracker answers at {address.host}:{address.port} ({e}); start one with"
+                f"no tracker answers at {address.where} ({e}); start one with"
                 f" `python -m tvm.exec.rpc_tracker --port {address.port}`"
             ) from e
         if answer != base.RPC_TRACKER_MAGIC:
             self._socket.close()
-            raise DeviceError(f"{address.host}:{address.port} is not a TVM tracker")
+            raise DeviceError(f"{address.where} is not a TVM tracker")
 
     def registered(self) -> list[str]:
         """The keys of all boards, each as often as it has boards."""
@@ -132,19 +108,33 @@ class Tracker:
         self._socket.close()
 
 
-def boards(address: Address) -> int:
-    """How many there are now. Raises DeviceError if there is none."""
+def count(address: Address) -> int:
+    """How many boards there are now; 1 for one without a tracker."""
     if not address.farm:
         return 1
+    with Tracker(address) as tracker:
+        return tracker.registered().count(address.key)
+
+
+def check(address: Address) -> None:
+    """Raise DeviceError if there is no board now."""
+    if not address.farm:
+        try:
+            socket.create_connection((address.host, address.port), _REACH).close()
+        except OSError as e:
+            raise DeviceError(
+                f"no server answers at {address.where} ({e}); start bnn-server there, or `python -m"
+                " tvm.exec.rpc_server`"
+            ) from e
+        return
     with Tracker(address) as tracker:
         known = tracker.registered()
     if address.key not in known:
         others = ", ".join(sorted(set(known))) or "none"
         raise DeviceError(
-            f"no device of key {address.key} is registered at {address.host}:{address.port}"
+            f"no device of key {address.key} is registered at {address.where}"
             f" (there: {others}); start a server on the board, or name another key"
         )
-    return known.count(address.key)
 
 
 class Session:

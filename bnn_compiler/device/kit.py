@@ -25,7 +25,7 @@ from bnn_compiler.device import program
 from bnn_compiler.device.measure import DEFAULT, Measurement, read
 from bnn_compiler.device.program import Program
 from bnn_compiler.errors import DeviceError
-from bnn_compiler.files import replace_bytes
+from bnn_compiler.files import check_writable, replace_bytes
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task, digest
 from bnn_compiler.target import Target
@@ -34,6 +34,8 @@ from bnn_compiler.tune.journal import Trial
 from bnn_compiler.tune.strategy import candidate
 from bnn_compiler.tune.workers import BUILD_SECONDS, Builder, cores, pool
 
+#: Multiply-accumulates a second that no board reaches.
+_FASTEST = 1e14
 #: Candidates built between two reports of progress.
 _BATCH = 16
 #: Told how many candidates are built, of how many.
@@ -67,6 +69,12 @@ def export(
     Raises BuildError if nothing here can link for ``target``, DeviceError if no candidate could be
     built or ``path`` cannot be written.
     """
+    if path.is_dir():
+        raise DeviceError(f"{path} is a folder; name a file for the kit")
+    try:
+        check_writable(path)
+    except OSError as e:
+        raise DeviceError(f"cannot write {path}: {e}") from e
     with tempfile.TemporaryDirectory(prefix="bnnc-kit-") as folder:
         built = _build(points, target, Path(folder), tell)
         if not built:
@@ -164,6 +172,19 @@ def load(path: Path, tasks: Iterable[Task], target: Target) -> Results:
     Raises DeviceError, saying why, for any other file.
     """
     manifest, lines = _parse(path)
+    try:
+        return _checked(path, manifest, lines, tasks, target)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
+        raise DeviceError(f"{path} is not what run.sh of a kit writes: {e!r}") from e
+
+
+def _checked(
+    path: Path,
+    manifest: dict[str, Any],
+    lines: list[dict[str, Any]],
+    tasks: Iterable[Task],
+    target: Target,
+) -> Results:
     if manifest["target"] != target.name or manifest["machine"] != journal.describe(target, ""):
         raise DeviceError(f"{path} was measured for target {manifest['target']}, as it was then")
     if manifest["code"] != journal.code():
@@ -198,7 +219,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         numbers = Counter(line["candidate"] for line in lines[1:])
     except (OSError, UnicodeDecodeError) as e:
         raise DeviceError(f"cannot read the results {path}: {e}") from e
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as e:
         raise DeviceError(f"{path} is cut short, or not what run.sh of a kit writes: {e!r}") from e
     # What run.sh put between '"lines": [' and ']', each line as it was written.
     written = text.partition(', "lines": [\n')[2].rpartition('\n], "sha256"')[0].split(",\n")
@@ -223,6 +244,8 @@ def _trials(
         found = outcome.found
         if found is not None and found.name != harness.digest(task):
             raise DeviceError(f"{path}: candidate {line['candidate']} measured another kernel")
+        if found is not None and min(found.seconds) * _FASTEST < task.work.macs:
+            raise DeviceError(f"{path}: no board computes candidate {line['candidate']} so fast")
         trials.append(_trial(task, point, found, outcome.error, digests))
     return trials
 

@@ -53,7 +53,8 @@ static void launch(char *const *argv, int seconds, int peer, char *text, size_t 
   }
   setpgid(child, child);
   close(ends[1]);
-  for (long end = launch_ms() + 1000L * seconds;;) {
+  const long end = launch_ms() + 1000L * seconds;
+  for (;;) {
     struct pollfd waits[2] = {{ends[0], POLLIN, 0}, {peer, POLLRDHUP, 0}};
     long left = end - launch_ms();
     timeout = left <= 0;
@@ -73,7 +74,16 @@ static void launch(char *const *argv, int seconds, int peer, char *text, size_t 
   for (char *c = output; *c; ++c)
     if (*c != '\n' && (*c < ' ' || *c > '~')) *c = '?';
   close(ends[0]);
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+  /* It may have closed its output and go on. */
+  for (pid_t ended = 0; ended != child;) {
+    ended = waitpid(child, &status, WNOHANG);
+    if (ended < 0 && errno != EINTR) break;
+    if (ended == 0 && launch_ms() >= end) {
+      timeout = 1;
+      kill(-child, SIGKILL);
+    }
+    if (ended == 0) poll(NULL, 0, 1);
+  }
   int code = timeout               ? LAUNCH_TIMEOUT
              : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
                                    : WEXITSTATUS(status);

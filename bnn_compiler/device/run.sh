@@ -29,6 +29,8 @@ first="{\"kit\": \"$id\", \"board\": \"$board\"}"
 # The line that was being written when the power went is measured again.
 if [ -f "$partial" ]; then
   sed '/}$/!d' "$partial" >"$partial.whole" && mv "$partial.whole" "$partial" || exit 2
+fi
+if [ -s "$partial" ]; then
   [ "$(sed 1q "$partial")" = "$first" ] || {
     echo "run.sh: $partial is of another kit or board: remove it, or name another RESULTS" >&2
     exit 2
@@ -43,7 +45,7 @@ while read -r number constants arguments; do
   output=$(${RUNNER:-} "./programs/$number" "./constants/$constants" $arguments </dev/null 2>/dev/null)
   code=$?
   case $code in
-    0) ;;
+    0) case $output in {*}) ;; *) code=1 output=null ;; esac ;;
     126 | 127) echo "run.sh: this board cannot run the kit's programs" >&2; exit 2 ;;
     *) output=null ;;
   esac

@@ -68,7 +68,10 @@ static void serve(int fd, int listener, int tracker_fd) {
   char path[256];
   int ends[2], on = 1;
   snprintf(path, sizeof path, "%s/bnn-server-XXXXXX", base ? base : "/tmp");
-  if (!mkdtemp(path)) die(path, strerror(errno));
+  if (!mkdtemp(path)) { /* a full disk may have room again */
+    perror(path);
+    return;
+  }
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* answers are short */
   pid_t child = pipe2(ends, O_CLOEXEC) ? -1 : fork();
@@ -111,7 +114,11 @@ static int connect_tracker(void) {
   }
   freeaddrinfo(found);
   int32_t magic = 0, on = 1;
-  if (fd >= 0) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  struct timeval patience = {30, 0}; /* a tracker without power does not hang up */
+  if (fd >= 0) {
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
   if (fd >= 0 && !(put_int(fd, TRACKER_MAGIC) && get(fd, &magic, 4) && magic == TRACKER_MAGIC)) {
     close(fd);
     fd = -1;

@@ -172,8 +172,8 @@ def default_journal(target: targets.Target, machine: str = "") -> Path:
 def _machine(target: targets.Target, device: str | None) -> Machine:
     if device is not None:
         # TVM's RPC is imported only where it is used.
+        from bnn_compiler.device.address import Address
         from bnn_compiler.device.boards import Boards
-        from bnn_compiler.device.client import Address
 
         return Boards(Address.parse(device), target.arch, target.link)
     if target.arch != cpu.machine():

@@ -12,7 +12,7 @@ import pytest
 
 from bnn_compiler import target as targets
 from bnn_compiler.device import client, program
-from bnn_compiler.device.client import Address
+from bnn_compiler.device.address import Address
 from bnn_compiler.errors import DeviceError
 from tests import edge
 

@@ -1,17 +1,18 @@
 """Several boards at once, some of which go away."""
 
 import signal
+import threading
 
 import pytest
 
 from bnn_compiler import target as targets
 from bnn_compiler.device import boards
+from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
-from bnn_compiler.device.client import Address
 from bnn_compiler.device.measure import Plan
 from bnn_compiler.errors import BuildError, DeviceError
 from bnn_compiler.target import Link
-from tests.device import programs
+from tests.device import conftest, programs
 
 NATIVE = targets.load("native")
 
@@ -89,3 +90,25 @@ def test_programs_of_another_machine(native, serve, tmp_path, qemu):
 def test_no_linker_is_one_clear_error():
     with pytest.raises(BuildError, match="linking for riscv64"):
         Boards(Address.parse("rpc://127.0.0.1:1/k"), "riscv64", Link())
+
+
+def test_a_farm_whose_only_board_restarts(tracker, native, serve, registered, tmp_path):
+    address = f"tracker://{tracker}/single"
+    first = serve(native, "single", "--tracker", tracker)
+    registered(address, 1)
+    farm = machine(address)
+    first.end(signal.SIGKILL)
+    registered(address, 0)
+    again = threading.Timer(1.0, lambda: serve(native, "single", "--tracker", tracker))
+    again.start()
+    found = {}
+    good = programs.script(tmp_path, "good", programs.GOOD)
+    farm.measure([good], Plan(), found.__setitem__)
+    again.join()
+    assert found[0].found
+
+
+def test_a_board_that_is_not_there():
+    port = conftest.free_port()
+    with pytest.raises(DeviceError, match=f"no server answers at 127.0.0.1:{port}"):
+        machine(f"rpc://127.0.0.1:{port}/k")

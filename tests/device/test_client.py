@@ -8,8 +8,9 @@ import pytest
 
 from bnn_compiler.deploy.link import toolchain
 from bnn_compiler.device import client, program
+from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
-from bnn_compiler.device.client import Address, Lost, Session, Tracker
+from bnn_compiler.device.client import Lost, Session, Tracker
 from bnn_compiler.device.measure import DEFAULT, run_here
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.target import load
@@ -43,7 +44,7 @@ def test_addresses():
 def test_no_tracker():
     port = conftest.free_port()
     with pytest.raises(DeviceError, match=f"no tracker answers at 127.0.0.1:{port}.*rpc_tracker"):
-        client.boards(Address(True, "127.0.0.1", port, "k"))
+        client.check(Address(True, "127.0.0.1", port, "k"))
 
 
 def test_something_else_than_a_tracker():
@@ -58,7 +59,7 @@ def test_unknown_keys_are_told_with_the_known(tracker, native, serve, registered
     serve(native, "here", "--tracker", tracker)
     registered(f"tracker://{tracker}/here")
     with pytest.raises(DeviceError, match=r"no device of key rpi4 .*\(there: here\)"):
-        client.boards(Address.parse(f"tracker://{tracker}/rpi4"))
+        client.check(Address.parse(f"tracker://{tracker}/rpi4"))
 
 
 def test_a_session_stores_files_and_runs_programs(native, serve):

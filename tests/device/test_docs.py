@@ -29,7 +29,7 @@ class Laboratory:
         getattr(self, words[0])(*words[1:])
 
     def bnnc(self, *arguments):
-        if arguments[0] == "tune" and "--trials" not in arguments:
+        if arguments[0] == "tune" and not {"--trials", "--import-results"} & set(arguments):
             arguments = (*arguments, "--trials", "2")
         assert cli.main([re.sub("^32$", "2", a) for a in arguments]) == 0
 

@@ -1,5 +1,6 @@
 """A kit made here, measured under qemu in busybox's shell, and its results taken in."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -165,6 +166,50 @@ def test_edited_results_are_refused(results, tmp_path, change, words):
         kit.load(path, TASKS, DEVICE)
 
 
+def signed_again(text, change):
+    """The results with lines and manifest changed, and sums that fit."""
+    data = json.loads(text)
+    change(data)
+    content = {k: v for k, v in data["manifest"].items() if k != "kit"}
+    identifier = kit._identifier(content)
+    data["manifest"]["kit"] = data["lines"][0]["kit"] = identifier
+    lines = [json.dumps(line) for line in data["lines"]]
+    told = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    body = ",\n".join(lines)
+    manifest = json.dumps(data["manifest"])
+    return f'{{"manifest":\n{manifest}\n, "lines": [\n{body}\n], "sha256": "{told}"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["manifest"].pop("target"), "not what run.sh"),
+        (lambda d: d["manifest"]["candidates"][0].update(task={}), "not what run.sh"),
+        (lambda d: d["lines"][1].update(code="x"), "not what run.sh"),
+        (lambda d: d["lines"][1]["output"].update(seconds=[1e-30]), "so fast"),
+    ],
+)
+def test_results_that_make_no_sense_are_refused(results, tmp_path, change, words):
+    path = tmp_path / "results.json"
+    path.write_text(signed_again(results, lambda data: None))
+    assert len(kit.load(path, TASKS, DEVICE).trials) == 6
+    path.write_text(signed_again(results, change))
+    with pytest.raises(DeviceError, match=words):
+        kit.load(path, TASKS, DEVICE)
+
+
+def test_a_program_that_prints_nothing_is_a_failed_trial(here, qemu):
+    folder, made = here
+    (folder / "results.json.partial").write_text("")
+    silent = folder / "silent.sh"
+    silent.write_text(f'#!/bin/sh\ncase $1 in */0) exit 0 ;; esac\nexec {qemu} "$@"\n')
+    silent.chmod(0o755)
+    done = measure(folder, made.id, str(silent))
+    assert done.returncode == 0, done.stderr
+    trials = kit.load(folder / "results.json", TASKS, DEVICE).trials
+    assert [bool(t.seconds) for t in trials] == [False, *[True] * 5]
+
+
 def test_results_of_others_are_refused(results, tmp_path, monkeypatch):
     path = tmp_path / "results.json"
     with pytest.raises(DeviceError, match="cannot read the results"):
@@ -181,6 +226,11 @@ def test_results_of_others_are_refused(results, tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "code", lambda: "other")
     with pytest.raises(DeviceError, match="other kernels or another TVM"):
         kit.load(path, TASKS, DEVICE)
+
+
+def test_a_folder_is_no_kit(tmp_path):
+    with pytest.raises(DeviceError, match="is a folder"):
+        kit.export([], DEVICE, tmp_path)
 
 
 def test_a_kit_that_cannot_be_written(tmp_path, qemu):

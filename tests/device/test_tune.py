@@ -5,8 +5,8 @@ import signal
 import pytest
 
 from bnn_compiler import target as targets
+from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
-from bnn_compiler.device.client import Address
 from bnn_compiler.errors import DeviceError, ScheduleError, TargetError
 from bnn_compiler.tune import records, tuner
 from bnn_compiler.tune.journal import Journal
@@ -42,7 +42,7 @@ def test_a_farm_that_loses_a_board(tracker, arm, qemu, serve, registered, tmp_pa
     assert report.failed == 0 and report.trials == 8
     found = records.read(tmp_path / "s.jsonl")
     assert {r.task for r in found.values()} == set(TASKS)
-    with Journal(tmp_path / "j.jsonl", DEVICE, "device arm") as log:
+    with Journal(tmp_path / "j.jsonl", DEVICE, f"device arm at {tracker}") as log:
         assert all(t.seconds for t in log.trials) and len({t.point for t in log.trials}) >= 4
     with Journal(tmp_path / "j.jsonl", DEVICE) as log:
         assert not log.trials, "trials of a board are not this machine's"
