@@ -101,6 +101,7 @@ def _compile(args: Arguments) -> int:
         input_dtype=args.input_dtype,
         mean=args.mean,
         std=args.std,
+        allow_reorder=args.allow_reorder,
         schedules=args.schedules,
         as_folder=args.folder,
         threads=False if args.no_threads else None,

@@ -43,6 +43,7 @@ def compile(
     schedules: str | Path | None = None,
     as_folder: bool = False,
     threads: bool | None = None,
+    allow_reorder: bool = False,
     dump_dir: str | Path | None = None,
     progress: Progress = lambda stage: None,
 ) -> Artifact:
@@ -55,8 +56,10 @@ def compile(
     ones. ``zero_weight`` ("error", "+1", "-1") says how to read a binary
     weight that is exactly 0. With ``input_dtype`` "uint8" the program takes images as bytes and
     the network sees (byte / 255 - mean) / std, computed in the first convolution. ``threads``
-    False leaves the thread pool out; None does what the target says. ``dump_dir`` gets the IR
-    after every phase.
+    False leaves the thread pool out; None does what the target says. ``allow_reorder`` lets large
+    strided float convolutions of the image add in another order, which takes half the time: still
+    the same bits on every target, but not those of the order that PyTorch adds in. ``dump_dir``
+    gets the IR after every phase.
 
     Raises ModelError, UnsupportedError, InputError, TargetError, ScheduleError, BuildError or
     ArtifactError.
@@ -77,6 +80,7 @@ def compile(
         importer.to_relax(traced),
         zero_weight=zero_weight,
         byte_input=normalization,
+        allow_reorder=allow_reorder,
         dump_dir=Path(dump_dir) if dump_dir else None,
     )
     prefix = name or _identifier(Path(output).stem)

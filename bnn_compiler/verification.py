@@ -109,7 +109,10 @@ def verify(
         )
     zero_weight = artifact.manifest["contract"]["zero_weight"]
     module = pipeline.run(
-        importer.to_relax(traced), zero_weight=zero_weight, byte_input=normalization
+        importer.to_relax(traced),
+        zero_weight=zero_weight,
+        byte_input=normalization,
+        allow_reorder=artifact.manifest["contract"]["reorder"],
     )
     graph = Graph.of(module)
     values = {v.name: value for v, value in evaluate.run(graph, arrays).items()}

@@ -23,6 +23,11 @@ def add_input(parser: argparse.ArgumentParser) -> None:
             default=(default,),
             help=f"for uint8 input: {name} of the pixels in 0..1, one or one per channel",
         )
+    parser.add_argument(
+        "--allow-reorder",
+        action="store_true",
+        help="let the first convolution add in another order, in half the time",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -107,5 +107,5 @@ def _refuse_unused(args: Arguments) -> None:
 
 def _network(args: Arguments) -> dict[str, Any]:
     """What every way of tuning needs to know of the network."""
-    names = ("target", "checkpoint", "schedules", "input_dtype", "mean", "std")
+    names = ("target", "checkpoint", "schedules", "input_dtype", "mean", "std", "allow_reorder")
     return {"example_inputs": examples(args), **{n: getattr(args, n) for n in names}}

@@ -36,13 +36,15 @@ class Request:
 class Kernel:
     """How to make a kernel, what identifies it, the constants after its first input, its point.
 
-    ``float_ratio`` is the time of the same layer in float32 divided by this one's, if measured.
+    Of ``macs``, ``products`` are computed (fewer by minimal filtering). ``float_ratio`` is the time
+    of the same layer in float32 divided by this one's, if measured.
     """
 
     make: Callable[[], tirx.PrimFunc]
     key: object
     constants: tuple[np.ndarray, ...] = ()
     macs: int = 0
+    products: int = 0
     source: str = "fixed"
     point: dict[str, object] = field(default_factory=dict)
     float_ratio: float | None = None
@@ -82,13 +84,27 @@ def _work(request: Request, kernel: Sequence[int] | None = None) -> ConvWorkload
 def _conv2d(request: Request) -> Kernel:
     weights, *more = (array(a) for a in request.call.args[1 : ops.data_count(request.call)])
     work = _work(request, weights.shape[1:3])
+    return _scheduled(request, work, weights, *more)
+
+
+def _winograd_conv2d(request: Request) -> Kernel:
+    weights = array(request.call.args[1])
+    n, c, h, w = request.data[0].shape
+    image = Layout((n, h, w, c), request.data[0].dtype, dense=True)
+    shape = ops.anchor_shape(request.call)
+    work = window_work(request.call, image, shape, weights.shape[1:3])
+    return _scheduled(request, replace(work, winograd=True), weights)
+
+
+def _scheduled(request: Request, work: ConvWorkload, *weights: np.ndarray) -> Kernel:
     choice = request.schedules.pick(Task(work, ops.epilogue_of(request.call), request.tensors))
     family = families.FAMILIES[choice.point.family]
     return Kernel(
         lambda: choice.function,
         (work, choice.point),
-        tuple(family.constants(work, choice.point, weights, *more)),
+        tuple(family.constants(work, choice.point, *weights)),
         work.macs,
+        work.products,
         choice.source,
         choice.point.as_dict(),
         choice.float_seconds / choice.seconds if choice.float_seconds and choice.seconds else None,
@@ -141,6 +157,7 @@ KERNELS: dict[str, Callable[[Request], Kernel]] = {
     "conv2d": _conv2d,
     "float_conv2d": _conv2d,
     "byte_conv2d": _conv2d,
+    "winograd_conv2d": _winograd_conv2d,
     "bytes": _map,
     "map": _map,
     "max_pool2d": _max_pool2d,

@@ -39,6 +39,10 @@ FUSED = {
 }
 
 
+#: Convolutions that read padding from their input's halo.
+_PADDED = {"conv2d", "float_conv2d", "byte_conv2d"}
+
+
 @dataclass(frozen=True)
 class Halo:
     """What the convolutions that read a tensor need around it."""
@@ -179,8 +183,9 @@ class Lowering:
                 *pointers,
             ],
             key=(kernel.key, epilogue, layouts),
+            unaligned=(0,) if data and data[0].kind == "input" else (),
         )
-        step.macs = kernel.macs
+        step.macs, step.products = kernel.macs, kernel.products
         step.schedule = {"source": kernel.source, "point": kernel.point}
         if kernel.float_ratio is not None:
             step.schedule["float_ratio"] = kernel.float_ratio
@@ -285,7 +290,7 @@ def needed_halo(graph: Graph, var: relax.Var) -> Halo:
     widths, fills = [0, 0, 0, 0], set()
     for user, name in _aliases(graph, var):
         value = graph.values[user]
-        if not ops.anchor_name(value).endswith("conv2d") or not value.args[0].same_as(name):
+        if ops.anchor_name(value) not in _PADDED or not value.args[0].same_as(name):
             continue
         padding = [int(v) for v in value.attrs["padding"]]
         widths = [max(a, b) for a, b in zip(widths, padding, strict=True)]

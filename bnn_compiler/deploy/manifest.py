@@ -21,6 +21,7 @@ def manifest(
 ) -> dict[str, Any]:
     """Everything but the files' hashes, which packaging adds."""
     target = schedules.target
+    reorder = any(s.op == "bnn.winograd_conv2d" for s in program.steps)
     return {
         "format": FORMAT,
         "name": name,
@@ -33,7 +34,7 @@ def manifest(
             "cpu": target.tvm.get("mcpu", ""),
         },
         "threads": target.threads,
-        "contract": {"zero_activation": "+1", "zero_weight": zero_weight, "reorder": False},
+        "contract": {"zero_activation": "+1", "zero_weight": zero_weight, "reorder": reorder},
         "normalization": None if normalization is None else asdict(normalization),
         "stale_records": schedules.stale,
         "inputs": [_tensor(b) for b in program.inputs],
@@ -49,6 +50,7 @@ def manifest(
                 "kernel": s.kernel,
                 "fused": s.fused,
                 "macs": s.macs,
+                "products": s.products,
                 **s.traffic,
                 "binary": s.op == "bnn.conv2d",
                 "schedule": s.schedule,

@@ -47,7 +47,10 @@ class Argument:
 
 @dataclass
 class Step:
-    """One kernel call and what a profile says about it; threads share its ``iterations``."""
+    """One kernel call and what a profile says about it; threads share its ``iterations``.
+
+    Of ``macs`` multiply-accumulates ``products`` are computed.
+    """
 
     name: str
     op: str
@@ -57,6 +60,7 @@ class Step:
     writes: list[Buffer]
     iterations: int = 1
     macs: int = 0
+    products: int = 0
     fused: list[str] = field(default_factory=list)
     schedule: dict[str, object] = field(default_factory=dict)
 

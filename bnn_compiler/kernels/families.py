@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from bnn_compiler.kernels import binary, float32, int16, table
+from bnn_compiler.kernels import binary, float32, int16, table, winograd
 from bnn_compiler.kernels.grouping import Grouping
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -14,6 +14,7 @@ FAMILIES: dict[str, ModuleType] = {
     "table": table,
     "float32": float32,
     "int16": int16,
+    "winograd": winograd,
 }
 
 
@@ -32,9 +33,13 @@ def grouping(work: ConvWorkload) -> Grouping:
 _BY_INPUT = {"uint32": ("popcount", "table"), "float32": ("float32",), "int16": ("int16",)}
 
 
+def _names(work: ConvWorkload) -> tuple[str, ...]:
+    return ("winograd",) if work.winograd else _BY_INPUT[work.x.dtype]
+
+
 def space(work: ConvWorkload, hardware: Hardware) -> list[Point]:
     """Every schedule of ``work``."""
-    names = _BY_INPUT[work.x.dtype]
+    names = _names(work)
     return [point for name in names for point in FAMILIES[name].points(work, hardware)]
 
 
@@ -42,6 +47,6 @@ def rule(work: ConvWorkload, hardware: Hardware) -> Point:
     """The schedule to use when neither a record nor a model knows better."""
     if is_binary(work):
         return table.rule(work, hardware) or binary.rule(work, hardware)
-    (name,) = _BY_INPUT[work.x.dtype]
+    (name,) = _names(work)
     found: Point = FAMILIES[name].rule(work, hardware)
     return found

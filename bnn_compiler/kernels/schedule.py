@@ -32,7 +32,8 @@ def choose_tile(width: int, vectors: int, bits: int, hardware: Hardware) -> tupl
     return min(tiles(width, vectors, budget), key=lambda t: (1 / t[0] + 0.5 / t[1], -t[1]))
 
 
-def _function(stages: Stages) -> s_tir.Schedule:
+def of(stages: Stages) -> s_tir.Schedule:
+    """A schedule of the kernel as it comes from TE, with rounding defined."""
     intrinsics.register()
     function = te.create_prim_func([*stages.params, *stages.outputs])
     return s_tir.Schedule(contract(function), debug_mask="none")
@@ -49,13 +50,13 @@ def contract(function: tvm.tirx.PrimFunc) -> tvm.tirx.PrimFunc:
     return tvm_ffi.structural_mutate(function, [(tirx.Add, visit)])
 
 
-def _attach_bits(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
+def attach_bits(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
     """Put each packed output under ``loop``."""
     for tensor, _ in stages.bits:
         sch.reverse_compute_at(sch.get_sblock(tensor.op.name), loop, preserve_unit_loops=True)
 
 
-def _tensorize_bits(sch: s_tir.Schedule, stages: Stages) -> None:
+def tensorize_bits(sch: s_tir.Schedule, stages: Stages) -> None:
     """Turn each word's sixteen compares into one; the value stays local if nobody stores it."""
     for tensor, compare in stages.bits:
         block = sch.get_sblock(tensor.op.name)
@@ -87,7 +88,7 @@ class _Tiled:
         The accumulators lie under each tile too, in order "strips" those of a whole row together.
         """
         assert stages.reduction is not None
-        sch = _function(stages)
+        sch = of(stages)
         value, acc = sch.get_sblock("value"), sch.get_sblock(stages.reduction.op.name)
         n, y, x, c = sch.get_loops(value)
         xo, xi = sch.split(x, [None, point.pixels])
@@ -99,7 +100,7 @@ class _Tiled:
         parallel = sch.fuse(*outer)
         sch.compute_at(acc, parallel if point.order == "strips" else xo, preserve_unit_loops=True)
         sch.set_scope(acc, 0, "local")
-        _attach_bits(sch, stages, cv)
+        attach_bits(sch, stages, cv)
         sch.parallel(parallel)
         sch.vectorize(cl)
         return _Tiled(sch, acc, [xi, cv])
@@ -133,7 +134,7 @@ class _Tiled:
         """Unroll the epilogue and pack."""
         for loop in self.epilogue:
             self.sch.unroll(loop)
-        _tensorize_bits(self.sch, stages)
+        tensorize_bits(self.sch, stages)
         return self.sch.mod["main"]
 
 
@@ -193,7 +194,7 @@ def table(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:
 
 def channelwise(stages: Stages) -> tvm.tirx.PrimFunc:
     """Vectorised over 16 channels, parallel over rows; a reduction stays inside the vector."""
-    sch = _function(stages)
+    sch = of(stages)
     value = sch.get_sblock("value")
     n, y, _, c = sch.get_loops(value)
     co, ci = sch.split(c, [None, LANES])
@@ -204,12 +205,12 @@ def channelwise(stages: Stages) -> tvm.tirx.PrimFunc:
         *_, lane, ry, rx = sch.get_loops(acc)
         sch.reorder(ry, rx, lane)
         sch.vectorize(lane)
-    _attach_bits(sch, stages, co)
+    attach_bits(sch, stages, co)
     sch.parallel(sch.fuse(n, y))
     sch.vectorize(ci)
     if stages.reduction is not None:
         sch.decompose_reduction(acc, ry)
-    _tensorize_bits(sch, stages)
+    tensorize_bits(sch, stages)
     return sch.mod["main"]
 
 

@@ -8,11 +8,15 @@ import tvm
 from tvm import te, tirx
 
 from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.ops.winograd import TILE, Filtering
 
 
 @dataclass(frozen=True)
 class ConvWorkload:
-    """One convolution: input layout, output [N,OH,OW,O], window, groups and pad value (binary)."""
+    """One convolution: input layout, output [N,OH,OW,O], window, groups and pad value (binary).
+
+    ``winograd`` computes it by minimal filtering, from an image that is stored as [N, C, H, W].
+    """
 
     x: Layout
     shape: tuple[int, int, int, int]
@@ -22,12 +26,21 @@ class ConvWorkload:
     padding: tuple[int, int, int, int]
     groups: int
     pad_value: int = 0
+    winograd: bool = False
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates, padded taps counted."""
         per_output = self.x.shape[3] // self.groups * self.kernel[0] * self.kernel[1]
         return int(np.prod(self.shape)) * per_output
+
+    @property
+    def products(self) -> int:
+        """Multiply-accumulates that are computed: fewer by minimal filtering."""
+        if not self.winograd:
+            return self.macs
+        taps = self.kernel[0]
+        return self.macs * len(Filtering(taps).slots) ** 2 // (TILE * taps) ** 2
 
     def tap(self) -> Callable[..., tuple[tvm.ir.Expr, tvm.ir.Expr]]:
         """(y, ky, x, kx) -> the stored row and column of a tap: padding lies inside the halo."""

@@ -7,7 +7,7 @@ import numpy as np
 from tvm import relax
 
 from bnn_compiler.kernels.resize import resize_tables
-from bnn_compiler.ops import reference
+from bnn_compiler.ops import reference, winograd
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.reference import ConvAttrs
 from bnn_compiler.passes.graph import Graph, array, constant
@@ -55,6 +55,9 @@ _ANCHOR: dict[str, Callable[..., np.ndarray]] = {
         x, w, window(call, w.shape[1:3]), int(call.attrs["pad_value"])
     ),
     "float_conv2d": lambda call, x, w: reference.float_conv2d(x, w, window(call, w.shape[1:3])),
+    "winograd_conv2d": lambda call, x, w: winograd.winograd_conv2d(
+        x.transpose(0, 2, 3, 1), w, window(call, w.shape[1:3])
+    ),
     "bytes": lambda call, x: x.astype(np.float32),
     "byte_conv2d": lambda call, x, w, scale, bias: reference.byte_conv2d(
         x, w, scale, bias, window(call, w.shape[1:3])

@@ -11,6 +11,7 @@ c // 32, 1 means +1, the tail bits of the last word are 0.
 | map | x, operands... | epilogue(x) |
 | conv2d | bits, w int8 [O,KH,KW,C/groups] of -1/+1, operands... | epilogue(exact integer) |
 | float_conv2d | x, w [O,KH,KW,C/groups], operands... | epilogue(convolution) |
+| winograd_conv2d | x [N,C,H,W], w [O,K,K,C], operands... | the same by minimal filtering |
 | bytes | x uint8, operands... | epilogue(float32(x)) |
 | byte_conv2d | x uint8, w int16, scale [O], bias [O,KH,KW] | epilogue(scale * sum + biases) |
 | max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
@@ -36,6 +37,7 @@ ANCHORS = {
     "float_conv2d": 2,
     "bytes": 1,
     "byte_conv2d": 4,
+    "winograd_conv2d": 2,
     "max_pool2d": 1,
     "avg_pool2d": 1,
     "global_mean": 1,
@@ -86,7 +88,8 @@ def anchor_shape(call: relax.Call) -> tuple[int, int, int, int]:
         return x[0], x[1] + t + b, x[2] + left + r, x[3]
     if name.endswith("conv2d"):
         o, kh, kw, _ = shape_of(call.args[1])
-        return x[0], *window_size(x[1:3], (kh, kw), call.attrs), o
+        size = x[2:4] if name == "winograd_conv2d" else x[1:3]
+        return x[0], *window_size(size, (kh, kw), call.attrs), o
     kernel = [int(v) for v in call.attrs["kernel"]]
     return x[0], *window_size(x[1:3], kernel, call.attrs), x[3]
 

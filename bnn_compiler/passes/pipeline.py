@@ -7,6 +7,7 @@ import tvm
 
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.byte_input import ByteInput, Normalization
+from bnn_compiler.passes.filter_strided_conv import FilterStridedConv
 from bnn_compiler.passes.fold_affine import FoldAffine
 from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
@@ -17,10 +18,14 @@ Pass = Callable[[tvm.IRModule], tvm.IRModule]
 
 
 def phases(
-    zero_weight: str = "error", byte_input: Normalization | None = None
+    zero_weight: str = "error",
+    byte_input: Normalization | None = None,
+    allow_reorder: bool = False,
 ) -> tuple[tuple[str, tuple[Pass, ...]], ...]:
     """(phase, its passes) in the order they run."""
-    last: tuple[Pass, ...] = (ByteInput(byte_input),) if byte_input else ()
+    last: list[Pass] = [ByteInput(byte_input)] if byte_input else []
+    if allow_reorder:
+        last.append(FilterStridedConv())
     return (
         ("recognise", (BinarizeConv(zero_weight),)),
         ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
@@ -33,11 +38,14 @@ def run(
     *,
     zero_weight: str = "error",
     byte_input: Normalization | None = None,
+    allow_reorder: bool = False,
     dump_dir: Path | None = None,
 ) -> tvm.IRModule:
     """Every phase in turn; ``dump_dir`` gets 0-import.py, 1-recognise.py, ..."""
     _dump(module, dump_dir, 0, "import")
-    for index, (phase, passes) in enumerate(phases(zero_weight, byte_input), start=1):
+    for index, (phase, passes) in enumerate(
+        phases(zero_weight, byte_input, allow_reorder), start=1
+    ):
         for one in passes:
             module = one(module)
         _dump(module, dump_dir, index, phase)

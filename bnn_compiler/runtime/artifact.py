@@ -24,8 +24,9 @@ class LayerProfile:
     """One kernel call: median and minimum seconds, multiply-accumulates, and what it does.
 
     ``float_ratio`` is the time the layer took in float32 when it was tuned, divided by this form's;
-    None where that was not measured. The bytes are those of every buffer and constant it touches,
-    each whole and once; 0 if the artifact does not tell, being older than that.
+    None where that was not measured. ``products`` are the multiply-accumulates computed where
+    minimal filtering needs fewer than ``macs``. The bytes are those of every buffer and
+    constant it touches, each whole and once; 0 if the artifact is too old to tell.
     """
 
     name: str
@@ -40,6 +41,7 @@ class LayerProfile:
     bytes_written: int = 0
     bytes_weights: int = 0
     float_ratio: float | None = None
+    products: int | None = None
 
     @property
     def gmacs(self) -> float:
@@ -53,7 +55,7 @@ class LayerProfile:
 
     def bound(self, peaks: Peaks) -> Bound:
         """The least seconds this call could take at ``peaks``; see bounds.py for the model."""
-        return bound(peaks, macs=self.macs, op=self.op, size=self.bytes)
+        return bound(peaks, macs=self.products or self.macs, op=self.op, size=self.bytes)
 
 
 class Artifact:
@@ -154,6 +156,7 @@ class Artifact:
                 s.get("bytes_written", 0),
                 s.get("bytes_weights", 0),
                 float_ratio=s["schedule"].get("float_ratio"),
+                products=s.get("products"),
             )
             for i, s in enumerate(steps)
         ]

@@ -13,6 +13,7 @@ from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.ops.epilogue import TENSOR_STEPS
+from bnn_compiler.ops.winograd import TILE, Filtering
 from bnn_compiler.target import Hardware
 
 #: Vector instructions issued in a cycle, loads in a cycle, instructions decoded in a cycle: typical
@@ -91,8 +92,8 @@ class _Mix:
 
 def _mix(point: Point, accumulators: float, weights: float, hardware: Hardware) -> _Mix:
     a = accumulators
-    loads = weights + point.pixels
-    if point.family == "float32":
+    loads = weights + a / weights
+    if point.family in ("float32", "winograd"):
         return _Mix(a, 0, 0, 0, 0, a, 0, loads)
     if point.family == "int16":
         return _Mix(2 * a, 0, 0, 0, a, a, 0, loads)
@@ -134,17 +135,21 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
     kh, kw = work.kernel
     table = point.family == "table"
     per_vector = (8 if table else point.word) * LANES / hardware.vector_bits
-    accumulators = point.pixels * point.vectors * per_vector
+    # A tile by minimal filtering is two outputs high and wide.
+    side = TILE if work.winograd else 1
+    accumulators = point.pixels // side * point.vectors * per_vector
     weights = point.vectors * per_vector
     per_tap = g.inputs if not binary else -(-g.inputs // (4 if table else point.word))
     steps = kh * kw * per_tap
     if point.family == "int16":
         per_tap = -(-kw * g.inputs // 2)
         steps = kh * per_tap
+    if work.winograd:
+        steps = len(Filtering(kh).slots) ** 2 * g.inputs
     mix = _mix(point, accumulators, weights, hardware)
     blocks = g.merged * g.outputs // point.lanes
-    tiles = n * oh * (ow // point.pixels) * blocks
-    per_tile = point.pixels * point.lanes
+    tiles = n * (oh // side) * (ow // point.pixels) * blocks
+    per_tile = point.pixels * side * point.lanes
     float_vectors = per_tile * 32 / hardware.vector_bits
     epilogue = float_vectors * (2 + 1.5 * len(task.epilogue.steps) + len(task.epilogue.outputs))
     tensors = sum(s.kind in TENSOR_STEPS for s in task.epilogue.steps)
@@ -170,7 +175,7 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
     features = Features(
         is_popcount=point.family == "popcount",
         is_table=table,
-        is_float=point.family == "float32",
+        is_float=point.family in ("float32", "winograd"),
         is_int16=point.family == "int16",
         word=point.word,
         strips=point.order == "strips",

@@ -31,6 +31,7 @@ def extract(
     *,
     checkpoint: str | Path | None = None,
     byte_input: Normalization | None = None,
+    allow_reorder: bool = False,
 ) -> dict[Task, int]:
     """The distinct kernels of a network that have a schedule, and how often each occurs.
 
@@ -40,7 +41,12 @@ def extract(
 
     traced, _ = trace_model(model, example_inputs, checkpoint=checkpoint)
     # A zero weight has no bearing on speed.
-    module = pipeline.run(importer.to_relax(traced), zero_weight="+1", byte_input=byte_input)
+    module = pipeline.run(
+        importer.to_relax(traced),
+        zero_weight="+1",
+        byte_input=byte_input,
+        allow_reorder=allow_reorder,
+    )
     asked = Schedules(target)
     lower.lower(Graph.of(module), asked, "net")
     return asked.tasks
@@ -56,6 +62,7 @@ def tune_network(
     input_dtype: str = "float32",
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    allow_reorder: bool = False,
     schedules: str | Path | None = None,
     journal: str | Path | None = None,
     trials: int = 48,
@@ -67,7 +74,7 @@ def tune_network(
     ``device`` is tracker://HOST:PORT/KEY (every board of that key) or rpc://HOST:PORT/KEY.
     ``schedules`` is the file of records to add to (default: the shipped one), ``journal`` the log
     of trials that a stopped search is resumed from (default: in the user's cache). The input's
-    dtype, mean and std are as in ``compile``. At most
+    dtype, mean, std and ``allow_reorder`` are as in ``compile``. At most
     ``trials`` for each kernel and ``minutes`` in all.
 
     Raises InputError for a budget below 1, TargetError if this CPU cannot run the target's code,
@@ -79,7 +86,14 @@ def tune_network(
     chosen = targets.load(target)
     machine = _machine(chosen, device)
     normalization = normalization_of(input_dtype, mean, std)
-    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
+    tasks = extract(
+        model,
+        example_inputs,
+        chosen,
+        checkpoint=checkpoint,
+        byte_input=normalization,
+        allow_reorder=allow_reorder,
+    )
     return tuner.tune(
         tasks,
         chosen,
@@ -104,6 +118,7 @@ def export_candidates(
     input_dtype: str = "float32",
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    allow_reorder: bool = False,
     schedules: str | Path | None = None,
     trials: int = 48,
     tell: Callable[[int, int], None] = lambda built, of: None,
@@ -120,7 +135,14 @@ def export_candidates(
         raise InputError(f"trials {trials}: give at least one trial")
     chosen = targets.load(target)
     normalization = normalization_of(input_dtype, mean, std)
-    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
+    tasks = extract(
+        model,
+        example_inputs,
+        chosen,
+        checkpoint=checkpoint,
+        byte_input=normalization,
+        allow_reorder=allow_reorder,
+    )
     records_file = Path(schedules) if schedules else records.shipped(chosen)
     points = tuner.points_to_try(tasks, chosen, records_file, trials)
     return kit.export(points, chosen, Path(output), tell)
@@ -136,6 +158,7 @@ def import_results(
     input_dtype: str = "float32",
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    allow_reorder: bool = False,
     schedules: str | Path | None = None,
     journal: str | Path | None = None,
 ) -> tuner.Report:
@@ -149,7 +172,14 @@ def import_results(
 
     chosen = targets.load(target)
     normalization = normalization_of(input_dtype, mean, std)
-    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
+    tasks = extract(
+        model,
+        example_inputs,
+        chosen,
+        checkpoint=checkpoint,
+        byte_input=normalization,
+        allow_reorder=allow_reorder,
+    )
     found = kit.load(Path(results), tasks, chosen)
     path = Path(journal) if journal else default_journal(chosen, "kit")
     with Journal(path, chosen, f"kit {found.board}") as log:

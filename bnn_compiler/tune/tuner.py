@@ -350,7 +350,7 @@ def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
         return {}
     return {
         t.key: bound(
-            peaks, macs=t.work.macs, op=_OPERATORS[t.work.x.dtype], size=features.traffic(t)
+            peaks, macs=t.work.products, op=_OPERATORS[t.work.x.dtype], size=features.traffic(t)
         ).seconds
         for t in tasks
     }

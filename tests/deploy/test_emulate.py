@@ -63,6 +63,18 @@ def test_byte_images(tmp_path):
     np.testing.assert_array_equal(emulate(there, [x])[0], here.run(x))
 
 
+def test_a_reordered_stem(tmp_path):
+    edge.qemu(), edge.zig()
+    model, x = edge.binary_net(20), torch.randn(1, 3, 16, 16)
+    model[0] = nn.Conv2d(3, 20, 7, 2, 3)
+    zoo.randomize(model, x)
+    there, options = tmp_path / "there.bnn", {"allow_reorder": True}
+    here = bnn_compiler.compile(model, (x,), output=tmp_path / "here.bnn", **options)
+    assert here.manifest["contract"]["reorder"]
+    bnn_compiler.compile(model, (x,), target="cortex-a72", output=there, **options)
+    np.testing.assert_array_equal(emulate(there, [x.numpy()])[0], here.run(x).numpy())
+
+
 class TwoInputs(nn.Module):
     def __init__(self):
         super().__init__()

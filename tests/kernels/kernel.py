@@ -11,6 +11,7 @@ from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops import reference
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
+from bnn_compiler.ops.winograd import winograd_conv2d
 from bnn_compiler.runtime.session import aligned, pack_bits, unpack_bits
 from bnn_compiler.tune import harness
 
@@ -30,11 +31,14 @@ def task(
     batch=1,
     dilation=1,
     pad_value=0,
+    winograd=False,
 ):
     """``pad`` is one number or (top, left, bottom, right)."""
     dense = dtype == "int16"
     top, left, bottom, right = pad if isinstance(pad, tuple) else (pad,) * 4
     x = Layout((batch, size, size, channels), dtype, (top, left, bottom, right + dense), dense)
+    if winograd:
+        x = Layout(x.shape, dtype, dense=True)
     reach = dilation * (kernel - 1) + 1
     out = [(size + more - reach) // stride + 1 for more in (top + bottom, left + right)]
     work = ConvWorkload(
@@ -46,6 +50,7 @@ def task(
         (top, left, bottom, right),
         groups,
         pad_value,
+        winograd,
     )
     return Task(work, EPILOGUE, (None, None, Layout(work.shape, "float32"), None))
 
@@ -81,6 +86,8 @@ def expected(one, x, weights, operands):
         value = reference.binary_conv2d(x, weights[0], attrs, work.pad_value)
     elif work.x.dtype == "int16":
         value = reference.byte_conv2d(x, *weights, attrs)
+    elif work.winograd:
+        value = winograd_conv2d(x, weights[0], attrs)
     else:
         value = reference.float_conv2d(x, weights[0], attrs)
     return reference.apply_epilogue(one.epilogue, value, operands)
@@ -91,7 +98,11 @@ def run(one, point, device, folder, x, weights, operands):
     function = one.function(point)
     library, extent = _library(function, device, folder)
     constants = families.FAMILIES[point.family].constants(one.work, point, *weights)
-    arrays = [_stored(one.work.x, x, one.work.pad_value == 1), *(_aligned(c) for c in constants)]
+    if one.work.winograd:
+        image = _aligned(x.transpose(0, 3, 1, 2))
+    else:
+        image = _stored(one.work.x, x, one.work.pad_value == 1)
+    arrays = [image, *(_aligned(c) for c in constants)]
     arrays += [_operand(v, t) for v, t in zip(operands, one.tensors, strict=True)]
     n, h, w, o = one.work.shape
     lanes = -(-o // 16) * 16
