@@ -17,13 +17,35 @@ from bnn_compiler.tune import harness
 EPILOGUE = Epilogue((Step("affine", (0, 1)), Step("add", (2,))), (Output(), Output(">=", 3)))
 
 
-def task(channels, size, outputs, kernel=3, stride=1, pad=1, groups=1, dtype="uint32", batch=1):
+def task(
+    channels,
+    size,
+    outputs,
+    kernel=3,
+    stride=1,
+    pad=1,
+    groups=1,
+    dtype="uint32",
+    batch=1,
+    dilation=1,
+    pad_value=0,
+):
+    """A layer; ``pad`` is the same on all sides or (top, left, bottom, right)."""
+    padding = (pad,) * 4 if isinstance(pad, int) else pad
     dense = dtype == "int16"
-    halo = (pad, pad, pad, pad + dense)
+    halo = (*padding[:3], padding[3] + dense)
     x = Layout((batch, size, size, channels), dtype, halo, dense)
-    out = (size + 2 * pad - kernel) // stride + 1
+    reach = dilation * (kernel - 1)
+    oh, ow = ((size + padding[i] + padding[i + 2] - reach - 1) // stride + 1 for i in (0, 1))
     work = ConvWorkload(
-        x, (batch, out, out, outputs), (kernel,) * 2, (stride,) * 2, (1, 1), (pad,) * 4, groups
+        x,
+        (batch, oh, ow, outputs),
+        (kernel,) * 2,
+        (stride,) * 2,
+        (dilation,) * 2,
+        padding,
+        groups,
+        pad_value,
     )
     return Task(work, EPILOGUE, (None, None, Layout(work.shape, "float32"), None))
 
@@ -70,7 +92,7 @@ def run(one, point, device, folder, x, weights, operands):
     shared = harness.build(function, one, point, device, folder / "kernel")
     library = ctypes.CDLL(str(shared))
     constants = families.FAMILIES[point.family].constants(one.work, point, *weights)
-    arrays = [_stored(one.work.x, x), *(_aligned(c) for c in constants)]
+    arrays = [_stored(one.work.x, x, one.work.pad_value), *(_aligned(c) for c in constants)]
     arrays += [_operand(v, t) for v, t in zip(operands, one.tensors, strict=True)]
     n, h, w, o = one.work.shape
     lanes = -(-o // 16) * 16
@@ -106,11 +128,15 @@ def _operand(value, layout):
     return _aligned(padded)
 
 
-def _stored(layout, value):
+def _stored(layout, value, pad_value=0):
     _, h, w, c = layout.shape
-    top, left, _, _ = layout.halo
+    top, left, bottom, right = layout.halo
     if layout.dtype == "uint32":
+        # No bit says 0: a border of zeros is stored as one of -1.
+        sides = ((0, 0), (top, bottom), (left, right), (0, 0))
+        value = np.pad(value, sides, constant_values=pad_value or -1)
         value, c = pack_bits(value), layout.channels
+        h, w, top, left = *layout.physical[1:3], 0, 0
     memory = aligned(layout.bytes + 64)[: layout.bytes].view(layout.dtype)
     stored = memory.reshape(layout.physical)
     stored[:, top : top + h, left : left + w, :c] = value

@@ -18,6 +18,19 @@ SHAPES = {
     "masked groups": {"channels": 48, "size": 6, "outputs": 48, "groups": 16},
     "batch of three": {"channels": 64, "size": 4, "outputs": 32, "batch": 3},
     "wide": {"channels": 512, "size": 3, "outputs": 64},
+    "padded by +1": {"channels": 40, "size": 6, "outputs": 64, "pad_value": 1},
+    "padded by -1": {"channels": 40, "size": 6, "outputs": 64, "pad_value": -1},
+    "dilated": {"channels": 64, "size": 8, "outputs": 64, "dilation": 2, "pad": 2},
+    "padded on two sides": {"channels": 64, "size": 8, "outputs": 32, "pad": (0, 1, 2, 0)},
+    "strided, dilated, uneven": {
+        "channels": 64,
+        "size": 11,
+        "outputs": 64,
+        "stride": 2,
+        "dilation": 2,
+        "pad": (1, 2, 3, 0),
+        "pad_value": 1,
+    },
 }
 
 
