@@ -16,6 +16,7 @@ from tvm.script import tirx as T
 from tvm.target import Target as TvmTarget
 from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
+from bnn_compiler.kernels.lookups import PairLookUps, ShuffleTables
 from bnn_compiler.target import Target
 
 #: Raised when the passes below make other code of the same kernel: tuned records are stale then.
@@ -147,36 +148,6 @@ class KeepLocalsOnStack:
         return tvm_ffi.structural_mutate(f, [(tirx.AllocBuffer, visit)])
 
 
-#: Byte shuffles by vector length: each byte of the result is row[index & 15] of its 16 bytes.
-_SHUFFLES = {32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class ShuffleTables:
-    """table[broadcast(16 * row) + index] -> byte_shuffle(table[row], index), on vectors.
-
-    LLVM would read the table byte by byte.
-    """
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Rewrite the loads of every buffer called "table" (kernels/table.py)."""
-
-        def visit(load: tvm.ir.TensorLoad, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
-            if load.source.name != "table":
-                return mutator.default_mutate(load)
-            (at,) = load.indices
-            row, index = (at.a, at.b) if isinstance(at.a, tirx.Broadcast) else (at.b, at.a)
-            lanes = int(row.lanes)
-            values = tirx.BufferLoad(load.source, [tirx.Ramp(row.value, 1, lanes)])
-            return tirx.call_llvm_pure_intrin(
-                f"uint8x{lanes}", _SHUFFLES[lanes], values, index.value
-            )
-
-        return tvm_ffi.structural_mutate(f, [(tvm.ir.TensorLoad, visit)])
-
-
 @tirx.transform.prim_func_pass(opt_level=0)
 class SkipPadding:
     """for ky: body(x[row(y, ky)])  ->  for ky: if row(y, ky) lies in the image: body(...)
@@ -295,15 +266,14 @@ class PairProducts:
         return parts[0] if len(parts) == 1 else tirx.Shuffle(parts, list(range(factor.lanes)))
 
 
-def _instructions(target: Target) -> list[tvm.transform.Pass]:
-    """Passes that name an instruction LLVM would not find by itself."""
-    if target.arch != "x86_64" or target.hardware.vector_bits not in (256, 512):
-        return []
-    return [ShuffleTables(), PairProducts(target.hardware.vector_bits)]
-
-
 def _pipeline(target: Target) -> tvm.transform.Pass:
     t, x = s_tir.transform, tirx.transform
+    # Passes that name instructions LLVM would not find by itself, or order them.
+    name: list[tvm.transform.Pass] = []
+    order: list[tvm.transform.Pass] = []
+    if target.arch == "x86_64" and target.hardware.vector_bits in (256, 512):
+        name = [ShuffleTables(), PairProducts(target.hardware.vector_bits)]
+        order = [PairLookUps()]
     return tvm.transform.Sequential(
         [
             t.CanonicalizeLoop(),
@@ -320,13 +290,14 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             t.LoopPartition(),
             x.VectorizeLoop(True),
             x.StmtSimplify(),
-            *_instructions(target),
+            *name,
             x.StorageRewrite(),
             t.HoistIfThenElse(),
             x.UnrollLoop(),
             t.RenormalizeSplitPattern(),
             x.StmtSimplify(),
             x.RemoveNoOp(),
+            *order,
             t.RewriteUnsafeSelect(),
             x.CommonSubexprElim(),
             x.VerifyMemory(),
