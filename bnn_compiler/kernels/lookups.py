@@ -70,11 +70,13 @@ class ShuffleTables:
 def _offset(row: tvm.ir.Expr) -> tvm.ir.Expr:
     """i32(word >> shift & 15) * length  ->  i32(rotate(word, shift - log2(length)) & 15 * length).
 
-    One instruction less, in a loop that waits for the decoder.
+    One instruction less: loops of short vectors wait for the decoder.
     """
     if not (isinstance(row, tirx.Mul) and isinstance(row.a, tirx.Cast)):
         return row
     bits, length = row.a.value, int(row.b)
+    if length > 32:
+        return row
     assert isinstance(bits, tirx.BitwiseAnd) and isinstance(bits.a, tirx.RShift), bits
     by = bits.a.b + tirx.const(33 - length.bit_length(), "uint32")
     rotated = tirx.call_pure_extern("uint32", "bnn_rotate", bits.a.a, by)
