@@ -27,7 +27,6 @@ $(STAMP): setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q "torch==2.13.0" || $(BIN)/pip install -q "torch==2.13.0" --index-url https://download.pytorch.org/whl/cpu
 	$(BIN)/pip install -q -e ".[dev]"
-	command -v cc >/dev/null || $(BIN)/pip install -q -e ".[link]"
 	touch $(STAMP)
 
 clean:

@@ -31,7 +31,19 @@ setup(
         "xgboost>=2",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-learn"],
+        "cross": ["ziglang>=0.14"],
+        "dev": [
+            "cmake",
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "ruff",
+            "scikit-learn",
+            "tornado",
+            "ziglang>=0.14",
+        ],
+        # TVM's tracker imports it without requiring it.
+        "device": ["tornado"],
         "bench": [
             "nncf>=3.4",
             "onnx>=1.23",
@@ -40,7 +52,6 @@ setup(
             "scikit-learn",
         ],
         "demo": ["scikit-learn"],
-        "link": ["ziglang"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
     packages=[
@@ -54,7 +65,14 @@ setup(
         "bnn_compiler.data.targets": "targets",
     },
     package_data={
-        "bnn_compiler": ["py.typed", "deploy/runtime/*", "roofline/roofline.c", "report/page.css"],
+        "bnn_compiler": [
+            "py.typed",
+            "deploy/runtime/*",
+            "device/*.[ch]",
+            "device/run.sh",
+            "roofline/roofline.c",
+            "report/page.css",
+        ],
         "bnn_compiler.data.schedules": ["*.jsonl", "*.ubj"],
         "bnn_compiler.data.targets": ["*.toml"],
     },

@@ -14,12 +14,12 @@ import numpy as np
 from benchmarks import machine, report
 from benchmarks.shapes import layer
 from bnn_compiler import target as targets
+from bnn_compiler.device.measure import fastest
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.tune import harness, records, tuner
-from bnn_compiler.tune.measure import measure
 from bnn_compiler.tune.schedules import Schedules
 
 #: (channels, side) of 3x3 layers.
@@ -50,11 +50,11 @@ def compare(task: Task, schedules: Schedules, trials: int) -> Compared:
             schedules.model.best(task),
             record.point,
         ]
-        libraries = [
+        programs = [
             harness.build(task.function(p), task, p, device, path / str(i))
             for i, p in enumerate(points)
         ]
-        rounds = [[min(measure(lib).seconds) for lib in libraries] for _ in range(_ROUNDS)]
+        rounds = [[fastest(p) for p in programs] for _ in range(_ROUNDS)]
     rule, model, tuned = (1e6 * float(v) for v in np.min(rounds, axis=0))
     return Compared(str(task), rule, model, tuned)
 

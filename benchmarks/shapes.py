@@ -14,12 +14,12 @@ import numpy as np
 
 from benchmarks import machine, report
 from bnn_compiler import target as targets
+from bnn_compiler.device.measure import fastest
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.tune import harness
-from bnn_compiler.tune.measure import measure
 from bnn_compiler.tune.schedules import Schedules
 
 #: (channels, side) of pruned layers.
@@ -57,14 +57,14 @@ class Timed:
 def seconds(tasks: list[Task], schedules: Schedules) -> list[float]:
     """The least seconds of each, measured in turns."""
     with tempfile.TemporaryDirectory() as folder:
-        libraries = []
+        programs = []
         for number, task in enumerate(tasks):
             choice = schedules.pick(task)
             stem = Path(folder) / str(number)
-            libraries.append(
+            programs.append(
                 harness.build(choice.function, task, choice.point, schedules.target, stem)
             )
-        rounds = [[min(measure(lib).seconds) for lib in libraries] for _ in range(_ROUNDS)]
+        rounds = [[fastest(p) for p in programs] for _ in range(_ROUNDS)]
     return [float(v) for v in np.min(rounds, axis=0)]
 
 

@@ -11,18 +11,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bnn_compiler.compiler import compile
+    from bnn_compiler.deploy.emulate import emulate
     from bnn_compiler.runtime import Artifact, load
     from bnn_compiler.verification import verify
 
 #: Public name -> module; each is imported when first used.
 _PUBLIC = {
     "compile": "bnn_compiler.compiler",
+    "emulate": "bnn_compiler.deploy.emulate",
     "load": "bnn_compiler.runtime",
     "Artifact": "bnn_compiler.runtime",
     "verify": "bnn_compiler.verification",
 }
 
-__all__ = ["Artifact", "__version__", "compile", "load", "verify"]
+__all__ = ["Artifact", "__version__", "compile", "emulate", "load", "verify"]
 
 
 def __getattr__(name: str) -> Any:

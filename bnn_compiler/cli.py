@@ -5,6 +5,7 @@ project's family; 130 interrupted.
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -12,9 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from bnn_compiler import __version__
+from bnn_compiler.commands import device
+from bnn_compiler.commands import tune as tuning
+from bnn_compiler.commands.common import (
+    DEVICE,
+    Arguments,
+    add_input,
+    add_model,
+    examples,
+    load,
+    random_inputs,
+    read,
+    table,
+)
 from bnn_compiler.errors import BnnCompilerError, InputError
+from bnn_compiler.files import replace_bytes
 
-Arguments = argparse.Namespace
+_EMULATE = "run another machine's artifact under qemu"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,83 +43,49 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     compile_ = command("compile", "compile a network to an artifact")
-    _add_model(compile_)
+    add_model(compile_)
     compile_.add_argument("--target", default="native", help="name or TOML file (default: native)")
     compile_.add_argument("-o", "--output", required=True, type=Path)
     compile_.add_argument("--folder", action="store_true", help="a folder instead of one file")
     compile_.add_argument("--zero-weight", choices=["error", "+1", "-1"], default="error")
-    _add_input(compile_)
+    add_input(compile_)
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
+    compile_.add_argument("--no-threads", action="store_true", help="leave the thread pool out")
     compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
 
-    tune = command("tune", "find the fastest schedules of a network's kernels on this machine")
-    _add_model(tune)
-    tune.add_argument("--target", default="native", help="name or TOML file (default: native)")
-    _add_input(tune)
-    tune.add_argument("--schedules", type=Path, help="records to write (the shipped file)")
-    tune.add_argument("--journal", type=Path, help="log of trials, to resume (in the cache)")
-    tune.add_argument("--trials", type=int, default=48, help="for each kernel (default: 48)")
-    tune.add_argument("--minutes", type=float, help="stop after this time")
+    tune = command("tune", "find the fastest schedules of a network's kernels")
+    tuning.add(tune)
 
     run = command("run", "run an artifact on .npy inputs")
     run.add_argument("artifact", type=Path)
     run.add_argument("--input", action="append", required=True, type=Path)
     run.add_argument("--output", action="append", required=True, type=Path)
     run.add_argument("--threads", type=int, default=1)
+    run.add_argument("--emulate", action="store_true", help=_EMULATE)
 
     for name, text in (("bench", "time an artifact"), ("profile", "time each layer")):
         sub = command(name, text)
         sub.add_argument("artifact", type=Path)
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--repeat", type=int, default=50)
-        if name == "profile":
+        if name == "bench":
+            sub.add_argument("--device", help=DEVICE)
+        else:
             sub.add_argument("--html", type=Path, help="write a page with charts here")
 
     verify = command("verify", "compare an artifact with its network, layer by layer")
     verify.add_argument("artifact", type=Path)
-    _add_model(verify)
+    add_model(verify)
     verify.add_argument("--input", type=Path, help=".npy file; default: random inputs")
+    verify.add_argument("--emulate", action="store_true", help=_EMULATE)
 
     inspect = command("inspect", "show what an artifact is")
     inspect.add_argument("artifact", type=Path)
+    server = command("device-server", "build the small RPC server of a board")
+    server.add_argument("--target", required=True, help="name or TOML file")
+    server.add_argument("-o", "--output", required=True, type=Path)
     command("targets", "list the targets and which fits this CPU")
     return parser
-
-
-def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input-dtype", choices=["float32", "uint8"], default="float32")
-    for name, default in (("mean", 0.0), ("std", 1.0)):
-        parser.add_argument(
-            f"--{name}",
-            type=_numbers,
-            default=(default,),
-            help=f"for uint8 input: {name} of the pixels in 0..1, one or one per channel",
-        )
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """ "0.5,0.4" as numbers; argparse turns the ValueError into its own message."""
-    return tuple(float(v) for v in text.split(","))
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a .pt2 file or package.module:factory")
-    parser.add_argument("--checkpoint", type=Path, help="weights to load, strictly")
-    parser.add_argument("--shape", help="input shape for a factory, e.g. 1,3,224,224")
-
-
-def _examples(args: Arguments) -> list[Any] | None:
-    if args.shape is None:
-        return None
-    import torch
-
-    try:
-        shape = [int(v) for v in args.shape.split(",")]
-        if min(shape) < 1:
-            raise ValueError("sizes are at least 1")
-    except ValueError as e:
-        raise InputError(f"--shape {args.shape!r}: give integers, e.g. 1,3,224,224") from e
-    return [torch.randn(shape, generator=torch.Generator().manual_seed(0))]
 
 
 def _compile(args: Arguments) -> int:
@@ -112,7 +93,7 @@ def _compile(args: Arguments) -> int:
 
     artifact = bnn_compiler.compile(
         args.model,
-        _examples(args),
+        examples(args),
         target=args.target,
         output=args.output,
         checkpoint=args.checkpoint,
@@ -122,6 +103,7 @@ def _compile(args: Arguments) -> int:
         std=args.std,
         schedules=args.schedules,
         as_folder=args.folder,
+        threads=False if args.no_threads else None,
         dump_dir=args.dump_dir,
         progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
     )
@@ -129,99 +111,23 @@ def _compile(args: Arguments) -> int:
     return 0
 
 
-def _tune(args: Arguments) -> int:
-    from bnn_compiler.report import tuning
-    from bnn_compiler.tune.network import tune_network
-
-    with tuning.Live(quiet=args.json) as live:
-        report = tune_network(
-            args.model,
-            _examples(args),
-            target=args.target,
-            checkpoint=args.checkpoint,
-            schedules=args.schedules,
-            journal=args.journal,
-            input_dtype=args.input_dtype,
-            mean=args.mean,
-            std=args.std,
-            trials=args.trials,
-            minutes=args.minutes,
-            tell=live.update,
-        )
-    if args.json:
-        print(json.dumps(tuning.as_dict(report)))
-        return 0
-    _table(tuning.COLUMNS, tuning.rows(report))
-    print("\n".join(tuning.summary(report)))
-    return 0
-
-
-def _load(args: Arguments) -> Any:
-    from bnn_compiler.runtime import load
-
-    artifact = load(args.artifact)
-    artifact.set_threads(getattr(args, "threads", 1))
-    return artifact
-
-
-def _read(path: Path) -> Any:
-    import numpy as np
-
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as e:
-        raise InputError(f"cannot read {path} as .npy: {e}") from e
-
-
 def _run(args: Arguments) -> int:
     import numpy as np
 
-    artifact = _load(args)
-    results = artifact.run(*(_read(p) for p in args.input))
+    artifact = load(args)
+    results = artifact.run(*(read(p) for p in args.input))
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(args.output):
         raise InputError(
             f"the network has {len(results)} outputs, --output was given for {len(args.output)}"
         )
+    for path in args.output:
+        if path.is_dir():
+            raise InputError(f"--output {path} is a folder; name a file")
     for path, value in zip(args.output, results, strict=True):
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.save(file, value)
-        partial.replace(path)
-    return 0
-
-
-def _random_inputs(artifact: Any) -> list[Any]:
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    return [
-        rng.integers(0, 256, t["shape"], np.uint8)
-        if t["dtype"] == "uint8"
-        else rng.normal(size=t["shape"]).astype(np.float32)
-        for t in artifact.manifest["inputs"]
-    ]
-
-
-def _bench(args: Arguments) -> int:
-    import statistics
-    import time
-
-    if args.repeat < 1:
-        raise InputError(f"--repeat {args.repeat}; give at least 1")
-    artifact = _load(args)
-    inputs = _random_inputs(artifact)
-    times = []
-    for _ in range(args.repeat + 5):
-        start = time.perf_counter()
-        artifact.run(*inputs)
-        times.append(time.perf_counter() - start)
-    times = times[5:]
-    result = {"median_ms": statistics.median(times) * 1e3, "min_ms": min(times) * 1e3}
-    if args.json:
-        print(json.dumps(result))
-    else:
-        print(f"median {result['median_ms']:.3f} ms, min {result['min_ms']:.3f} ms")
+        data = io.BytesIO()
+        np.save(data, value)
+        replace_bytes(path, data.getvalue())
     return 0
 
 
@@ -230,9 +136,9 @@ def _profile(args: Arguments) -> int:
     from bnn_compiler.report import html
     from bnn_compiler.runtime import cpu
 
-    artifact = _load(args)
+    artifact = load(args)
     target = artifact.manifest["target"]
-    layers = artifact.profile(*_random_inputs(artifact), repeat=args.repeat)
+    layers = artifact.profile(*random_inputs(artifact), repeat=args.repeat)
     peaks, why = roofline.peaks(target["features"], artifact.threads)
     found = report.ProfileReport(
         args.artifact.name, target["name"], cpu.name(), artifact.threads, layers, peaks, why
@@ -242,17 +148,16 @@ def _profile(args: Arguments) -> int:
     if args.json:
         print(json.dumps(found.as_dict()))
         return 0
-    _table(report.COLUMNS, found.rows())
+    table(report.COLUMNS, found.rows())
     print("\n".join(found.summary()))
     return 0
 
 
 def _verify(args: Arguments) -> int:
-    from bnn_compiler.runtime import load
     from bnn_compiler.verification import verify
 
-    artifact = load(args.artifact)
-    inputs = [_read(args.input)] if args.input else _random_inputs(artifact)
+    artifact = load(args)
+    inputs = [read(args.input)] if args.input else random_inputs(artifact)
     report = verify(artifact, args.model, inputs, checkpoint=args.checkpoint)
     print(json.dumps(report.as_dict()) if args.json else report.text())
     return 0 if report.ok else 1
@@ -278,6 +183,12 @@ def _show_manifest(artifact: Any, as_json: bool) -> None:
         f" ({sum(s['macs'] for s in binary) / 1e9:.3f} G binary MACs),"
         f" workspace {manifest['workspace_bytes'] / 1e6:.2f} MB"
     )
+    if "code_bytes" in manifest:
+        print(
+            f"  code {manifest['code_bytes'] / 1e3:.1f} kB,"
+            f" weights {manifest['weights_bytes'] / 1e6:.2f} MB,"
+            f" {'threads' if manifest['threads'] else 'no threads'}"
+        )
     counts = ", ".join(f"{n} {s}" for s, n in sorted(sources.items()))
     stale = manifest.get("stale_records", 0)
     print(f"  schedules: {counts}" + (f"; {stale} stale records refused" if stale else ""))
@@ -308,30 +219,19 @@ def _targets(args: Arguments) -> int:
         [t.name, t.arch, str(t.hardware.vector_bits), t.hardware.popcount, "*" * (t.name == here)]
         for t in known
     ]
-    _table(["target", "arch", "SIMD bits", "popcount", "native"], rows)
+    table(["target", "arch", "SIMD bits", "popcount", "native"], rows)
     return 0
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold")
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "compile": _compile,
-    "tune": _tune,
+    "tune": tuning.run,
     "run": _run,
-    "bench": _bench,
+    "bench": device.bench,
     "profile": _profile,
     "verify": _verify,
     "inspect": _inspect,
+    "device-server": device.device_server,
     "targets": _targets,
 }
 

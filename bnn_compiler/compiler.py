@@ -6,13 +6,15 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bnn_compiler import target as targets
-from bnn_compiler.deploy import glue, link, lower, package
+from bnn_compiler.deploy import elf, example, glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.program import Program
+from bnn_compiler.errors import InputError
 from bnn_compiler.frontend import importer, simplify, source, trace
 from bnn_compiler.frontend.trace import TracedGraph
 from bnn_compiler.kernels import codegen
@@ -40,6 +42,7 @@ def compile(
     std: Sequence[float] = (1.0,),
     schedules: str | Path | None = None,
     as_folder: bool = False,
+    threads: bool | None = None,
     dump_dir: str | Path | None = None,
     progress: Progress = lambda stage: None,
 ) -> Artifact:
@@ -51,13 +54,20 @@ def compile(
     a folder if ``as_folder``. ``schedules`` is a file of tuned records that go before the shipped
     ones. ``zero_weight`` ("error", "+1", "-1") says how to read a binary
     weight that is exactly 0. With ``input_dtype`` "uint8" the program takes images as bytes and
-    the network sees (byte / 255 - mean) / std, computed in the first convolution. ``dump_dir``
-    gets the IR after every phase.
+    the network sees (byte / 255 - mean) / std, computed in the first convolution. ``threads``
+    False leaves the thread pool out; None does what the target says. ``dump_dir`` gets the IR
+    after every phase.
 
     Raises ModelError, UnsupportedError, InputError, TargetError, ScheduleError, BuildError or
     ArtifactError.
     """
+    if name is not None and not (name.isidentifier() and name.isascii()):
+        raise InputError(f"name {name!r}: give a C identifier, or none to take the output's")
     device = targets.load(target)
+    if threads is not None:
+        device = replace(device, threads=threads)
+    codegen.check(device)
+    tools = link.toolchain(device.arch, device.link)
     known = Schedules.load(device, Path(schedules) if schedules else None)
     normalization = normalization_of(input_dtype, mean, std)
     progress("import")
@@ -69,17 +79,24 @@ def compile(
         byte_input=normalization,
         dump_dir=Path(dump_dir) if dump_dir else None,
     )
-    prefix = name or re.sub(r"\W", "_", Path(output).stem) or "net"
+    prefix = name or _identifier(Path(output).stem)
     progress("kernels")
     program, functions = lower.lower(Graph.of(module), known, prefix)
     if not any(s.op == "bnn.conv2d" for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
-        files = build_files(Path(folder), prefix, program, functions, device, progress)
+        files = build_files(Path(folder), prefix, program, functions, device, tools, progress)
         progress("package")
         description = manifest(program, prefix, known, source_hash, zero_weight, normalization)
+        description["code_bytes"] = elf.code_bytes(files[f"{prefix}.so"])
         package.write_artifact(Path(output), description, files, as_folder=as_folder)
     return load(output, run_here=False)
+
+
+def _identifier(text: str) -> str:
+    """A C name made of ``text``."""
+    name = re.sub(r"\W", "_", text, flags=re.ASCII)
+    return name if re.match(r"[A-Za-z]", name) else f"net{name}"
 
 
 def trace_model(
@@ -101,6 +118,7 @@ def build_files(
     program: Program,
     functions: dict[str, Any],
     device: targets.Target,
+    tools: link.Toolchain,
     progress: Progress,
 ) -> dict[str, Path]:
     """The files of the artifact, built in ``folder``."""
@@ -112,13 +130,11 @@ def build_files(
     for module, path in zip(modules, objects, strict=True):
         codegen.write_object(module, path)
     progress("link")
-    shapes = [
-        f"{b.name}: {b.layout.dtype} {list(b.layout.shape)}"
-        for b in program.inputs + program.outputs
-    ]
-    (folder / f"{name}.h").write_text(glue.header(program, name, shapes))
+    (folder / f"{name}.h").write_text(glue.header(program, name, threads=device.threads))
     (folder / f"{name}.c").write_text(glue.source(program, name))
     (folder / "weights.bin").write_bytes(program.weights)
     (folder / f"{name}.S").write_text(glue.weights_assembly(name, "weights.bin"))
-    shared, static = link.build(folder, name, objects)
-    return {p.name: p for p in (shared, static, folder / f"{name}.h")}
+    shared, static = link.build(folder, name, objects, tools, threads=device.threads)
+    sample = folder / "example.c"
+    sample.write_text(example.source(program, name, tools, threads=device.threads))
+    return {p.name: p for p in (shared, static, folder / f"{name}.h", sample)}

@@ -18,7 +18,7 @@ class TargetError(BnnCompilerError):
 
 
 class BuildError(BnnCompilerError):
-    """No linker was found, or it failed."""
+    """No linker or emulator was found, or the linker failed."""
 
 
 class ArtifactError(BnnCompilerError):
@@ -31,6 +31,10 @@ class ScheduleError(BnnCompilerError):
 
 class InputError(BnnCompilerError):
     """An input of a compiled network has the wrong number, shape, dtype or content."""
+
+
+class DeviceError(BnnCompilerError):
+    """A board, its tracker, or a kit of candidates or its results cannot be used."""
 
 
 class VerifyError(BnnCompilerError):

@@ -1,6 +1,7 @@
 """A device: the TVM target, its hardware facts and how to link for it, read from a TOML file."""
 
 import platform
+import re
 import tomllib
 from collections.abc import Set
 from dataclasses import dataclass, fields
@@ -12,6 +13,19 @@ from bnn_compiler.errors import TargetError
 _PACKAGE = Path(__file__).resolve().parent
 #: A wheel carries the data folders in data/ (setup.py); a checkout has them next to the package.
 DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent
+
+ARCHITECTURES = ("aarch64", "x86_64")
+#: Widths of vectors in bits and forms of popcount that there are kernels for.
+_VECTORS = {
+    "aarch64": ((128,), ("cnt",)),
+    "x86_64": ((128, 256, 512), ("shuffle", "vpopcntd")),
+}
+_ZIG = re.compile(r"\w+(-[\w.]+){2,}")
+_ARM32 = re.compile(r"arm(v[4-7].*|hf|el|11.*|32)?|cortex-(m.*|a5|a7|a8|a9|a12|a15|a17|a32)")
+_NO_ARM32 = (
+    "32-bit ARM is not supported: the kernels are written for the 32 vector registers of 64-bit"
+    " ARM; on a core that can (Cortex-A53 and later) install a 64-bit system, --target aarch64"
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,10 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Link:
-    """How to link for another machine: zig's name of it, or a cross compiler's command."""
+    """How to link for another machine: zig's name of it, or a cross compiler's command.
+
+    The compiler goes first if both are given.
+    """
 
     zig: str = ""
     compiler: tuple[str, ...] = ()
@@ -37,7 +54,8 @@ class Link:
 class Target:
     """One device; ``features`` are the CPU flags (as in /proc/cpuinfo) the code needs.
 
-    ``cpu_part`` is the core's number there, where code is scheduled for one ARM core.
+    ``cpu_part`` is the core's number there, where code is scheduled for one ARM core. ``threads``
+    says whether networks can share their work among threads.
     """
 
     name: str
@@ -47,6 +65,7 @@ class Target:
     hardware: Hardware
     link: Link = Link()
     cpu_part: str = ""
+    threads: bool = True
 
 
 def names() -> list[str]:
@@ -65,6 +84,8 @@ def load(target: str | Path) -> Target:
     if path.suffix != ".toml":
         path = DATA / "targets" / f"{target}.toml"
         if not path.is_file():
+            if _ARM32.fullmatch(str(target)):
+                raise TargetError(f"target {str(target)!r}: {_NO_ARM32}")
             raise TargetError(
                 f"unknown target {str(target)!r}; known: native, {', '.join(names())}"
             )
@@ -79,10 +100,15 @@ def load(target: str | Path) -> Target:
 
 def _parse(path: Path, data: dict[str, Any]) -> Target:
     required = {"arch", "features", "target", "hardware"}
-    _check_keys(path, "the file", data, required, {"link", "cpu_part"})
+    _check_keys(path, "the file", data, required, {"link", "cpu_part", "threads"})
+    if data["arch"] not in ARCHITECTURES:
+        known = " and ".join(ARCHITECTURES)
+        why = _NO_ARM32 if _ARM32.fullmatch(str(data["arch"])) else f"there are {known}"
+        raise TargetError(f"{path}: arch {data['arch']!r}: {why}")
     _check_keys(path, "[hardware]", data["hardware"], {f.name for f in fields(Hardware)})
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
+    _check_values(path, data, data["hardware"], link)
     return Target(
         path.stem,
         data["arch"],
@@ -91,7 +117,52 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
         Hardware(**data["hardware"]),
         Link(link.get("zig", ""), tuple(link.get("compiler", ()))),
         data.get("cpu_part", ""),
+        data.get("threads", True),
     )
+
+
+def _check_values(
+    path: Path, data: dict[str, Any], hardware: dict[str, Any], link: dict[str, Any]
+) -> None:
+    bits, popcounts = _VECTORS[data["arch"]]
+    counts = ("vector_registers", "l1_kib", "l2_kib")
+    zig = link.get("zig", "a-b-c")
+    for name, value, right, wanted in (
+        ("features", data["features"], _are_words(data["features"]), "a list of CPU flags"),
+        ("[target]", data["target"], isinstance(data["target"], dict), "a table for TVM"),
+        ("vector_bits", hardware["vector_bits"], hardware["vector_bits"] in bits, f"one of {bits}"),
+        ("popcount", hardware["popcount"], hardware["popcount"] in popcounts, f"of {popcounts}"),
+        *((n, hardware[n], _is_count(hardware[n]), "a positive integer") for n in counts),
+        ("[link] zig", zig, _ZIG.fullmatch(str(zig)), "zig's triple, e.g. aarch64-linux-musl"),
+        (
+            "[link] compiler",
+            link.get("compiler"),
+            _are_words(link.get("compiler", ["cc"])),
+            "a command as a list, e.g. ['aarch64-linux-gnu-gcc']",
+        ),
+        (
+            "cpu_part",
+            data.get("cpu_part"),
+            isinstance(data.get("cpu_part", ""), str),
+            'a number of /proc/cpuinfo in quotes, e.g. "0xd08"',
+        ),
+        (
+            "threads",
+            data.get("threads"),
+            isinstance(data.get("threads", True), bool),
+            "true or false",
+        ),
+    ):
+        if not right:
+            raise TargetError(f"{path}: {name} = {value!r}; give {wanted}")
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _check_keys(
@@ -118,6 +189,8 @@ def native() -> Target:
         t for t in map(load, names()) if t.arch == platform.machine() and set(t.features) <= here
     ]
     if not fitting:
+        if _ARM32.fullmatch(platform.machine()):
+            raise TargetError(_NO_ARM32)
         raise TargetError(
             f"no shipped target fits this {platform.machine()} CPU; x86-64 needs at least AVX2 and"
             " FMA. Name one to compile for another machine: " + ", ".join(names())

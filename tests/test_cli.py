@@ -32,7 +32,8 @@ def test_the_way_of_a_pt2_file(tmp_path, capsys):
     assert main(["run", net, "--input", str(tmp_path / "x.npy"), "--output", y]) == 0
     expected = tiny()(x).detach().numpy()
     np.testing.assert_allclose(np.load(y), expected, rtol=1e-5, atol=1e-6)
-    capsys.readouterr()
+    assert main(["run", net, "--input", str(tmp_path / "x.npy"), "--output", str(dump)]) == 2
+    assert "is a folder" in capsys.readouterr().err
     for command in (["inspect", net], ["bench", net, "--repeat", "2"], ["verify", net, source]):
         assert main([*command, "--json"]) == 0
         json.loads(capsys.readouterr().out)
@@ -60,6 +61,10 @@ def test_factory_and_checkpoint(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["inspect", "absent.bnn"], "no artifact"),
+        (["tune", "x.pt2", "--device", "lab"], "give tracker://"),
+        (["tune", "x.pt2", "--export-candidates", "k", "--minutes", "1"], "no meaning"),
+        (["tune", "x.pt2", "--import-results", "k", "--trials", "2"], "no meaning"),
+        (["device-server", "--target", "aarch64", "-o", "."], "is a folder"),
         (["compile", "absent.pt2", "-o", "x.bnn"], "no file"),
         (["compile", "tests.test_cli:tiny", "-o", "x.bnn"], "--shape"),
         (

@@ -1,6 +1,7 @@
 """Random small networks through the whole compiler, against the numpy reference."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from torch import nn
 
 import bnn_compiler
 from bnn_compiler import zoo
+from bnn_compiler.errors import InputError
 from bnn_compiler.nn import BinaryConv2d, RPReLU, RSign, Sign, sign
 
 
@@ -116,3 +118,12 @@ def test_kernels_of_equal_layouts_are_told_apart(tmp_path):
     assert sum(s["op"] == "bnn.bits_max_pool2d" for s in net.manifest["steps"]) == 2
     assert bnn_compiler.verify(net, model, [x]).ok
     assert torch.allclose(net.run(x), model(x).detach(), atol=1e-5)
+
+
+def test_any_name_of_a_file_will_do(tmp_path):
+    model, x = zoo.xnornet(num_classes=3, width=0.1), torch.randn(1, 3, 8, 8)
+    zoo.randomize(model, x)
+    for name in ("bnn_threads.bnn", "libc.bnn", "1 a-b.bnn"):
+        bnn_compiler.compile(model, (x,), output=tmp_path / name).close()
+    with pytest.raises(InputError, match="give a C identifier"):
+        bnn_compiler.compile(model, (x,), output=tmp_path / "x.bnn", name="a b")

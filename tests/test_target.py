@@ -2,6 +2,7 @@ import pytest
 
 from bnn_compiler import target
 from bnn_compiler.errors import TargetError
+from bnn_compiler.kernels import codegen
 
 
 @pytest.mark.parametrize("name", target.names())
@@ -28,3 +29,75 @@ def test_a_users_file_works(tmp_path):
     text = (target.DATA / "targets" / "x86-64-v3.toml").read_text()
     (tmp_path / "mine.toml").write_text(text)
     assert target.load(tmp_path / "mine.toml").name == "mine"
+
+
+@pytest.mark.parametrize("name", ["cortex-a7", "armv7", "armhf", "cortex-a9"])
+def test_32_bit_arm_is_refused_with_the_way_out(name, tmp_path, monkeypatch):
+    with pytest.raises(TargetError, match=r"32-bit ARM is not supported.*--target aarch64"):
+        target.load(name)
+    text = (target.DATA / "targets" / "aarch64.toml").read_text()
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text.replace('arch = "aarch64"', 'arch = "armv7l"'))
+    with pytest.raises(TargetError, match="'armv7l': 32-bit ARM is not supported"):
+        target.load(path)
+    path.write_text(text.replace('arch = "aarch64"', 'arch = "riscv64"'))
+    with pytest.raises(TargetError, match="there are aarch64 and x86_64"):
+        target.load(path)
+    monkeypatch.setattr("platform.machine", lambda: "armv7l")
+    with pytest.raises(TargetError, match="32-bit ARM"):
+        target.load("native")
+
+
+def test_link_and_threads_of_a_users_file(tmp_path):
+    text = (target.DATA / "targets" / "aarch64.toml").read_text().partition("[link]")[0]
+    path = tmp_path / "board.toml"
+    path.write_text(f'threads = false\n{text}[link]\ncompiler = ["ccache", "arm-gcc"]\n')
+    board = target.load(path)
+    assert board.link.compiler == ("ccache", "arm-gcc") and not board.threads
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('features = ["asimd"]', 'features = "asimd"', "features"),
+        ("vector_bits = 128", "vector_bits = 512", r"vector_bits = 512; give one of \(128,\)"),
+        ("l2_kib = 256", 'l2_kib = "x"', "l2_kib"),
+        ("l2_kib = 256", "l2_kib = 0", "a positive integer"),
+        ('popcount = "cnt"', 'popcount = "neon"', "popcount = 'neon'"),
+        ("[link]", "[link]\ncompiler = [1]", "compiler"),
+        ("[link]", '[link]\ncompiler = "arm-gcc"', "a command as a list"),
+        ('zig = "aarch64-linux-gnu.2.17"', "zig = 5", "zig's triple"),
+        ('zig = "aarch64-linux-gnu.2.17"', 'zig = "foo"', "zig's triple"),
+        ('arch = "aarch64"', 'arch = "aarch64"\nthreads = "no"', "true or false"),
+        ('arch = "aarch64"', 'arch = "aarch64"\ncpu_part = 3', "cpu_part"),
+    ],
+)
+def test_values_of_a_file_are_checked(old, new, named, tmp_path):
+    text = (target.DATA / "targets" / "aarch64.toml").read_text()
+    assert old in text
+    (tmp_path / "board.toml").write_text(text.replace(old, new))
+    with pytest.raises(TargetError, match=named):
+        target.load(tmp_path / "board.toml")
+
+
+def test_a_cpu_that_llvm_does_not_know_is_refused(tmp_path):
+    text = (target.DATA / "targets" / "aarch64.toml").read_text()
+    (tmp_path / "board.toml").write_text(text.replace("cortex-a53", "cortex-a1000"))
+    with pytest.raises(TargetError, match="no mcpu 'cortex-a1000'"):
+        codegen.check(target.load(tmp_path / "board.toml"))
+
+
+@pytest.mark.parametrize(
+    ("part", "features", "wanted"),
+    [
+        ("0xd08", {"asimd"}, "cortex-a72"),
+        ("0xd0c", {"asimd", "asimddp"}, "neoverse-n1"),
+        ("0xd41", {"asimd", "asimddp"}, "cortex-a76"),  # an A78, which has no target of its own
+        ("0xd07", {"asimd"}, "aarch64"),
+    ],
+)
+def test_native_on_arm(part, features, wanted, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("bnn_compiler.runtime.cpu.part", lambda: part)
+    monkeypatch.setattr("bnn_compiler.runtime.cpu.features", lambda: frozenset(features))
+    assert target.load("native").name == wanted

@@ -3,12 +3,13 @@
 No heap and no globals. Every pointer is an offset fixed at compile time.
 """
 
+from bnn_compiler.deploy.manifest import external_shape
 from bnn_compiler.deploy.program import ALIGN, Argument, Buffer, Program
 
 _HEADER = """\
 /* {name}: a binary neural network compiled by bnn_compiler. */
-#ifndef {guard}
-#define {guard}
+#ifndef {guard}_H
+#define {guard}_H
 
 #include <stdint.h>
 
@@ -30,7 +31,7 @@ int32_t {name}_run({parameters}, void *workspace);
 int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
                          int32_t first, int32_t last, double *seconds);
 
-/* Use n threads (at least 1); returns the number in force. */
+/* Use n threads (at least 1); returns the number in force{limit}. */
 int32_t {name}_set_threads(int32_t n);
 
 #ifdef __cplusplus
@@ -46,12 +47,15 @@ _SOURCE = """\
 #include <time.h>
 #include "{name}.h"
 
+#define HIDDEN __attribute__((visibility("hidden")))
+
 extern const unsigned char {name}_weights[];
-int32_t bnn_set_threads(int32_t n);
-int32_t bnn_parallel(int32_t (*task)(void *, int32_t, int32_t), void *arguments, int32_t count);
-/* Referenced by the object's start-up record; nothing needs registering here. */
-__attribute__((visibility("hidden"))) int TVMFFIEnvModRegisterSystemLibSymbol(const char *name,
-                                                                              void *symbol) {{
+HIDDEN int32_t bnn_parallel(int32_t (*task)(void *, int32_t, int32_t), void *arguments,
+                            int32_t count);
+/* Referenced by the object's start-up record; nothing needs registering here. Weak, because every
+ * network brings one. */
+HIDDEN __attribute__((weak)) int TVMFFIEnvModRegisterSystemLibSymbol(const char *name,
+                                                                     void *symbol) {{
   (void)name;
   (void)symbol;
   return 0;
@@ -59,40 +63,7 @@ __attribute__((visibility("hidden"))) int TVMFFIEnvModRegisterSystemLibSymbol(co
 
 {kernels}
 
-/* Zero the halo of a tensor [n][h][w] of ``pixel`` bytes. */
-static void clear(unsigned char *at, size_t n, size_t h, size_t w, size_t pixel, size_t top,
-                  size_t left, size_t bottom, size_t right) {{
-  for (size_t i = 0; i < n; ++i, at += h * w * pixel)
-    for (size_t y = 0; y < h; ++y) {{
-      unsigned char *row = at + y * w * pixel;
-      if (y < top || y >= h - bottom) {{
-        memset(row, 0, w * pixel);
-      }} else {{
-        memset(row, 0, left * pixel);
-        memset(row + (w - right) * pixel, 0, right * pixel);
-      }}
-    }}
-}}
-
-/* Write the halo of a tensor [n][h][w][words]; ``all`` writes the interior too. */
-static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t words, int32_t top,
-                 int32_t left, int32_t bottom, int32_t right, int32_t all, uint32_t value,
-                 uint32_t last) {{
-  uint32_t *p = (uint32_t *)at;
-  for (int32_t i = 0; i < n; ++i)
-    for (int32_t y = 0; y < h; ++y) {{
-      int32_t edge = all || y < top || y >= h - bottom;
-      for (int32_t x = 0; x < w; ++x, p += words) {{
-        if (!edge && x == left) {{
-          p += (ptrdiff_t)words * (w - left - right);
-          x = w - right;
-          if (right == 0) break;
-        }}
-        for (int32_t k = 0; k < words; ++k) p[k] = k == words - 1 ? last : value;
-      }}
-    }}
-}}
-
+{halos}
 static int32_t step(int32_t index, const void *const *in, void *const *out, unsigned char *a) {{
   switch (index) {{
 {cases}
@@ -122,8 +93,44 @@ int32_t {name}_run({parameters}, void *workspace) {{
   void *outputs[] = {{{outputs}}};
   return {name}_run_steps(inputs, outputs, workspace, 0, {steps}, NULL);
 }}
+"""
 
-int32_t {name}_set_threads(int32_t n) {{ return bnn_set_threads(n); }}
+_CLEAR = """\
+/* Zero the halo of a tensor [n][h][w] of ``pixel`` bytes. */
+static void clear(unsigned char *at, size_t n, size_t h, size_t w, size_t pixel, size_t top,
+                  size_t left, size_t bottom, size_t right) {
+  for (size_t i = 0; i < n; ++i, at += h * w * pixel)
+    for (size_t y = 0; y < h; ++y) {
+      unsigned char *row = at + y * w * pixel;
+      if (y < top || y >= h - bottom) {
+        memset(row, 0, w * pixel);
+      } else {
+        memset(row, 0, left * pixel);
+        memset(row + (w - right) * pixel, 0, right * pixel);
+      }
+    }
+}
+"""
+
+_FILL = """\
+/* Write the halo of a tensor [n][h][w][words]; ``all`` writes the interior too. */
+static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t words, int32_t top,
+                 int32_t left, int32_t bottom, int32_t right, int32_t all, uint32_t value,
+                 uint32_t last) {
+  uint32_t *p = (uint32_t *)at;
+  for (int32_t i = 0; i < n; ++i)
+    for (int32_t y = 0; y < h; ++y) {
+      int32_t edge = all || y < top || y >= h - bottom;
+      for (int32_t x = 0; x < w; ++x, p += words) {
+        if (!edge && x == left) {
+          p += (ptrdiff_t)words * (w - left - right);
+          x = w - right;
+          if (right == 0) break;
+        }
+        for (int32_t k = 0; k < words; ++k) p[k] = k == words - 1 ? last : value;
+      }
+    }
+}
 """
 
 
@@ -134,8 +141,11 @@ def _parameters(program: Program) -> str:
     return ", ".join(ins + outs)
 
 
-def header(program: Program, name: str, shapes: list[str]) -> str:
-    """``NAME.h``; ``shapes`` is one line of text per tensor."""
+def header(program: Program, name: str, *, threads: bool) -> str:
+    """``NAME.h``."""
+    shapes = [
+        f"{b.name}: {b.layout.dtype} {external_shape(b)}" for b in program.inputs + program.outputs
+    ]
     return _HEADER.format(
         name=name,
         guard=name.upper(),
@@ -144,6 +154,7 @@ def header(program: Program, name: str, shapes: list[str]) -> str:
         steps=len(program.steps),
         shapes="\n".join(f" *   {line}" for line in shapes),
         parameters=_parameters(program),
+        limit="" if threads else ", always 1: compiled without threads",
     )
 
 
@@ -151,10 +162,12 @@ def source(program: Program, name: str) -> str:
     """``NAME.c``: every step as one case of a switch."""
     counts = {s.kernel: len(s.arguments) for s in program.steps}
     kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
+    cases = "\n".join(_case(program, name, i) for i in range(len(program.steps)))
     return _SOURCE.format(
         name=name,
         kernels=kernels,
-        cases="\n".join(_case(program, name, i) for i in range(len(program.steps))),
+        halos=_CLEAR * ("clear(" in cases) + _FILL * ("fill(" in cases),
+        cases=cases,
         parameters=_parameters(program),
         inputs=", ".join(f"in{i}" for i in range(len(program.inputs))),
         outputs=", ".join(f"out{i}" for i in range(len(program.outputs))),

@@ -6,6 +6,7 @@ computes iterations first..last-1 of the kernel's parallel loop. The pipeline is
 on a CPU with ``MakeBareAPI`` where it has ``MakePackedAPI``.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 from tvm.target import Target as TvmTarget
+from tvm.target.codegen import llvm_get_cpu_archlist
 from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
+from bnn_compiler.errors import TargetError
 from bnn_compiler.kernels.lookups import PairLookUps, ShuffleTables
 from bnn_compiler.target import Target
 
@@ -266,14 +269,42 @@ class PairProducts:
         return parts[0] if len(parts) == 1 else tirx.Shuffle(parts, list(range(factor.lanes)))
 
 
+@tirx.transform.prim_func_pass(opt_level=0)
+class LanesOfVectors:
+    """broadcast(x[4 * i + 2])  ->  broadcast(x[4 * i : 4 * i + 4][2]), with 4 as large as can be.
+
+    NEON copies a lane, or multiplies by one, in one instruction; a broadcast from memory takes a
+    register for the address. LLVM then loads each vector once.
+    """
+
+    def transform_function(
+        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
+    ) -> tirx.PrimFunc:
+        """Rewrite broadcasts of loads whose place in an aligned vector is known."""
+        analyzer = tvm.sym.Analyzer()
+
+        def visit(node: tirx.Broadcast, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
+            load = node.value
+            if not isinstance(load, tvm.ir.TensorLoad):
+                return mutator.default_mutate(node)
+            (at,) = load.indices
+            known = analyzer.modular_set(at)
+            most = 16 // tvm.DataType(load.ty.dtype).itemsize
+            lanes = math.gcd(known.coeff, most)
+            if lanes == 1:
+                return mutator.default_mutate(node)
+            lane = known.base % lanes
+            vector = tirx.BufferLoad(load.source, [tirx.Ramp(at - lane, 1, lanes)])
+            return tirx.Broadcast(tirx.Shuffle([vector], [lane]), node.lanes)
+
+        return tvm_ffi.structural_mutate(f, [(tirx.Broadcast, visit)])
+
+
 def _pipeline(target: Target) -> tvm.transform.Pass:
     t, x = s_tir.transform, tirx.transform
     # Passes that name instructions LLVM would not find by itself, or order them.
-    name: list[tvm.transform.Pass] = []
-    order: list[tvm.transform.Pass] = []
-    if target.arch == "x86_64" and target.hardware.vector_bits in (256, 512):
-        name = [ShuffleTables(), PairProducts(target.hardware.vector_bits)]
-        order = [PairLookUps()]
+    bits = target.hardware.vector_bits
+    x86 = target.arch == "x86_64" and bits in (256, 512)
     return tvm.transform.Sequential(
         [
             t.CanonicalizeLoop(),
@@ -290,14 +321,15 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             t.LoopPartition(),
             x.VectorizeLoop(True),
             x.StmtSimplify(),
-            *name,
+            *([ShuffleTables(), PairProducts(bits)] if x86 else []),
             x.StorageRewrite(),
             t.HoistIfThenElse(),
             x.UnrollLoop(),
             t.RenormalizeSplitPattern(),
             x.StmtSimplify(),
+            *([LanesOfVectors()] if target.arch == "aarch64" else []),
             x.RemoveNoOp(),
-            *order,
+            *([PairLookUps()] if x86 else []),
             t.RewriteUnsafeSelect(),
             x.CommonSubexprElim(),
             x.VerifyMemory(),
@@ -310,6 +342,14 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             x.LowerIntrin(),
         ]
     )
+
+
+def check(target: Target) -> None:
+    """Raise TargetError for a CPU that LLVM does not know: it would compile for a generic one."""
+    device = TvmTarget(target.tvm)
+    name = str(device.attrs.get("mcpu", ""))
+    if device.kind.name == "llvm" and name and name not in llvm_get_cpu_archlist(device):
+        raise TargetError(f"target {target.name}: LLVM knows no mcpu {name!r} of {target.arch}")
 
 
 def build(functions: dict[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Module:

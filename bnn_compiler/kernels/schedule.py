@@ -5,6 +5,7 @@ reduction; the tile's epilogue, float store and packed store follow it, so accum
 leave the registers. Other kernels are vectorised over channels.
 """
 
+import math
 from dataclasses import dataclass
 
 import tvm
@@ -145,12 +146,22 @@ def conv(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:
     assert stages.reduction is not None
     axes = len(stages.reduction.op.reduce_axis)
     tile, reduction = tiled.tile_loops(tiled.acc, LANES, axes)
+    if point.word < 32:
+        # The words of one 128-bit vector: each is a lane of it (codegen.LanesOfVectors).
+        words, word = tiled.sch.split(reduction[-1], [None, _inside(tiled.sch, reduction[-1], 8)])
+        reduction[-1:] = [words, word]
+        tiled.sch.unroll(word)
     tiled.reduce_last(tiled.acc, tile, reduction)
     for loop in reduction[axes - point.unroll :]:
         tiled.sch.unroll(loop)
     tiled.skip(reduction[0], rows)
     tiled.split_init(tiled.acc, reduction[0])
     return tiled.finish(stages)
+
+
+def _inside(sch: s_tir.Schedule, loop: object, most: int) -> int:
+    """The largest power of two up to ``most`` that divides the loop."""
+    return math.gcd(int(sch.get(loop).extent), most)
 
 
 def table(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:

@@ -88,7 +88,7 @@ def check_cpu(path: Path, manifest: dict[str, Any]) -> None:
     if target.get("arch") != cpu.machine():
         raise ArtifactError(
             f"{path} is for {target.get('arch')}, this machine is {cpu.machine()}; compile it with"
-            " --target native here"
+            " --target native here, or run it with --emulate"
         )
     lacking = sorted(set(target.get("features", [])) - cpu.features())
     if lacking:

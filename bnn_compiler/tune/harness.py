@@ -1,44 +1,24 @@
-"""A kernel alone in a shared library, with a loop in C that times it."""
+"""A kernel alone in a program that times it on inputs from a seed."""
 
+import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tvm
 from tvm import tirx
 
 from bnn_compiler.deploy import link
+from bnn_compiler.device import program
+from bnn_compiler.device.program import Buffer, Program
 from bnn_compiler.kernels import codegen, families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
 
-_SOURCE = """\
-#define _POSIX_C_SOURCE 199309L
-#include <stdint.h>
-#include <time.h>
-
-int32_t kernel({types}, int32_t first, int32_t last);
-__attribute__((visibility("hidden"))) int TVMFFIEnvModRegisterSystemLibSymbol(const char *name,
-                                                                              void *symbol) {{
-  (void)name;
-  (void)symbol;
-  return 0;
-}}
-
-static double now(void) {{
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}}
-
-/* Seconds of ``loops`` calls. */
-double bnn_measure(void **p, int32_t count, int32_t loops) {{
-  double start = now();
-  for (int32_t i = 0; i < loops; ++i) kernel({values}, 0, count);
-  return now() - start;
-}}
-"""
+#: How random inputs are filled, by dtype (device/trial.h).
+_FILLS = {"float32": "FLOATS", "int16": "PIXELS"}
+#: What the object's start-up record refers to; nothing needs registering here.
+STUB = "int TVMFFIEnvModRegisterSystemLibSymbol(const char *n, void *s) { return !n || !s; }\n"
 
 
 def constants(task: Task, point: Point) -> list[np.ndarray]:
@@ -61,42 +41,62 @@ def constants(task: Task, point: Point) -> list[np.ndarray]:
     return found
 
 
-def build(function: tirx.PrimFunc, task: Task, point: Point, device: Target, stem: Path) -> Path:
-    """``stem``.so, and next to it ``stem``.npz: constants and how to allocate the rest.
+def write_object(function: tirx.PrimFunc, device: Target, path: Path) -> int:
+    """The C function ``kernel`` as an object file; the extent of its parallel loop."""
+    ready = codegen.with_strides(function, {}, "kernel")
+    codegen.write_object(codegen.build({"kernel": ready}, device), path)
+    return codegen.parallel_extent(function)
+
+
+def build(
+    function: tirx.PrimFunc,
+    task: Task,
+    point: Point,
+    device: Target,
+    stem: Path,
+    *,
+    static: bool = False,
+) -> Program:
+    """``stem``.run, and next to it ``stem``.bin, its constants.
 
     Raises BuildError if linking fails.
     """
-    extent = codegen.parallel_extent(function)
-    ready = codegen.with_strides(function, {}, "kernel")
-    kernel = stem.with_suffix(".kernel.o")
-    codegen.write_object(codegen.build({"kernel": ready}, device), kernel)
+    kernel, source = stem.with_suffix(".kernel.o"), stem.with_suffix(".c")
+    extent = write_object(function, device, kernel)
+    values = constants(task, point)
+    outputs = len(task.epilogue.outputs)
     count = len(function.params)
-    source = stem.with_suffix(".c")
+    buffers = []
+    for i, parameter in enumerate(function.params):
+        dtype = str(parameter.ty.dtype)
+        size = np.dtype(dtype).itemsize * int(np.prod([int(e) for e in parameter.ty.shape]))
+        fill = _FILLS.get(dtype, "BITS")
+        if 1 <= i <= len(values):
+            fill = "CONSTANT"
+        elif i >= count - outputs:
+            fill = "OUTPUT"
+        buffers.append(Buffer(fill, size))
+    arguments = ", ".join(f"p[{i}]" for i in range(count))
+    types = ", ".join(["void *"] * count)
     source.write_text(
-        _SOURCE.format(
-            types=", ".join(["void *"] * count),
-            values=", ".join(f"p[{i}]" for i in range(count)),
+        program.trial_source(
+            digest(task),
+            buffers,
+            f"int32_t kernel({types}, int32_t first, int32_t last);\n{STUB}",
+            f"kernel({arguments}, 0, {extent})",
         )
     )
-    shared = stem.with_suffix(".so")
-    link.run(
-        [*link.compiler(), "-O2", "-shared", "-fPIC", "-o", str(shared), str(source), str(kernel)],
-        stem.parent,
-    )
-    arrays: dict[str, Any] = {f"constant{i}": c for i, c in enumerate(constants(task, point))}
-    parameters = [
-        f"{p.ty.dtype}:{'x'.join(str(int(e)) for e in p.ty.shape)}" for p in function.params
-    ]
-    outputs = len(task.epilogue.outputs)
-    np.savez(
-        stem.with_suffix(".npz"),
-        task=task.key,
-        extent=extent,
-        outputs=outputs,
-        params=parameters,
-        **arrays,
-    )
-    return shared
+    built = Program(stem.with_suffix(".run"))
+    built.constants.write_bytes(b"".join(np.ascontiguousarray(v).tobytes() for v in values))
+    sources = [program.HERE / "trial.c", source, kernel]
+    tools = link.toolchain(device.arch, device.link)
+    program.executable(tools, built.path, sources, static=static)
+    return built
+
+
+def digest(task: Task) -> str:
+    """A task's name in measurements."""
+    return hashlib.sha256(task.key.encode()).hexdigest()[:16]
 
 
 def as_text(function: tirx.PrimFunc) -> str:

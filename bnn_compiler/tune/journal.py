@@ -42,12 +42,14 @@ def code() -> str:
 class Journal:
     """The file, held by one process at a time; ``trials`` are those of this code and device.
 
+    ``machine`` names what measures (default: this CPU).
+
     Raises ScheduleError if another process holds it, or it cannot be written.
     """
 
-    def __init__(self, path: Path, device: Target) -> None:
+    def __init__(self, path: Path, device: Target, machine: str | None = None) -> None:
         self.path = path
-        self.device = describe(device)
+        self.device = describe(device, machine or cpu.name())
         self._cut = 0
         self.trials: list[Trial] = []
         self.others = 0
@@ -144,7 +146,7 @@ def _is_start(path: Path) -> bool:
         return file.read(9) == b'{"code": '
 
 
-def describe(device: Target) -> str:
-    """Changes with the target's code and hardware, and with the CPU that measures."""
-    text = json.dumps([device.tvm, asdict(device.hardware), cpu.name()], sort_keys=True)
+def describe(device: Target, machine: str) -> str:
+    """Changes with the target's code and hardware, and with the machine that measures."""
+    text = json.dumps([device.tvm, asdict(device.hardware), machine], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from bnn_compiler import target as targets
 from bnn_compiler.deploy import lower
+from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import InputError, TargetError
 from bnn_compiler.frontend import importer
 from bnn_compiler.kernels.task import Task
@@ -16,7 +17,11 @@ from bnn_compiler.passes.byte_input import Normalization, normalization_of
 from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import cpu
 from bnn_compiler.tune import records, tuner
+from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.schedules import Schedules
+
+if TYPE_CHECKING:
+    from bnn_compiler.device import kit
 
 
 def extract(
@@ -46,6 +51,7 @@ def tune_network(
     example_inputs: Sequence[Any] | None = None,
     *,
     target: str | Path = "native",
+    device: str | None = None,
     checkpoint: str | Path | None = None,
     input_dtype: str = "float32",
     mean: Sequence[float] = (0.0,),
@@ -56,34 +62,127 @@ def tune_network(
     minutes: float | None = None,
     tell: Callable[[tuner.Progress], None] = lambda state: None,
 ) -> tuner.Report:
-    """Tune the kernels of a network on this machine.
+    """Tune the kernels of a network on this machine, or on the boards at ``device``.
 
+    ``device`` is tracker://HOST:PORT/KEY (every board of that key) or rpc://HOST:PORT/KEY.
     ``schedules`` is the file of records to add to (default: the shipped one), ``journal`` the log
     of trials that a stopped search is resumed from (default: in the user's cache). The input's
     dtype, mean and std are as in ``compile``. At most
     ``trials`` for each kernel and ``minutes`` in all.
 
     Raises InputError for a budget below 1, TargetError if this CPU cannot run the target's code,
-    ScheduleError if another process uses the journal, and what ``compile`` raises for the network.
+    DeviceError if the boards cannot be used, ScheduleError if another process uses the journal,
+    and what ``compile`` raises for the network.
     """
     if trials < 1 or (minutes is not None and minutes <= 0):
         raise InputError(f"trials {trials}, minutes {minutes}: give at least one trial, some time")
-    device = targets.load(target)
-    if device.arch != cpu.machine():
-        raise TargetError(f"{device.name} is for {device.arch}, this machine is {cpu.machine()}")
-    if missing := set(device.features) - cpu.features():
-        raise TargetError(
-            f"{device.name} cannot be tuned here: this CPU lacks {', '.join(sorted(missing))}"
-        )
+    chosen = targets.load(target)
+    machine = _machine(chosen, device)
     normalization = normalization_of(input_dtype, mean, std)
-    tasks = extract(model, example_inputs, device, checkpoint=checkpoint, byte_input=normalization)
-    cache = Path(platformdirs.user_cache_dir("bnn_compiler"))
+    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
     return tuner.tune(
         tasks,
-        device,
-        journal=Path(journal) if journal else cache / f"{device.name}.trials.jsonl",
-        schedules=Path(schedules) if schedules else records.shipped(device),
+        chosen,
+        journal=Path(journal)
+        if journal
+        else default_journal(chosen, "" if machine.here else machine.name),
+        schedules=Path(schedules) if schedules else records.shipped(chosen),
         trials=trials,
         seconds=None if minutes is None else 60 * minutes,
+        machine=machine,
         tell=tell,
     )
+
+
+def export_candidates(
+    model: Any,
+    example_inputs: Sequence[Any] | None = None,
+    *,
+    output: str | Path,
+    target: str | Path,
+    checkpoint: str | Path | None = None,
+    input_dtype: str = "float32",
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    schedules: str | Path | None = None,
+    trials: int = 48,
+    tell: Callable[[int, int], None] = lambda built, of: None,
+) -> "kit.Kit":
+    """Write a kit that measures schedules of a network on a board that is not connected.
+
+    At most ``trials`` for each kernel; the other arguments are those of ``tune_network``. Raises
+    InputError for no trial, BuildError and DeviceError if the kit cannot be made, and what
+    ``compile`` raises for the network.
+    """
+    from bnn_compiler.device import kit
+
+    if trials < 1:
+        raise InputError(f"trials {trials}: give at least one trial")
+    chosen = targets.load(target)
+    normalization = normalization_of(input_dtype, mean, std)
+    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
+    records_file = Path(schedules) if schedules else records.shipped(chosen)
+    points = tuner.points_to_try(tasks, chosen, records_file, trials)
+    return kit.export(points, chosen, Path(output), tell)
+
+
+def import_results(
+    model: Any,
+    example_inputs: Sequence[Any] | None = None,
+    *,
+    results: str | Path,
+    target: str | Path,
+    checkpoint: str | Path | None = None,
+    input_dtype: str = "float32",
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    schedules: str | Path | None = None,
+    journal: str | Path | None = None,
+) -> tuner.Report:
+    """Take in what a kit measured, as if it had been measured here.
+
+    The arguments are those of ``export_candidates`` and ``tune_network``. Raises DeviceError for
+    results that were damaged or belong to other candidates, ScheduleError if another process uses
+    the journal, and what ``compile`` raises for the network.
+    """
+    from bnn_compiler.device import kit
+
+    chosen = targets.load(target)
+    normalization = normalization_of(input_dtype, mean, std)
+    tasks = extract(model, example_inputs, chosen, checkpoint=checkpoint, byte_input=normalization)
+    found = kit.load(Path(results), tasks, chosen)
+    path = Path(journal) if journal else default_journal(chosen, "kit")
+    with Journal(path, chosen, f"kit {found.board}") as log:
+        known = set(log.trials)
+        for trial in found.trials:
+            if trial not in known:
+                log.add(trial)
+        return tuner.conclude(
+            tasks, chosen, log, Path(schedules) if schedules else records.shipped(chosen)
+        )
+
+
+def default_journal(target: targets.Target, machine: str = "") -> Path:
+    """In the user's cache: one file for each target, and for each machine that is not this one."""
+    name = f"{target.name}.{machine}" if machine else target.name
+    cache = Path(platformdirs.user_cache_dir("bnn_compiler"))
+    return cache / f"{name.replace(' ', '-')}.trials.jsonl"
+
+
+def _machine(target: targets.Target, device: str | None) -> Machine:
+    if device is not None:
+        # TVM's RPC is imported only where it is used.
+        from bnn_compiler.device.address import Address
+        from bnn_compiler.device.boards import Boards
+
+        return Boards(Address.parse(device), target.arch, target.link)
+    if target.arch != cpu.machine():
+        raise TargetError(
+            f"{target.name} is for {target.arch}, this machine is {cpu.machine()}: measure on a"
+            " board with --device, or carry a kit there (--export-candidates)"
+        )
+    if missing := set(target.features) - cpu.features():
+        raise TargetError(
+            f"{target.name} cannot be tuned here: this CPU lacks {', '.join(sorted(missing))}"
+        )
+    return Here()

@@ -45,6 +45,10 @@ class Search:
     stop: BaseException | None = None
     _learnt: int = 0
 
+    def fault(self, error: BaseException) -> None:
+        """End the search for what is no candidate's fault."""
+        self.stop = self.stop or error
+
     def over(self) -> bool:
         """Whether the time budget is spent, or ``stop`` says why the search cannot go on."""
         if self.stop is not None:

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
 from bnn_compiler import roofline
+from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels import families, intrinsics
 from bnn_compiler.kernels.point import Point
@@ -32,7 +33,6 @@ from bnn_compiler.tune.records import Record
 from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch, candidate
 from bnn_compiler.tune.workers import (
     BUILD_SECONDS,
-    RUN_SECONDS,
     Builder,
     Runner,
     attributes,
@@ -154,44 +154,91 @@ def tune(
     schedules: Path,
     trials: int = 48,
     seconds: float | None = None,
+    machine: Machine | None = None,
     tell: Tell = lambda state: None,
 ) -> Report:
-    """Find the best schedules of ``tasks`` (with how often each occurs) on this machine.
+    """Find the best schedules of ``tasks`` (with how often each occurs) on ``machine`` (this one).
 
     At most ``trials`` for each task and ``seconds`` in all. Every trial is in ``journal`` at once,
     and counts again when the search is resumed. Writes the records to ``schedules`` and the cost
     model next to it, also when interrupted.
 
-    Raises ScheduleError if another process uses the journal, or nothing could be measured.
+    Raises ScheduleError if another process uses the journal, or nothing could be measured, and
+    DeviceError if ``machine`` fails.
     """
+    machine = machine or Here()
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.ERROR)
     deadline = None if seconds is None else time.monotonic() + seconds
     known = record_files.check(schedules)
     model = models.load(models.beside(schedules), target.hardware)
-    with Journal(journal, target) as log:
+    with (
+        Journal(journal, target, machine.name) as log,
+        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
+        pool(cores(), BUILD_SECONDS) as builders,
+    ):
         search = Search(log, target, trials, deadline, model)
+        builder = Builder(target, Path(folder), builders, search.fault, static=not machine.here)
         searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
-        bounds = _bounds(tasks, target)
+        bounds = _bounds(tasks, target) if machine.here else {}
         if searches and not search.over():
             with _interruptible(search):
-                _run(searches, _Log(searches, list(tasks.values()), bounds, tell), target)
+                progress_log = _Log(searches, list(tasks.values()), bounds, tell)
+                _run(searches, progress_log, builder, Runner(machine, search.fault))
         found = _best(searches, known)
         if found and not search.over():
-            found = _with_float_times(found, target)
-        if found:
-            record_files.update(schedules, found)
-        _save_model(search, model, schedules)
-        if search.stop is not None:
-            raise search.stop
-        mine = [t for s in searches for t in s.measured().values()]
-        if not found:
-            why = "; ".join(sorted({t.error for t in mine if t.error})[:3]) or "no time left"
-            raise ScheduleError(f"no schedule could be measured: {why}")
-        quality = None
-        with contextlib.suppress(ScheduleError):
-            quality = models.cross_validate(search.samples(), target.hardware)
-        failed = sum(t.seconds is None for t in mine)
-        return Report(schedules, list(found.values()), len(mine), failed, quality, bounds)
+            found = _with_float_times(found, builder, Runner(machine, search.fault))
+        return _finish(search, searches, found, schedules, bounds)
+
+
+def conclude(tasks: Iterable[Task], target: Target, log: Journal, schedules: Path) -> Report:
+    """Records and model of what is in the journal already.
+
+    Raises ScheduleError if that holds no measurement of ``tasks``.
+    """
+    known = record_files.check(schedules)
+    search = Search(log, target, trials=0)
+    searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
+    return _finish(search, searches, _best(searches, known), schedules, {})
+
+
+def points_to_try(
+    tasks: Iterable[Task], target: Target, schedules: Path, trials: int
+) -> list[tuple[Task, Point]]:
+    """What a search would measure before it has learnt anything: at most ``trials`` of each task.
+
+    Those are the rule's schedule, the known record's, and those that the cost model likes; without
+    a model, random ones.
+    """
+    known = record_files.read(schedules)
+    model = models.load(models.beside(schedules), target.hardware)
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "none", target) as empty:
+        search = Search(empty, target, trials, model=model)
+        searches = [TaskSearch(search, t, _known_point(known.get(t.key), target)) for t in tasks]
+        return [(s.task, point) for s in searches for point in s.next(trials)]
+
+
+def _finish(
+    search: Search,
+    searches: list[TaskSearch],
+    found: dict[str, Record],
+    schedules: Path,
+    bounds: dict[str, float],
+) -> Report:
+    """Write the records and the model, or raise what stopped the search."""
+    if found:
+        record_files.update(schedules, found)
+    _save_model(search, schedules)
+    if search.stop is not None:
+        raise search.stop
+    mine = [t for s in searches for t in s.measured().values()]
+    if not found:
+        why = "; ".join(sorted({t.error for t in mine if t.error})[:3]) or "no time left"
+        raise ScheduleError(f"no schedule could be measured: {why}")
+    quality = None
+    with contextlib.suppress(ScheduleError):
+        quality = models.cross_validate(search.samples(), search.target.hardware)
+    failed = sum(t.seconds is None for t in mine)
+    return Report(schedules, list(found.values()), len(mine), failed, quality, bounds)
 
 
 def _known_point(record: Record | None, target: Target) -> Point | None:
@@ -221,8 +268,9 @@ def _interruptible(search: Search) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _save_model(search: Search, known: CostModel | None, schedules: Path) -> None:
+def _save_model(search: Search, schedules: Path) -> None:
     """Keep a model that has learnt from enough, and from more than the one that is there."""
+    known = models.load(models.beside(schedules), search.target.hardware)
     samples = search.samples()
     if len(samples) < _MODEL or len({s.task.work for s in samples}) < _SHAPES:
         return
@@ -230,11 +278,11 @@ def _save_model(search: Search, known: CostModel | None, schedules: Path) -> Non
         CostModel.fit(samples, search.target.hardware).save(models.beside(schedules))
 
 
-def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
+def _run(searches: list[TaskSearch], log: _Log, builder: Builder, runner: Runner) -> None:
     with intrinsics.fast_inspect():
         # Every TuneContext needs TVM's own intrinsics.
         importlib.import_module("tvm.s_tir.tensor_intrin")
-    device = TvmTarget({**target.tvm, "num-cores": 1})
+    device = TvmTarget({**builder.device.tvm, "num-cores": 1})
     contexts = [
         ms.TuneContext(
             tvm.IRModule({"main": s.task.function(s.rule)}),
@@ -249,32 +297,25 @@ def _run(searches: list[TaskSearch], log: _Log, target: Target) -> None:
         )
         for s in searches
     ]
-    search = log.searches[0].search
-
-    def fault(error: BaseException) -> None:
-        search.stop = search.stop or error
-
-    with (
-        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
-        pool(cores(), BUILD_SECONDS) as builders,
-        pool(1, RUN_SECONDS) as runners,
-    ):
-        ms.task_scheduler.GradientBased(seed=1).tune(
-            contexts,
-            task_weights=[float(w) for w in log.weights],
-            max_trials_global=sum(s.most for s in searches),
-            max_trials_per_task=max(s.most for s in searches),
-            num_trials_per_iter=_BATCH,
-            builder=Builder(target, Path(folder), builders, fault),
-            runner=Runner(runners),
-            measure_callbacks=[log],
-            database=None,
-            cost_model=None,
-        )
+    ms.task_scheduler.GradientBased(seed=1).tune(
+        contexts,
+        task_weights=[float(w) for w in log.weights],
+        max_trials_global=sum(s.most for s in searches),
+        max_trials_per_task=max(s.most for s in searches),
+        num_trials_per_iter=_BATCH,
+        builder=builder,
+        runner=runner,
+        measure_callbacks=[log],
+        database=None,
+        cost_model=None,
+    )
 
 
-def _with_float_times(found: dict[str, Record], target: Target) -> dict[str, Record]:
+def _with_float_times(
+    found: dict[str, Record], builder: Builder, runner: Runner
+) -> dict[str, Record]:
     """Binary layers of few channels measured in float32 too, for ``profile`` to mention."""
+    target = builder.device
     few = {
         key: record
         for key, record in found.items()
@@ -287,23 +328,18 @@ def _with_float_times(found: dict[str, Record], target: Target) -> dict[str, Rec
     forms = [record.task.as_float() for record in few.values()]
     candidates = [candidate(f, families.rule(f.work, target.hardware)) for f in forms]
     device = TvmTarget({**target.tvm, "num-cores": 1})
-    with (
-        tempfile.TemporaryDirectory(prefix="bnnc-tune-") as folder,
-        pool(cores(), BUILD_SECONDS) as builders,
-        pool(1, RUN_SECONDS) as runners,
-    ):
-        built = Builder(target, Path(folder), builders, lambda error: None).build(
-            [ms.builder.BuilderInput(c.sch.mod, device) for c in candidates]
-        )
-        inputs = [
-            ms.runner.RunnerInput(b.artifact_path or "", "cpu", c.args_info)
-            for b, c in zip(built, candidates, strict=True)
-        ]
-        ran = [future.result() for future in Runner(runners).run(inputs)]
-    for (key, record), result in zip(few.items(), ran, strict=True):
+    built = builder.build([ms.builder.BuilderInput(c.sch.mod, device) for c in candidates])
+    good = {
+        key: ms.runner.RunnerInput(b.artifact_path, "cpu", c.args_info)
+        for key, b, c in zip(few, built, candidates, strict=True)
+        if not b.error_msg
+    }
+    futures = runner.run(list(good.values()))
+    ran = {key: future.result() for key, future in zip(good, futures, strict=True)}
+    for key, result in ran.items():
         if not result.error_msg:
             seconds = min(float(s) for s in result.run_secs)
-            found[key] = replace(record, float_seconds=seconds)
+            found[key] = replace(found[key], float_seconds=seconds)
     return found
 
 

@@ -1,7 +1,7 @@
 """MetaSchedule's builder and runner, with processes of our own behind them.
 
-Ours build the plain C function that ships, and time that. A candidate that crashes or hangs a
-process costs one trial: the process is killed and started again.
+Ours build the plain C function that ships into a program that times it. A candidate that crashes
+or hangs costs one trial.
 """
 
 import itertools
@@ -17,32 +17,27 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.support.popen_pool import PopenPoolExecutor
 
-from bnn_compiler.errors import BuildError
+from bnn_compiler.device.measure import DEFAULT, Machine, Outcome
+from bnn_compiler.device.program import Program
+from bnn_compiler.errors import BnnCompilerError, BuildError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
 from bnn_compiler.tune import harness
-from bnn_compiler.tune.measure import Measurement
 
-#: Seconds a candidate may take to be built, and to be measured.
-BUILD_SECONDS, RUN_SECONDS = 30.0, 10.0
+#: Seconds a candidate may take to be built.
+BUILD_SECONDS = 30.0
 
 
-def build_one(text: str, task: str, point: dict[str, Any], device: Target, stem: str) -> str:
-    """Runs in a worker process: the path of the library."""
+def build_one(
+    text: str, task: str, point: dict[str, Any], device: Target, stem: str, static: bool
+) -> str:
+    """Runs in a worker process: the path of the program."""
     from bnn_compiler.tune import harness
 
     function = harness.from_text(text)
-    found = Task.from_dict(json.loads(task))
-    return str(harness.build(function, found, Point.from_dict(point), device, Path(stem)))
-
-
-def run_one(shared: str) -> Measurement:
-    """Runs in the measuring process, on one core."""
-    from bnn_compiler.tune.measure import measure
-
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    return measure(Path(shared))
+    found, chosen = Task.from_dict(json.loads(task)), Point.from_dict(point)
+    return str(harness.build(function, found, chosen, device, Path(stem), static=static).path)
 
 
 def attributes(candidate: ms.MeasureCandidate) -> tuple[Task, Point]:
@@ -86,9 +81,12 @@ class Builder(ms.builder.PyBuilder):
         folder: Path,
         pool: PopenPoolExecutor,
         fault: Callable[[BaseException], None],
+        *,
+        static: bool,
     ) -> None:
         super().__init__()
         self.device = device
+        self.static = static
         self.folder = folder
         self.count = itertools.count()
         self.pool = pool
@@ -108,6 +106,7 @@ class Builder(ms.builder.PyBuilder):
                     json.loads(str(function.attrs["bnn.point"])),
                     self.device,
                     stem,
+                    self.static,
                 )
             )
         return [ms.builder.BuilderResult(*outcome(f, self.fault)) for f in futures]
@@ -152,21 +151,35 @@ class Done(ms.runner.PyRunnerFuture):
 
 @derived_object
 class Runner(ms.runner.PyRunner):
-    """Measures one candidate after the other in ``pool``, with nothing else running."""
+    """Measures a batch on ``machine``; ``fault`` hears of what is no candidate's."""
 
-    def __init__(self, pool: PopenPoolExecutor) -> None:
+    def __init__(self, machine: Machine, fault: Callable[[BaseException], None]) -> None:
         super().__init__()
-        self.pool = pool
+        self.machine = machine
+        self.fault = fault
         self.digests: dict[str, str] = {}
 
     def run(self, runner_inputs: list[ms.runner.RunnerInput]) -> list[ms.runner.RunnerFuture]:
         """Seconds of each candidate, or what went wrong."""
-        futures = []
-        for each in runner_inputs:
-            found, error = outcome(self.pool.submit(run_one, each.artifact_path))
-            for path in Path(each.artifact_path).parent.glob(f"{Path(each.artifact_path).stem}.*"):
-                path.unlink(missing_ok=True)
-            if found and found.outputs != self.digests.setdefault(found.task, found.outputs):
-                error = "computes other values than the first schedule measured"
-            futures.append(Done(found.seconds if found and not error else None, error))
+        programs = [Program(Path(each.artifact_path)) for each in runner_inputs]
+        futures = [Done(None, "not measured") for _ in programs]
+
+        def done(index: int, outcome: Outcome) -> None:
+            futures[index] = self._checked(outcome)
+
+        try:
+            self.machine.measure(programs, DEFAULT, done)
+        except BnnCompilerError as e:
+            self.fault(e)
+        for path in (p.path for p in programs):
+            for file in path.parent.glob(f"{path.stem}.*"):
+                file.unlink(missing_ok=True)
         return futures
+
+    def _checked(self, outcome: Outcome) -> "Done":
+        found = outcome.found
+        if found is None:
+            return Done(None, outcome.error)
+        if found.digest != self.digests.setdefault(found.name, found.digest):
+            return Done(None, "computes other values than the first schedule measured")
+        return Done(found.seconds, None)

@@ -4,6 +4,7 @@ import ctypes
 
 import numpy as np
 
+from bnn_compiler.deploy import link
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task
@@ -30,20 +31,19 @@ def task(
     dilation=1,
     pad_value=0,
 ):
-    """A layer; ``pad`` is the same on all sides or (top, left, bottom, right)."""
-    padding = (pad,) * 4 if isinstance(pad, int) else pad
+    """``pad`` is one number or (top, left, bottom, right)."""
     dense = dtype == "int16"
-    halo = (*padding[:3], padding[3] + dense)
-    x = Layout((batch, size, size, channels), dtype, halo, dense)
-    reach = dilation * (kernel - 1)
-    oh, ow = ((size + padding[i] + padding[i + 2] - reach - 1) // stride + 1 for i in (0, 1))
+    top, left, bottom, right = pad if isinstance(pad, tuple) else (pad,) * 4
+    x = Layout((batch, size, size, channels), dtype, (top, left, bottom, right + dense), dense)
+    reach = dilation * (kernel - 1) + 1
+    out = [(size + more - reach) // stride + 1 for more in (top + bottom, left + right)]
     work = ConvWorkload(
         x,
-        (batch, oh, ow, outputs),
+        (batch, *out, outputs),
         (kernel,) * 2,
         (stride,) * 2,
         (dilation,) * 2,
-        padding,
+        (top, left, bottom, right),
         groups,
         pad_value,
     )
@@ -89,10 +89,9 @@ def expected(one, x, weights, operands):
 def run(one, point, device, folder, x, weights, operands):
     """The same by the kernel."""
     function = one.function(point)
-    shared = harness.build(function, one, point, device, folder / "kernel")
-    library = ctypes.CDLL(str(shared))
+    library, extent = _library(function, device, folder)
     constants = families.FAMILIES[point.family].constants(one.work, point, *weights)
-    arrays = [_stored(one.work.x, x, one.work.pad_value), *(_aligned(c) for c in constants)]
+    arrays = [_stored(one.work.x, x, one.work.pad_value == 1), *(_aligned(c) for c in constants)]
     arrays += [_operand(v, t) for v, t in zip(operands, one.tensors, strict=True)]
     n, h, w, o = one.work.shape
     lanes = -(-o // 16) * 16
@@ -100,8 +99,6 @@ def run(one, point, device, folder, x, weights, operands):
     bits = aligned(2 * n * h * w * lanes // 16).view(np.uint16).reshape(n, h, w, lanes // 16)
     arrays += [value, bits]
     pointers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
-    with np.load(shared.with_suffix(".npz")) as saved:
-        extent = int(saved["extent"])
     # In two ranges, as two threads would.
     half = extent // 2
     call = library.kernel
@@ -110,6 +107,15 @@ def run(one, point, device, folder, x, weights, operands):
     padded = np.zeros((n, h, w, -(-lanes // 32) * 2), np.uint16)
     padded[..., : lanes // 16] = bits
     return [value[..., :o], unpack_bits(padded.view(np.uint32), o)]
+
+
+def _library(function, device, folder):
+    """The kernel as a shared library, and the extent of its parallel loop."""
+    extent = harness.write_object(function, device, folder / "kernel.o")
+    (folder / "stub.c").write_text(harness.STUB)
+    library = link.toolchain(device.arch, device.link).library
+    link.run([*library, "-fPIC", "-o", "kernel.so", "stub.c", "kernel.o"], folder)
+    return ctypes.CDLL(str(folder / "kernel.so")), extent
 
 
 def _aligned(array):
@@ -128,16 +134,14 @@ def _operand(value, layout):
     return _aligned(padded)
 
 
-def _stored(layout, value, pad_value=0):
+def _stored(layout, value, ones=False):
+    """The tensor in memory; the halo of bits holds +1 or -1."""
     _, h, w, c = layout.shape
-    top, left, bottom, right = layout.halo
-    if layout.dtype == "uint32":
-        # No bit says 0: a border of zeros is stored as one of -1.
-        sides = ((0, 0), (top, bottom), (left, right), (0, 0))
-        value = np.pad(value, sides, constant_values=pad_value or -1)
-        value, c = pack_bits(value), layout.channels
-        h, w, top, left = *layout.physical[1:3], 0, 0
+    top, left, _, _ = layout.halo
     memory = aligned(layout.bytes + 64)[: layout.bytes].view(layout.dtype)
     stored = memory.reshape(layout.physical)
+    if layout.dtype == "uint32":
+        stored[:] = pack_bits(np.full(c, ones))
+        value, c = pack_bits(value), layout.channels
     stored[:, top : top + h, left : left + w, :c] = value
     return stored

@@ -80,6 +80,21 @@ def test_concurrent_calls(small_artifact):
     assert not wrong
 
 
+def test_a_forked_child_starts_its_own_threads(small_artifact, tmp_path):
+    path, _, x = small_artifact
+    np.save(tmp_path / "x.npy", x.numpy())
+    code = (
+        "import os, sys, numpy as np; from bnn_compiler.runtime import load;"
+        f"net = load({str(path)!r}); net.set_threads(3); x = np.load({str(tmp_path / 'x.npy')!r});"
+        "y = net.run(x); child = os.fork() == 0;"
+        "same = all((net.run(x) == y).all() for _ in range(3)); net.set_threads(2);"
+        "same = same and (net.run(x) == y).all();"
+        "sys.exit(not same if child else os.wait()[1] or not same)"
+    )
+    # Both processes end by exit(), which unloads the library.
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
 def test_profile_covers_every_step(small_artifact):
     path, _, x = small_artifact
     artifact = bnn_compiler.load(path)

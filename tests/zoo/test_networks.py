@@ -1,12 +1,17 @@
 """Every network of the zoo compiles, and every kernel of it is exact, on every CPU target."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
 import bnn_compiler
+from bnn_compiler import target as targets
 from bnn_compiler import zoo
+from bnn_compiler.deploy.emulate import emulate
 from bnn_compiler.errors import ModelError
+from tests import edge
 
 
 def make(name, size, width, batch=1):
@@ -17,12 +22,30 @@ def make(name, size, width, batch=1):
     return model, x
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(name, target) -> (artifact, model, input) of a small network, compiled once."""
+    folder = tmp_path_factory.mktemp("small")
+
+    @functools.cache
+    def network(name):
+        torch.manual_seed(0)
+        return make(name, 32, 0.25, batch=2)
+
+    @functools.cache
+    def compiled(name, target):
+        model, x = network(name)
+        output = folder / f"{name}-{target}"
+        return bnn_compiler.compile(model, (x,), target=target, output=output), model, x
+
+    return compiled
+
+
 @pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
-def test_small(name, tmp_path, every_target):
-    model, x = make(name, 32, 0.25, batch=2)
+def test_small(name, small, every_target):
     results = []
     for target in every_target:
-        artifact = bnn_compiler.compile(model, (x,), target=target, output=tmp_path / target)
+        artifact, model, x = small(name, target)
         results.append(artifact.run(x).numpy())
     report = bnn_compiler.verify(artifact, model, [x])
     assert report.ok, report.text()
@@ -32,6 +55,16 @@ def test_small(name, tmp_path, every_target):
         np.testing.assert_array_equal(other, results[0])
     artifact.set_threads(3)
     np.testing.assert_array_equal(artifact.run(x).numpy(), results[-1])
+
+
+@pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
+def test_small_on_arm_gives_the_same_bits(name, small):
+    edge.qemu(), edge.zig()
+    here, _, x = small(name, targets.native().name)
+    there, _, _ = small(name, "cortex-a72")
+    for threads in (1, 4):
+        (result,) = emulate(there.path, [x.numpy()], threads=threads)
+        np.testing.assert_array_equal(result, here.run(x).numpy())
 
 
 @pytest.mark.parametrize("name", sorted(zoo.NETWORKS))

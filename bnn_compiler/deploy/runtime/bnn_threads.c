@@ -1,5 +1,6 @@
 /* A small thread pool, linked into every artifact: the glue runs each kernel through it.
  *
+ * link.py names both functions after the network, so that two networks can be in one program.
  * Workers start with the first parallel loop after bnn_set_threads(n > 1) and sleep between loops
  * after a short spin. A second caller that finds the pool busy runs its range alone. Each iteration
  * computes its own share of the outputs, so the result does not depend on the number of threads.
@@ -10,14 +11,14 @@
 
 typedef int32_t (*Task)(void *arguments, int32_t first, int32_t last);
 
-HIDDEN int32_t bnn_set_threads(int32_t n);
+int32_t bnn_set_threads(int32_t n);
 HIDDEN int32_t bnn_parallel(Task task, void *arguments, int32_t count);
 
 #ifdef BNN_NO_THREADS
 
 int32_t bnn_set_threads(int32_t n) {
   (void)n;
-  return 1;
+  return 1; /* one thread is in force, whatever was asked for */
 }
 
 int32_t bnn_parallel(Task task, void *arguments, int32_t count) {
@@ -28,9 +29,11 @@ int32_t bnn_parallel(Task task, void *arguments, int32_t count) {
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #define MAX_THREADS 64
 #define SPINS 4000
+#define FORGETTING (-1)
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* one parallel loop at a time */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards sleeping and waking */
@@ -41,7 +44,8 @@ static Task job;
 static void *job_arguments;
 static int32_t job_count, job_threads;
 static atomic_int round_number, running, failed, stopping;
-static atomic_int born; /* the round before the first one that new workers take part in */
+static atomic_int owner; /* the process whose workers these are, or FORGETTING */
+static atomic_int born;  /* the round before the first one that new workers take part in */
 
 static void pause_cpu(void) {
 #if defined(__x86_64__)
@@ -92,21 +96,30 @@ static void stop(void) {
   started = 0;
 }
 
-/* A forked child has no workers: it starts its own when it needs them. */
-static void forget(void) {
+/* A forked child has no workers: it starts its own when it needs them. Not by pthread_atfork, which
+ * is another symbol in every libc. */
+static void forget_after_fork(void) {
+  int pid = (int)getpid(), seen = atomic_load(&owner);
+  if (seen == pid) return;
+  if (seen == FORGETTING || !atomic_compare_exchange_strong(&owner, &seen, FORGETTING)) {
+    while (atomic_load(&owner) == FORGETTING) pause_cpu();
+    return;
+  }
   started = 0;
   atomic_store(&round_number, 0);
   pthread_mutex_init(&gate, 0);
   pthread_mutex_init(&lock, 0);
   pthread_cond_init(&wake, 0);
+  atomic_store(&owner, pid);
 }
 
-__attribute__((constructor)) static void on_load(void) { pthread_atfork(0, 0, forget); }
-
-__attribute__((destructor)) static void on_unload(void) { stop(); }
+__attribute__((destructor)) static void on_unload(void) {
+  if (atomic_load(&owner) == (int)getpid()) stop();
+}
 
 int32_t bnn_set_threads(int32_t n) {
   n = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
+  forget_after_fork();
   pthread_mutex_lock(&gate);
   if (n != wanted) stop();
   wanted = n;
@@ -115,7 +128,9 @@ int32_t bnn_set_threads(int32_t n) {
 }
 
 int32_t bnn_parallel(Task task, void *arguments, int32_t count) {
-  if (wanted == 1 || pthread_mutex_trylock(&gate)) return task(arguments, 0, count);
+  if (wanted == 1) return task(arguments, 0, count);
+  forget_after_fork();
+  if (pthread_mutex_trylock(&gate)) return task(arguments, 0, count);
   atomic_store(&born, atomic_load(&round_number));
   while (started < wanted - 1 &&
          !pthread_create(&workers[started], 0, work, (void *)(intptr_t)(started + 1)))

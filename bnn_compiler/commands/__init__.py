@@ -1,0 +1,1 @@
+"""The commands of ``bnnc`` that are more than one call."""

@@ -1,0 +1,103 @@
+"""What several commands share: arguments of a network, reading and writing, tables."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bnn_compiler.errors import InputError
+
+Arguments = argparse.Namespace
+#: Help of --device.
+DEVICE = "measure on boards: tracker://HOST:PORT/KEY or rpc://HOST:PORT/KEY"
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """How a network takes images."""
+    parser.add_argument("--input-dtype", choices=["float32", "uint8"], default="float32")
+    for name, default in (("mean", 0.0), ("std", 1.0)):
+        parser.add_argument(
+            f"--{name}",
+            type=_numbers,
+            default=(default,),
+            help=f"for uint8 input: {name} of the pixels in 0..1, one or one per channel",
+        )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """A network and its weights."""
+    parser.add_argument("model", help="a .pt2 file or package.module:factory")
+    parser.add_argument("--checkpoint", type=Path, help="weights to load, strictly")
+    parser.add_argument("--shape", help="input shape for a factory, e.g. 1,3,224,224")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """ "0.5,0.4" as numbers; argparse turns the ValueError into its own message."""
+    return tuple(float(v) for v in text.split(","))
+
+
+def examples(args: Arguments) -> list[Any] | None:
+    """Random inputs of --shape, or None without it. Raises InputError for no shape."""
+    if args.shape is None:
+        return None
+    import torch
+
+    try:
+        shape = [int(v) for v in args.shape.split(",")]
+        if min(shape) < 1:
+            raise ValueError("sizes are at least 1")
+    except ValueError as e:
+        raise InputError(f"--shape {args.shape!r}: give integers, e.g. 1,3,224,224") from e
+    return [torch.randn(shape, generator=torch.Generator().manual_seed(0))]
+
+
+def load(args: Arguments) -> Any:
+    """The artifact that is asked for, emulated where that is."""
+    if getattr(args, "emulate", False):
+        from bnn_compiler.deploy.emulate import Emulated
+
+        artifact: Any = Emulated(args.artifact)
+        artifact.check_runs_here()
+    else:
+        from bnn_compiler import runtime
+
+        artifact = runtime.load(args.artifact)
+    artifact.set_threads(getattr(args, "threads", 1))
+    return artifact
+
+
+def read(path: Path) -> Any:
+    """An array of a .npy file. Raises InputError if it is none."""
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read {path} as .npy: {e}") from e
+
+
+def random_inputs(artifact: Any) -> list[Any]:
+    """One array for each input, the same every time."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return [
+        rng.integers(0, 256, t["shape"], np.uint8)
+        if t["dtype"] == "uint8"
+        else rng.normal(size=t["shape"]).astype(np.float32)
+        for t in artifact.manifest["inputs"]
+    ]
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, header_style="bold")
+    for i, name in enumerate(columns):
+        shown.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)

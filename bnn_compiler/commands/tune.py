@@ -1,0 +1,111 @@
+"""``bnnc tune``: on this machine, on boards, or by a kit."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bnn_compiler.commands.common import (
+    DEVICE,
+    Arguments,
+    add_input,
+    add_model,
+    examples,
+    table,
+)
+from bnn_compiler.device.address import Address
+from bnn_compiler.errors import InputError
+
+#: Of each kernel, if nothing else is said.
+_TRIALS = 48
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    add_model(parser)
+    parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    add_input(parser)
+    parser.add_argument("--schedules", type=Path, help="records to write (the shipped file)")
+    parser.add_argument("--journal", type=Path, help="log of trials, to resume (in the cache)")
+    parser.add_argument("--trials", type=int, help=f"for each kernel (default: {_TRIALS})")
+    parser.add_argument("--minutes", type=float, help="stop after this time")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--device", help=DEVICE)
+    where.add_argument(
+        "--export-candidates", type=Path, metavar="KIT", help="an archive a board measures alone"
+    )
+    where.add_argument("--import-results", type=Path, metavar="FILE", help="what KIT measured")
+
+
+def run(args: Arguments) -> int:
+    """Tune, write a kit, or take in its results."""
+    _refuse_unused(args)
+    if args.device:
+        # Before the network is loaded, which takes a while.
+        Address.parse(args.device)
+    from bnn_compiler.report import tuning
+    from bnn_compiler.tune import network
+
+    if args.export_candidates:
+        return _export(args)
+    if args.import_results:
+        report = network.import_results(
+            args.model, results=args.import_results, journal=args.journal, **_network(args)
+        )
+    else:
+        with tuning.Live(quiet=args.json) as live:
+            report = network.tune_network(
+                args.model,
+                device=args.device,
+                journal=args.journal,
+                trials=_TRIALS if args.trials is None else args.trials,
+                minutes=args.minutes,
+                tell=live.update,
+                **_network(args),
+            )
+    if args.json:
+        print(json.dumps(tuning.as_dict(report)))
+        return 0
+    table(tuning.COLUMNS, tuning.rows(report))
+    print("\n".join(tuning.summary(report)))
+    return 0
+
+
+def _export(args: Arguments) -> int:
+    from bnn_compiler.tune import network
+
+    kit = network.export_candidates(
+        args.model,
+        output=args.export_candidates,
+        trials=_TRIALS if args.trials is None else args.trials,
+        tell=lambda built, of: print(f"{built} of {of} candidates", file=sys.stderr),
+        **_network(args),
+    )
+    if args.json:
+        print(json.dumps({"kit": kit.id, "candidates": kit.candidates, "failed": kit.failed}))
+        return 0
+    print(
+        f"{kit.path}: {kit.candidates} candidates, {kit.bytes / 1e6:.1f} MB\n"
+        f"on the board: tar xf {kit.path.name} && sh bnn-kit-{kit.id}/run.sh results.json\n"
+        "then here: bnnc tune ... --import-results results.json"
+    )
+    return 0
+
+
+def _refuse_unused(args: Arguments) -> None:
+    """Raise InputError for budgets and files that this way of tuning would not look at."""
+    unused = {
+        "--export-candidates": ("journal", "minutes") if args.export_candidates else (),
+        "--import-results": ("trials", "minutes") if args.import_results else (),
+    }
+    for way, names in unused.items():
+        for name in names:
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name} has no meaning with {way}")
+
+
+def _network(args: Arguments) -> dict[str, Any]:
+    """What every way of tuning needs to know of the network."""
+    names = ("target", "checkpoint", "schedules", "input_dtype", "mean", "std")
+    return {"example_inputs": examples(args), **{n: getattr(args, n) for n in names}}

@@ -1,0 +1,85 @@
+"""Time a whole artifact on a machine that is not this one."""
+
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn_compiler.deploy import link
+from bnn_compiler.device import program
+from bnn_compiler.device.address import Address
+from bnn_compiler.device.boards import Boards
+from bnn_compiler.device.measure import Outcome, Plan
+from bnn_compiler.device.program import Buffer, Program
+from bnn_compiler.errors import ArtifactError, DeviceError, InputError
+from bnn_compiler.runtime import files
+from bnn_compiler.target import ARCHITECTURES, Link
+
+#: Runs whose times fit a result, and seconds all of them may take.
+_MOST_REPEATS, _LIMIT = 2000, 300
+
+
+def bench(path: str | Path, device: str, *, threads: int = 1, repeat: int = 50) -> dict[str, float]:
+    """``median_ms`` and ``min_ms`` of ``repeat`` runs of the artifact on the board at ``device``.
+
+    Its archive is linked into a program that runs it on random inputs. Raises InputError for a
+    number out of range, ArtifactError for a damaged or too old artifact, BuildError if nothing
+    here can link for it, DeviceError if the board cannot be used or the network fails there.
+    """
+    if threads < 1 or not 1 <= repeat <= _MOST_REPEATS:
+        raise InputError(f"threads {threads}, repeat {repeat}: give 1 or more, at most 2000 runs")
+    path = Path(path)
+    manifest, members = files.read(path)
+    name, target = manifest["name"], manifest["target"]
+    archive, arch = members.get(f"{name}.a"), target.get("arch")
+    if archive is None or arch not in ARCHITECTURES:
+        raise ArtifactError(f"{path} cannot be linked for a board; compile it again")
+    boards = Boards(Address.parse(device), arch, Link(zig=f"{arch}-linux-musl"))
+    outcomes: dict[int, Outcome] = {}
+    with tempfile.TemporaryDirectory(prefix="bnnc-bench-") as folder:
+        built = _build(Path(folder), manifest, archive, boards.tools)
+        plan = Plan(repeat, 0.0, _LIMIT, threads)
+        boards.measure([built], plan, outcomes.__setitem__)
+    found = outcomes[0].found
+    if found is None:
+        raise DeviceError(f"{path} on {device}: {outcomes[0].error}")
+    return {
+        "median_ms": 1e3 * statistics.median(found.seconds),
+        "min_ms": 1e3 * min(found.seconds),
+    }
+
+
+def _build(
+    folder: Path, manifest: dict[str, Any], archive: bytes, tools: link.Toolchain
+) -> Program:
+    name = manifest["name"]
+    library, source = folder / f"{name}.a", folder / "bench.c"
+    library.write_bytes(archive)
+    ins = [_buffer(t, None) for t in manifest["inputs"]]
+    outs = [_buffer(t, "OUTPUT") for t in manifest["outputs"]]
+    buffers = [*ins, *outs, Buffer("SCRATCH", manifest["workspace_bytes"])]
+    steps = f"{name}_run_steps((const void *const *)p, p + {len(ins)}, p[{len(buffers) - 1}]"
+    source.write_text(
+        program.trial_source(
+            name,
+            buffers,
+            f"int32_t {name}_run_steps(const void *const *inputs, void *const *outputs,"
+            " void *workspace, int32_t first, int32_t last, double *seconds);\n"
+            f"int32_t {name}_set_threads(int32_t n);\n",
+            f"{steps}, 0, {len(manifest['steps'])}, 0)",
+            f"{name}_set_threads(n)",
+        )
+    )
+    built = Program(folder / "bench.run")
+    built.constants.write_bytes(b"")
+    sources = [program.HERE / "trial.c", source, library]
+    program.executable(tools, built.path, sources, static=True, threads=True)
+    return built
+
+
+def _buffer(tensor: dict[str, Any], fill: str | None) -> Buffer:
+    dtype = np.dtype(tensor["dtype"])
+    size = int(np.prod(tensor["shape"])) * dtype.itemsize
+    return Buffer(fill or ("FLOATS" if dtype.kind == "f" else "BITS"), size)

@@ -1,0 +1,90 @@
+"""Programs for a target: the board's server, and executables that time something."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnn_compiler.deploy import link
+from bnn_compiler.deploy.link import Toolchain
+from bnn_compiler.target import Target
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An argument of what is timed: its size, and what it holds before the first call.
+
+    ``fill`` is one of trial.h: FLOATS, BITS, PIXELS, CONSTANT, SCRATCH or OUTPUT.
+    """
+
+    fill: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """An executable made of trial.c, and the file of constants it reads."""
+
+    path: Path
+
+    @property
+    def constants(self) -> Path:
+        """Beside it."""
+        return self.path.with_suffix(".bin")
+
+
+def executable(
+    tools: Toolchain, output: Path, sources: Sequence[Path], *, static: bool, threads: bool = False
+) -> None:
+    """Compile and link; ``static`` for machines with another C library, or none."""
+    flags = [f"-I{HERE}", "-std=c11", *(["-static"] if static else [])]
+    files = ["-o", str(output), *map(str, sources), *(["-pthread"] if threads else [])]
+    link.run([*tools.program, *flags, *files], output.parent)
+
+
+def trial_source(
+    name: str, buffers: Sequence[Buffer], declarations: str, call: str, threads: str = "n > 0"
+) -> str:
+    """The C file that goes with trial.c.
+
+    ``call`` is an expression with the buffers as ``p``, ``threads`` one that sets ``n`` threads and
+    is the number in force.
+    """
+    table = "".join(f"    {{BNN_{b.fill}, {b.bytes}}},\n" for b in buffers)
+    return (
+        '#include "trial.h"\n\n'
+        f"{declarations}\n"
+        f'const char bnn_name[] = "{name}";\n'
+        f"const struct bnn_buffer bnn_buffers[] = {{\n{table}}};\n"
+        f"const int32_t bnn_count = {len(buffers)};\n"
+        f"int32_t bnn_threads(int32_t n) {{ return {threads}; }}\n"
+        f"int32_t bnn_call(void **p) {{ return {call}; }}\n"
+    )
+
+
+def server(target: Target, output: Path) -> None:
+    """The small RPC server of a board as one static executable at ``output``.
+
+    Raises BuildError if nothing here can link for ``target``.
+    """
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    tools = link.toolchain(target.arch, target.link)
+    try:
+        executable(tools, partial, [HERE / "server.c", HERE / "session.c"], static=True)
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def launcher(tools: Toolchain) -> bytes:
+    """The library that makes TVM's own server run programs (launch.c)."""
+    with tempfile.TemporaryDirectory(prefix="bnnc-device-") as name:
+        folder = Path(name)
+        link.run([*tools.compile, "-c", str(HERE / "launch.c"), "-o", "launch.o"], folder)
+        # The process that loads it has a C library already, and not always the one linked for.
+        link.run([*tools.library, "-nostdlib", "-o", "launch.so", "launch.o"], folder)
+        return (folder / "launch.so").read_bytes()

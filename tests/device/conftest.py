@@ -1,0 +1,130 @@
+"""Trackers and boards on loopback: TVM's tracker, and our server native or under qemu."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bnn_compiler import target as targets
+from bnn_compiler.device import client, program
+from bnn_compiler.device.address import Address
+from bnn_compiler.errors import DeviceError
+from tests import edge
+
+ARM = "cortex-a72"
+
+
+class Board:
+    """A server in a process group of its own."""
+
+    def __init__(self, command, environment=None):
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )
+        line = self.process.stdout.readline()
+        assert " on port " in line, line
+        self.port = int(line.split()[-1])
+
+    def end(self, number=signal.SIGTERM):
+        """Its exit code after this signal."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def qemu():
+    """The emulator's command; tests of other machines are skipped without it or a linker."""
+    edge.zig()
+    return edge.qemu()
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory):
+    """The path of our server for this machine."""
+    path = tmp_path_factory.mktemp("server") / "bnn-server"
+    program.server(targets.load("native"), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def arm(tmp_path_factory, qemu):
+    """The path of our server for aarch64."""
+    path = tmp_path_factory.mktemp("server") / "bnn-server"
+    program.server(targets.load(ARM), path)
+    return path
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts boards, each with a folder for its files; ends them all and looks for litter."""
+    started = []
+
+    def start(server, key, *options, prefix=()):
+        folder = tmp_path / f"board{len(started)}"
+        folder.mkdir()
+        board = Board(
+            [*prefix, str(server), "--key", key, "--bind", "127.0.0.1", "--port", "0", *options],
+            {"TMPDIR": str(folder)},
+        )
+        board.folder = folder
+        started.append(board)
+        return board
+
+    yield start
+    for board in started:
+        if board.end() == 0:
+            assert not list(board.folder.iterdir()), "files were left on the board"
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def tracker():
+    """HOST:PORT of TVM's tracker."""
+    edge.require(importlib.util.find_spec("tornado"), "no tornado: pip install tornado")
+    port = free_port()
+    # What `python -m tvm.exec.rpc_tracker` starts, without the process in between.
+    state = f"PopenTrackerServerState('127.0.0.1', {port}, {port + 1})"
+    code = f"from tvm.rpc import tracker; tracker.{state}"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    address = Address(True, "127.0.0.1", port, "any")
+    for _ in range(600):
+        try:
+            client.Tracker(address).__exit__()
+            break
+        except DeviceError:
+            assert process.poll() is None
+            time.sleep(0.1)
+    yield f"127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def registered():
+    """Waits until a tracker has so many boards of a key."""
+
+    def wait(address, count=1):
+        parsed = Address.parse(address)
+        for _ in range(600):
+            with client.Tracker(parsed) as found:
+                if found.registered().count(parsed.key) == count:
+                    return address
+            time.sleep(0.1)
+        raise AssertionError(f"{address} has not {count} boards")
+
+    return wait
