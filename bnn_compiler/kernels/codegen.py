@@ -22,7 +22,8 @@ from bnn_compiler.errors import TargetError
 from bnn_compiler.kernels.lookups import PairLookUps, ShuffleTables
 from bnn_compiler.target import Target
 
-#: Raised when the passes below make other code of the same kernel: tuned records are stale then.
+#: Raised when the passes here or in lookups.py make other code of the same kernel: tuned records
+#: are stale then.
 VERSION = 1
 
 

@@ -1,6 +1,6 @@
 """Table look-ups (table.py) by x86 byte shuffles, in the order and with the addresses cores like.
 
-Before these passes a kernel means the same, and LLVM would compile it, byte by byte.
+A kernel means the same without these passes, but LLVM would look up one byte at a time.
 """
 
 import tvm
@@ -11,8 +11,9 @@ from tvm.script import tirx as T
 #: Byte shuffles by vector length: each byte of the result is row[index & 15] of its 16 bytes.
 _SHUFFLES = {32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
 
-# rotate() is the word rotated right: a plain rotation under a mask LLVM makes a copy and a shift.
-# add_after(s, x, y) is s + x, but not before y is known.
+# LLVM IR, inlined where it is called (TVM leaves no symbol of it). bnn_rotate is the word rotated
+# right: of a rotation that it can see, under a mask, LLVM makes a copy and a shift.
+# bnn_add_after is s + x, but not before y is known.
 _IMPORTED = """\
 declare i32 @llvm.fshr.i32(i32, i32, i32)
 
@@ -35,13 +36,13 @@ define <{lanes} x i8> @bnn_add_after{lanes}(<{lanes} x i8> %s, <{lanes} x i8> %x
 class ShuffleTables:
     """table[broadcast(16 * row) + index] -> byte_shuffle(table[row], index), on vectors.
 
-    LLVM would read the table byte by byte, and widen bytes, every other one at a time, likewise.
+    Also byte sums are widened to 16 bits by a shift and a mask: LLVM would shuffle them.
     """
 
     def transform_function(
         self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
     ) -> tirx.PrimFunc:
-        """Rewrite the loads of every buffer called "table" (kernels/table.py)."""
+        """Rewrite the loads of every buffer called "table", and casts of every other byte."""
         vectors: set[int] = set()
 
         def look_up(load: tvm.ir.TensorLoad, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
@@ -70,21 +71,20 @@ class ShuffleTables:
 def _offset(row: tvm.ir.Expr) -> tvm.ir.Expr:
     """i32(word >> shift & 15) * length  ->  i32(rotate(word, shift - log2(length)) & 15 * length).
 
-    One instruction less: loops of short vectors wait for the decoder.
+    One instruction less: loops of short vectors wait for the decoder, those of 64 bytes do not.
     """
     if not (isinstance(row, tirx.Mul) and isinstance(row.a, tirx.Cast)):
         return row
     bits, length = row.a.value, int(row.b)
-    if length > 32:
+    if length > 32 or not (isinstance(bits, tirx.BitwiseAnd) and isinstance(bits.a, tirx.RShift)):
         return row
-    assert isinstance(bits, tirx.BitwiseAnd) and isinstance(bits.a, tirx.RShift), bits
     by = bits.a.b + tirx.const(33 - length.bit_length(), "uint32")
     rotated = tirx.call_pure_extern("uint32", "bnn_rotate", bits.a.a, by)
     return (rotated & tirx.const(15 * length, "uint32")).astype("int32")
 
 
 def _widen_alternate(cast: tirx.Cast, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
-    """u16(bytes[ramp(i, 2, n)]) -> one half of each of n pairs of bytes."""
+    """u16(bytes[ramp(i, 2, n)])  ->  one half of each of n pairs of bytes."""
     load = cast.value
     if not isinstance(load, tvm.ir.TensorLoad) or str(load.source.ty.dtype) != "uint8":
         return mutator.default_mutate(cast)
@@ -92,6 +92,8 @@ def _widen_alternate(cast: tirx.Cast, mutator: tvm_ffi.StructuralMutator) -> tvm
     if not isinstance(ramp, tirx.Ramp) or int(ramp.stride) != 2:
         return mutator.default_mutate(cast)
     lanes = int(ramp.lanes)
+    if str(cast.ty.dtype) != f"uint16x{lanes}":
+        return mutator.default_mutate(cast)
     odd = tirx.floormod(ramp.base, 2)
     both = tirx.BufferLoad(load.source, [tirx.Ramp(ramp.base - odd, 1, 2 * lanes)])
     shift = tirx.Broadcast((8 * odd).astype("uint16"), lanes)
@@ -103,8 +105,8 @@ def _widen_alternate(cast: tirx.Cast, mutator: tvm_ffi.StructuralMutator) -> tvm
 class PairLookUps:
     """s += look-up; t += look-up'  ->  both look-ups, then both sums.
 
-    In turns, Zen 4 sends sums to the pipes that shuffles need, and reaches 80 %. After loops are
-    unrolled; in pairs that read the same row.
+    In turns, Zen 4 sends sums to the pipes that shuffles need, and reaches 80 % (roofline.c). Runs
+    after loops are unrolled; a pair reads the same row. Needs ShuffleTables, which imports the sum.
     """
 
     def transform_function(
@@ -131,9 +133,11 @@ def _row(stmt: tirx.Stmt) -> tvm.ir.Expr | None:
     """The row that ``stmt`` looks up, if it is a sum of a look-up."""
     if not isinstance(stmt, tirx.BufferStore) or not isinstance(stmt.value, tirx.Add):
         return None
-    call = stmt.value.b
-    shuffles = [a for a in getattr(call, "args", []) if isinstance(a, tvm.ir.TensorLoad)]
-    return next((a for a in shuffles if a.source.name == "table"), None)
+    shuffle = stmt.value.b
+    if not isinstance(shuffle, tvm.ir.Call):
+        return None
+    loads = [a for a in shuffle.args if isinstance(a, tvm.ir.TensorLoad)]
+    return next((load for load in loads if load.source.name == "table"), None)
 
 
 def _same_row(one: tirx.Stmt, other: tirx.Stmt) -> bool:

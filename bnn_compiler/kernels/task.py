@@ -65,7 +65,8 @@ class Task:
         """The same for the first image of a batch."""
         work = self.work
         one = replace(work, x=work.x.of_one_image(), shape=(1, *work.shape[1:]))
-        return replace(self, work=one, tensors=tuple(t and t.of_one_image() for t in self.tensors))
+        tensors = tuple(None if t is None else t.of_one_image() for t in self.tensors)
+        return replace(self, work=one, tensors=tensors)
 
     def space(self, hardware: Hardware) -> list[Point]:
         """Every schedule."""

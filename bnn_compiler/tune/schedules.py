@@ -25,7 +25,7 @@ log = logging.getLogger("bnn_compiler")
 class Choice:
     """A schedule, where it came from ("record", "model" or "rule"), and the kernel.
 
-    ``seconds`` and ``float_seconds`` are a record's.
+    ``seconds`` and ``float_seconds`` are a record's, for a batch perhaps those of one image.
     """
 
     point: Point
@@ -90,7 +90,10 @@ class Schedules:
         return None
 
     def _batched(self, task: Task) -> Choice | None:
-        known = self._recorded(task.of_one_image()) if task.work.shape[0] > 1 else None
+        """The record of one image; every point of its space is one of the batch's too."""
+        if task.work.shape[0] == 1:
+            return None
+        known = self._recorded(task.of_one_image())
         return known and replace(known, function=task.function(known.point))
 
     def _predicted(self, task: Task) -> Choice:
