@@ -19,9 +19,11 @@ from tvm.target.codegen import llvm_get_cpu_archlist
 from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
 from bnn_compiler.errors import TargetError
+from bnn_compiler.kernels.lookups import PairLookUps, ShuffleTables
 from bnn_compiler.target import Target
 
-#: Raised when the passes below make other code of the same kernel: tuned records are stale then.
+#: Raised when the passes here or in lookups.py make other code of the same kernel: tuned records
+#: are stale then.
 VERSION = 1
 
 
@@ -148,36 +150,6 @@ class KeepLocalsOnStack:
             )
 
         return tvm_ffi.structural_mutate(f, [(tirx.AllocBuffer, visit)])
-
-
-#: Byte shuffles by vector length: each byte of the result is row[index & 15] of its 16 bytes.
-_SHUFFLES = {32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class ShuffleTables:
-    """table[broadcast(16 * row) + index] -> byte_shuffle(table[row], index), on vectors.
-
-    LLVM would read the table byte by byte.
-    """
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Rewrite the loads of every buffer called "table" (kernels/table.py)."""
-
-        def visit(load: tvm.ir.TensorLoad, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
-            if load.source.name != "table":
-                return mutator.default_mutate(load)
-            (at,) = load.indices
-            row, index = (at.a, at.b) if isinstance(at.a, tirx.Broadcast) else (at.b, at.a)
-            lanes = int(row.lanes)
-            values = tirx.BufferLoad(load.source, [tirx.Ramp(row.value, 1, lanes)])
-            return tirx.call_llvm_pure_intrin(
-                f"uint8x{lanes}", _SHUFFLES[lanes], values, index.value
-            )
-
-        return tvm_ffi.structural_mutate(f, [(tvm.ir.TensorLoad, visit)])
 
 
 @tirx.transform.prim_func_pass(opt_level=0)
@@ -329,15 +301,11 @@ class LanesOfVectors:
         return tvm_ffi.structural_mutate(f, [(tirx.Broadcast, visit)])
 
 
-def _instructions(target: Target) -> list[tvm.transform.Pass]:
-    """Passes that name an instruction LLVM would not find by itself."""
-    if target.arch != "x86_64" or target.hardware.vector_bits not in (256, 512):
-        return []
-    return [ShuffleTables(), PairProducts(target.hardware.vector_bits)]
-
-
 def _pipeline(target: Target) -> tvm.transform.Pass:
     t, x = s_tir.transform, tirx.transform
+    # Passes that name instructions LLVM would not find by itself, or order them.
+    bits = target.hardware.vector_bits
+    x86 = target.arch == "x86_64" and bits in (256, 512)
     return tvm.transform.Sequential(
         [
             t.CanonicalizeLoop(),
@@ -354,7 +322,7 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             t.LoopPartition(),
             x.VectorizeLoop(True),
             x.StmtSimplify(),
-            *_instructions(target),
+            *([ShuffleTables(), PairProducts(bits)] if x86 else []),
             x.StorageRewrite(),
             t.HoistIfThenElse(),
             x.UnrollLoop(),
@@ -362,6 +330,7 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             x.StmtSimplify(),
             *([LanesOfVectors()] if target.arch == "aarch64" else []),
             x.RemoveNoOp(),
+            *([PairLookUps()] if x86 else []),
             t.RewriteUnsafeSelect(),
             x.CommonSubexprElim(),
             x.VerifyMemory(),

@@ -7,7 +7,7 @@ tail; bit channels are padded to words of 32. Padded float lanes hold any finite
 never mixed with real ones; padded bits are 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LANES = 16
 
@@ -61,6 +61,10 @@ class Layout:
         """Byte offset of the first pixel inside the halo."""
         _, _, w, c = self.physical
         return self.itemsize * c * (self.halo[0] * w + self.halo[1])
+
+    def of_one_image(self) -> "Layout":
+        """The same for the first image of a batch."""
+        return replace(self, shape=(1, *self.shape[1:]))
 
     def strides(self, per_word: int = 1) -> list[int]:
         """Element strides of the interior; ``per_word`` elements per stored one (2 for uint16)."""

@@ -169,7 +169,7 @@ def table(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:
     """The same with byte sums ``part`` in registers below the last loop over chunks."""
     tiled = _Tiled.of(stages, point)
     sch, lanes = tiled.sch, point.word // 8
-    tile, outer = tiled.tile_loops(tiled.acc, lanes, 3)
+    tile, outer = tiled.tile_loops(tiled.acc, lanes // 2, 3)
     if point.order == "strips":
         strip, tile[0] = sch.split(tile[0], [None, point.pixels])
         outer.append(strip)

@@ -2,7 +2,8 @@
 
 Four activation bits ``a`` select a row of the constant table popcount(i ^ a), the weights are
 stored as the indices i, one to a byte: one byte shuffle then counts four bits of as many outputs
-as a vector has bytes. Counts are added in bytes and widened to 16 bits before they can overflow.
+as a vector has bytes. Counts are added in bytes and widened to 16 bits before they can overflow:
+first the even bytes, then the odd ones, which needs no shuffle.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
         return
     per_vector = lanes // LANES
     vectors = binary.grouping(work).outputs // lanes
-    # Half of the registers at most: rows, weights and products need the others.
+    # Half of the registers at most: rows, weights and counts need the others.
     for pixels, blocks in tiles(work.shape[2], vectors, hardware.vector_registers // 2):
         for order in ("channels", "rows", "strips"):
             for unroll in (0, 1):
@@ -58,9 +59,9 @@ def rule(work: ConvWorkload, hardware: Hardware) -> Point | None:
     def across(p: Point) -> int:
         return p.lanes * 8 // p.word
 
-    def cost(p: Point) -> tuple[float, float]:
-        # A quarter of the registers: LLVM keeps as many products waiting as there are sums.
-        spill = max(0, p.pixels * across(p) - hardware.vector_registers // 4)
+    def cost(p: Point) -> tuple[int, float]:
+        # Each pixel's word lies in a general register.
+        spill = max(0, p.pixels - 8)
         # Weights that L1 does not hold are read once for a row of pixels.
         block = p.lanes * work.kernel[0] * work.kernel[1] * binary.grouping(work).inputs // 4
         far = block > hardware.l1_kib * 1024
@@ -96,6 +97,9 @@ def constants(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.nd
     words = -(-binary.grouping(work).inputs // 32)
     nibbles = plane[:, :, :, : words * 32].reshape(blocks, kh, kw, words, 8, 4, lanes)
     index = (nibbles * np.array([1, 2, 4, 8])[:, None]).sum(axis=5).astype(np.uint8)
+    # Output ``half * h + k`` of a vector is byte ``2 * k + h``.
+    index = index.reshape(*index.shape[:-1], -1, 2, point.word // 16).swapaxes(-1, -2)
+    index = np.ascontiguousarray(index).reshape(blocks, kh, kw, words, 8, lanes)
     a = np.arange(16)[:, None]
     i = np.arange(point.word // 8)[None] & 15
     table = np.array([0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4], np.uint8)[i ^ a]
@@ -134,9 +138,12 @@ def stages(
         return te.sum(table[bits.astype("int32"), index], axis=[ix, ic, nibble])
 
     part = te.compute((n, oh, ow, blocks, lanes, *split.outer), count, name="part")
-    acc = te.compute(
-        (n, oh, ow, blocks, lanes),
-        lambda *at: te.sum(part[*at, ry, rx, rc].astype("uint16"), axis=[ry, rx, rc]),
-        name="acc",
-    )
+    vector = point.word // 8
+    half = vector // 2
+
+    def widen(i, y, z, b, lane):  # type: ignore[no-untyped-def]
+        byte = lane // vector * vector + lane % half * 2 + lane % vector // half
+        return te.sum(part[i, y, z, b, byte, ry, rx, rc].astype("uint16"), axis=[ry, rx, rc])
+
+    acc = te.compute((n, oh, ow, blocks, lanes), widen, name="acc")
     return binary.finish_integer(work, acc, [x, w, table], epilogue, tensors)

@@ -61,6 +61,13 @@ class Task:
         """The same convolution on -1.0 and +1.0, which is faster where words are mostly empty."""
         return replace(self, work=replace(self.work, x=replace(self.work.x, dtype="float32")))
 
+    def of_one_image(self) -> "Task":
+        """The same for the first image of a batch."""
+        work = self.work
+        one = replace(work, x=work.x.of_one_image(), shape=(1, *work.shape[1:]))
+        tensors = tuple(None if t is None else t.of_one_image() for t in self.tensors)
+        return replace(self, work=one, tensors=tensors)
+
     def space(self, hardware: Hardware) -> list[Point]:
         """Every schedule."""
         return families.space(self.work, hardware)

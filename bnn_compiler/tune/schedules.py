@@ -1,7 +1,10 @@
-"""Which schedule a task gets: a record, else the cost model's best, else the rule."""
+"""Which schedule a task gets: a record, else the cost model's best, else the rule.
+
+A batch goes image after image, so a record of one image serves a batch that has none.
+"""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tvm import tirx
@@ -22,7 +25,7 @@ log = logging.getLogger("bnn_compiler")
 class Choice:
     """A schedule, where it came from ("record", "model" or "rule"), and the kernel.
 
-    ``seconds`` and ``float_seconds`` are a record's.
+    ``seconds`` and ``float_seconds`` are a record's, for a batch perhaps those of one image.
     """
 
     point: Point
@@ -61,7 +64,9 @@ class Schedules:
         """The schedule of ``task``; the same one every time."""
         self.tasks[task] = self.tasks.get(task, 0) + 1
         if task.key not in self._choices:
-            self._choices[task.key] = self._recorded(task) or self._predicted(task)
+            self._choices[task.key] = (
+                self._recorded(task) or self._batched(task) or self._predicted(task)
+            )
         return self._choices[task.key]
 
     def _recorded(self, task: Task) -> Choice | None:
@@ -83,6 +88,13 @@ class Schedules:
             )
         self.stale += 1
         return None
+
+    def _batched(self, task: Task) -> Choice | None:
+        """The record of one image; every point of its space is one of the batch's too."""
+        if task.work.shape[0] == 1:
+            return None
+        known = self._recorded(task.of_one_image())
+        return known and replace(known, function=task.function(known.point))
 
     def _predicted(self, task: Task) -> Choice:
         if self.model is None:

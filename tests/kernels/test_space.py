@@ -11,6 +11,7 @@ SHAPES = {
     "3x3": {"channels": 64, "size": 8, "outputs": 64},
     "odd channels": {"channels": 33, "size": 7, "outputs": 51},
     "three channels": {"channels": 3, "size": 6, "outputs": 100},
+    "one channel": {"channels": 1, "size": 5, "outputs": 33},
     "one pixel": {"channels": 100, "size": 1, "outputs": 64},
     "1x1": {"channels": 256, "size": 4, "outputs": 128, "kernel": 1, "pad": 0},
     "strided": {"channels": 96, "size": 9, "outputs": 64, "stride": 2},
@@ -54,6 +55,15 @@ def test_binary(shape, every_target, tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         check(kernel.task(**SHAPES[shape]), targets.load(name), folder, 4)
+
+
+def test_a_batch_has_the_schedules_of_one_image(every_target):
+    for name in every_target:
+        hardware = targets.load(name).hardware
+        for shape in SHAPES.values():
+            batch = kernel.task(**{**shape, "batch": 5})
+            assert batch.of_one_image() == kernel.task(**{**shape, "batch": 1})
+            assert batch.space(hardware) == batch.of_one_image().space(hardware)
 
 
 def test_every_family_is_reached():

@@ -35,6 +35,15 @@ def test_record_then_model_then_rule():
     assert known.tasks == {TASK: 2}
 
 
+def test_a_batch_takes_the_record_of_one_image():
+    batch = kernel.task(64, 8, 64, batch=3)
+    choice = Schedules(DEVICE, {TASK.key: RECORD}, Favourite()).pick(batch)
+    assert (choice.source, choice.point) == ("record", POINT)
+    assert int(choice.function.params[0].ty.shape[0]) == 3
+    other = Schedules(DEVICE, {TASK.key: RECORD}, Favourite()).pick(kernel.task(96, 8, 64, batch=3))
+    assert other.source == "model"
+
+
 def test_a_record_tells_what_float32_would_take():
     record = dataclasses.replace(RECORD, float_seconds=0.5e-4)
     choice = Schedules(DEVICE, {TASK.key: record}).pick(TASK)
