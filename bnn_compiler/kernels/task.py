@@ -52,6 +52,8 @@ class Task:
         n, h, w, o = self.work.shape
         kh, kw = self.work.kernel
         kind = {"uint32": "binary", "int16": "bytes"}.get(self.work.x.dtype, "float")
+        if self.work.winograd:
+            kind = "winograd"
         groups = f" g{self.work.groups}" if self.work.groups > 1 else ""
         batch = f"{n}x" if n > 1 else ""
         stride = f"/{self.work.strides[0]}" if self.work.strides != (1, 1) else ""
