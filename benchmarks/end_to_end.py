@@ -92,7 +92,14 @@ def random_network(network: str) -> tuple[nn.Module, torch.Tensor]:
     return model, inputs
 
 
-def compile_ours(network: str, target: str, folder: Path, input_dtype: str = "float32") -> Subject:
+def compile_ours(
+    network: str,
+    target: str,
+    folder: Path,
+    input_dtype: str = "float32",
+    *,
+    allow_reorder: bool = False,
+) -> Subject:
     """Compile one network of peers.NETWORKS, for images as floats or as bytes."""
     model, inputs = random_network(network)
     images = None
@@ -105,6 +112,7 @@ def compile_ours(network: str, target: str, folder: Path, input_dtype: str = "fl
         target=target,
         output=folder / f"{network}.bnn",
         input_dtype=input_dtype,
+        allow_reorder=allow_reorder,
         **(IMAGENET if images is not None else {}),
     )
     return Subject(network, model, artifact, inputs, images)
@@ -158,6 +166,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--input-dtype", choices=["float32", "uint8"], default="float32", help="of our program"
     )
+    parser.add_argument(
+        "--allow-reorder", action="store_true", help="as in bnnc compile; the peers always may"
+    )
     parser.add_argument("--isa", choices=isa.KNOWN, help="hold both sides to it, see isa.py")
     parser.add_argument("--target", help="what to compile ours for (default: native, or the isa)")
     parser.add_argument("--name", default="end_to_end", help="name of the result files")
@@ -178,7 +189,13 @@ def main() -> None:
     described = machine.describe()
     with tempfile.TemporaryDirectory() as folder:
         subjects = [
-            compile_ours(name, options.target, Path(folder), options.input_dtype)
+            compile_ours(
+                name,
+                options.target,
+                Path(folder),
+                options.input_dtype,
+                allow_reorder=options.allow_reorder,
+            )
             for name in options.networks
         ]
     core = machine.pin(options.core)
