@@ -84,7 +84,16 @@ def _work(request: Request, kernel: Sequence[int] | None = None) -> ConvWorkload
 def _conv2d(request: Request) -> Kernel:
     weights, *more = (array(a) for a in request.call.args[1 : ops.data_count(request.call)])
     work = _work(request, weights.shape[1:3])
+    if channelwise.is_depthwise(work):
+        return _depthwise(request, work, weights)
     return _scheduled(request, work, weights, *more)
+
+
+def _depthwise(request: Request, work: ConvWorkload, weights: np.ndarray) -> Kernel:
+    lanes = np.zeros((*work.kernel, work.x.channels), np.float32)
+    lanes[..., : work.shape[3]] = weights[..., 0].transpose(1, 2, 0)
+    kernel = _plain(request, channelwise.depthwise, work)
+    return replace(kernel, constants=(lanes,), macs=work.macs, products=work.macs)
 
 
 def _winograd_conv2d(request: Request) -> Kernel:

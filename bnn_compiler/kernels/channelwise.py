@@ -1,11 +1,20 @@
-"""Kernels without a weight: reads, pools, means, concatenation, resizing, layout changes."""
+"""Kernels that mix no channels: depthwise convolution, pools, means, resizing, layout changes."""
 
 from collections.abc import Sequence
 
 import tvm
 from tvm import te, tirx
 
-from bnn_compiler.kernels.epilogue import Stages, Value, f32, finish, placeholder, product, read
+from bnn_compiler.kernels.epilogue import (
+    Stages,
+    Value,
+    f32,
+    finish,
+    fma,
+    placeholder,
+    product,
+    read,
+)
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue
@@ -46,6 +55,32 @@ def max_pool2d(work: ConvWorkload, epilogue: Epilogue, tensors: Tensors) -> Stag
         return result
 
     return finish(work.shape, pool, epilogue, tensors, [data])
+
+
+def is_depthwise(work: ConvWorkload) -> bool:
+    """Whether each output of a float convolution reads one channel, its own."""
+    channels = work.x.shape[3]
+    return (
+        work.x.dtype == "float32"
+        and not work.x.dense
+        and work.groups == channels == work.shape[3] > 1
+    )
+
+
+def depthwise(work: ConvWorkload, epilogue: Epilogue, tensors: Tensors) -> Stages:
+    """Taps summed in order from 0 by fma; the parameter after the image is [KH, KW, lanes]."""
+    data = placeholder(work.x, "x")
+    weights = te.placeholder((*work.kernel, work.x.channels), "float32", name="w")
+    tap = work.tap()
+
+    def value(i, y, z, c):  # type: ignore[no-untyped-def]
+        total = f32(0)
+        for ky in range(work.kernel[0]):
+            for kx in range(work.kernel[1]):
+                total = fma(data[i, *tap(y, ky, z, kx), c], weights[ky, kx, c], total)
+        return total
+
+    return finish(work.shape, value, epilogue, tensors, [data, weights])
 
 
 def avg_pool2d(
