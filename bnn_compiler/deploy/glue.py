@@ -6,6 +6,11 @@ No heap and no globals. Every pointer is an offset fixed at compile time.
 from bnn_compiler.deploy.manifest import external_shape
 from bnn_compiler.deploy.program import ALIGN, Argument, Buffer, Program
 
+#: Bytes of a cache line.
+LINE = 64
+#: Lines asked for at once: as many misses as a core has under way without waiting for any.
+_LINES = 24
+
 _HEADER = """\
 /* {name}: a binary neural network compiled by bnn_compiler. */
 #ifndef {guard}_H
@@ -62,6 +67,26 @@ HIDDEN __attribute__((weak)) int TVMFFIEnvModRegisterSystemLibSymbol(const char 
 }}
 
 {kernels}
+
+/* A kernel call, done ``part`` iterations at a time; before each part, ``lines`` cache lines of the
+ * next step's weights are asked for. */
+struct work {{
+  int32_t (*call)(void **p, int32_t first, int32_t last);
+  void **p;
+  const unsigned char *next;
+  int32_t part, lines;
+}};
+
+static int32_t in_parts(void *work, int32_t first, int32_t last) {{
+  const struct work *w = work;
+  for (int32_t i = first; i < last; i += w->part) {{
+    const unsigned char *next = w->next + (size_t)(i / w->part) * (size_t)w->lines * {line};
+    for (int32_t k = 0; k < w->lines; ++k) __builtin_prefetch(next + {line} * k, 0, 2);
+    int32_t code = w->call(w->p, i, i + w->part < last ? i + w->part : last);
+    if (code) return code;
+  }}
+  return 0;
+}}
 
 {halos}
 static int32_t step(int32_t index, const void *const *in, void *const *out, unsigned char *a) {{
@@ -158,13 +183,17 @@ def header(program: Program, name: str, *, threads: bool) -> str:
     )
 
 
-def source(program: Program, name: str) -> str:
-    """``NAME.c``: every step as one case of a switch."""
+def source(program: Program, name: str, ahead: int) -> str:
+    """``NAME.c``: every step as one case of a switch.
+
+    While a step runs, at most ``ahead`` bytes of the next one's weights are brought into L2.
+    """
     counts = {s.kernel: len(s.arguments) for s in program.steps}
     kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
-    cases = "\n".join(_case(program, name, i) for i in range(len(program.steps)))
+    cases = "\n".join(_case(program, name, i, ahead) for i in range(len(program.steps)))
     return _SOURCE.format(
         name=name,
+        line=LINE,
         kernels=kernels,
         halos=_CLEAR * ("clear(" in cases) + _FILL * ("fill(" in cases),
         cases=cases,
@@ -181,24 +210,39 @@ def _declare(kernel: str, count: int) -> str:
     values = ", ".join(f"p[{i}]" for i in range(count))
     return (
         f"int32_t {kernel}({types}, int32_t first, int32_t last);\n"
-        f"static int32_t call_{kernel}(void *arguments, int32_t first, int32_t last) {{\n"
-        f"  void **p = arguments;\n"
+        f"static int32_t call_{kernel}(void **p, int32_t first, int32_t last) {{\n"
         f"  return {kernel}({values}, first, last);\n"
         f"}}"
     )
 
 
-def _case(program: Program, name: str, index: int) -> str:
+def _case(program: Program, name: str, index: int, ahead: int) -> str:
     step = program.steps[index]
     lines = [f"    case {index}: {{ /* {step.name} */"]
     lines += [_fill(b) for b in step.writes if b.kind == "arena" and b.needs_fill]
     arguments = ", ".join(_pointer(program, name, a) for a in step.arguments)
+    following = _next(program, name, index, ahead)
     lines += [
-        f"      void *arguments[] = {{{arguments}}};",
-        f"      return bnn_parallel(call_{step.kernel}, arguments, {step.iterations});",
+        f"      void *p[] = {{{arguments}}};",
+        f"      struct work work = {{call_{step.kernel}, p, {following}}};",
+        f"      return bnn_parallel(in_parts, &work, {step.iterations});",
         "    }",
     ]
     return "\n".join(lines)
+
+
+def _next(program: Program, name: str, index: int, ahead: int) -> str:
+    """The largest constant of the step after ``index``, and its share for each part of this one."""
+    iterations = program.steps[index].iterations
+    following = program.steps[index + 1 : index + 2]
+    constants = [a for s in following for a in s.arguments if a.buffer is None]
+    largest = max(constants, key=lambda a: a.size, default=None)
+    lines = min(largest.size, ahead) // LINE if largest else 0
+    part = max(1, iterations * _LINES // max(lines, 1))
+    each = min(_LINES, lines // -(-iterations // part)) if part < iterations else 0
+    if largest is None or each == 0:
+        return f"{name}_weights, {iterations}, 0"
+    return f"{name}_weights + {largest.weights}, {part}, {each}"
 
 
 def _fill(buffer: Buffer) -> str:

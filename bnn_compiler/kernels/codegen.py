@@ -20,6 +20,7 @@ from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
 from bnn_compiler.errors import TargetError
 from bnn_compiler.kernels.lookups import PairLookUps, ShuffleTables
+from bnn_compiler.kernels.prefetch import PrefetchEpilogue
 from bnn_compiler.target import Target
 
 #: Raised when the passes here or in lookups.py make other code of the same kernel: tuned records
@@ -303,7 +304,7 @@ class LanesOfVectors:
 
 def _pipeline(target: Target) -> tvm.transform.Pass:
     t, x = s_tir.transform, tirx.transform
-    # Passes that name instructions LLVM would not find by itself, or order them.
+    # Passes that name instructions LLVM would not find by itself, or order them; measured there.
     bits = target.hardware.vector_bits
     x86 = target.arch == "x86_64" and bits in (256, 512)
     return tvm.transform.Sequential(
@@ -317,6 +318,7 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             t.StmtSimplify(),
             t.LowerOpaqueBlock(),
             SkipPadding(),
+            *([PrefetchEpilogue()] if x86 else []),
             x.FlattenBuffer(),
             x.NarrowDataType(32),
             t.LoopPartition(),

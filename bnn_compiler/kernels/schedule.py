@@ -16,6 +16,7 @@ from bnn_compiler.kernels import codegen, intrinsics
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point, tiles
+from bnn_compiler.kernels.prefetch import STREAMED
 from bnn_compiler.target import Hardware
 
 
@@ -80,6 +81,7 @@ class _Tiled:
     sch: s_tir.Schedule
     acc: object
     epilogue: list[object]
+    images: int
 
     @staticmethod
     def of(stages: Stages, point: Point) -> "_Tiled":
@@ -91,6 +93,7 @@ class _Tiled:
         sch = of(stages)
         value, acc = sch.get_sblock("value"), sch.get_sblock(stages.reduction.op.name)
         n, y, x, c = sch.get_loops(value)
+        images = int(sch.get(n).extent)
         xo, xi = sch.split(x, [None, point.pixels])
         co, ci = sch.split(c, [None, point.lanes])
         cv, cl = sch.split(ci, [None, LANES])
@@ -103,7 +106,7 @@ class _Tiled:
         attach_bits(sch, stages, cv)
         sch.parallel(parallel)
         sch.vectorize(cl)
-        return _Tiled(sch, acc, [xi, cv])
+        return _Tiled(sch, acc, [xi, cv], images)
 
     def tile_loops(self, block: object, lanes: int, reduction: int) -> tuple[list[object], ...]:
         """(tile loops, reduction loops) of ``block``, whose last ``reduction`` loops those are."""
@@ -131,11 +134,12 @@ class _Tiled:
             self.sch.unroll(one)
 
     def finish(self, stages: Stages) -> tvm.tirx.PrimFunc:
-        """Unroll the epilogue and pack."""
+        """Unroll the epilogue and pack. One image's activations mostly stay in L2."""
         for loop in self.epilogue:
             self.sch.unroll(loop)
         tensorize_bits(self.sch, stages)
-        return self.sch.mod["main"]
+        kernel = self.sch.mod["main"]
+        return kernel.with_attr(STREAMED, True) if self.images > 1 else kernel
 
 
 def conv(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:

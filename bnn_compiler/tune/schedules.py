@@ -1,6 +1,6 @@
 """Which schedule a task gets: a record, else the cost model's best, else the rule.
 
-A batch goes image after image, so a record of one image serves a batch that has none.
+A batch goes image after image, so most records of one image serve a batch that has none.
 """
 
 import logging
@@ -10,6 +10,7 @@ from pathlib import Path
 from tvm import tirx
 
 from bnn_compiler.kernels import families
+from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task, digest
 from bnn_compiler.target import Target
@@ -19,6 +20,9 @@ from bnn_compiler.tune.model import CostModel
 from bnn_compiler.tune.records import Record
 
 log = logging.getLogger("bnn_compiler")
+
+#: Vectors of 16 floats side by side, four cache lines, that make a stream.
+_ENOUGH = 4
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,20 @@ class Schedules:
         return None
 
     def _batched(self, task: Task) -> Choice | None:
-        """The record of one image; every point of its space is one of the batch's too."""
+        """The record of one image; every point of its space is one of the batch's too.
+
+        Not if its tile leaves gaps in the rows of pixels: a batch's do not stay in L2, and what
+        comes from further away comes in order. The model knows other tiles.
+        """
         if task.work.shape[0] == 1:
             return None
         known = self._recorded(task.of_one_image())
-        return known and replace(known, function=task.function(known.point))
+        if known is None:
+            return None
+        widest = families.grouping(task.work).outputs // LANES
+        if self.model is not None and known.point.vectors < min(_ENOUGH, widest):
+            return None
+        return replace(known, function=task.function(known.point))
 
     def _predicted(self, task: Task) -> Choice:
         if self.model is None:

@@ -14,7 +14,7 @@ from tests.kernels import kernel
 
 DEVICE = targets.load("x86-64-v3")
 TASK = kernel.task(64, 8, 64)
-POINT = next(p for p in TASK.space(DEVICE.hardware) if p.family == "popcount")
+POINT = next(p for p in TASK.space(DEVICE.hardware) if p.family == "popcount" and p.vectors == 4)
 RECORD = Record(TASK, POINT, 1e-4, 2e-4, 5, digest(TASK.function(POINT), DEVICE))
 
 
@@ -42,6 +42,15 @@ def test_a_batch_takes_the_record_of_one_image():
     assert int(choice.function.params[0].ty.shape[0]) == 3
     other = Schedules(DEVICE, {TASK.key: RECORD}, Favourite()).pick(kernel.task(96, 8, 64, batch=3))
     assert other.source == "model"
+
+
+def test_a_batch_does_not_take_a_tile_with_gaps():
+    batch = kernel.task(64, 8, 64, batch=3)
+    narrow = next(p for p in TASK.space(DEVICE.hardware) if p.vectors == 2)
+    known = {TASK.key: Record(TASK, narrow, 1e-4, 2e-4, 5, digest(TASK.function(narrow), DEVICE))}
+    assert Schedules(DEVICE, known, Favourite()).pick(TASK).source == "record"
+    assert Schedules(DEVICE, known, Favourite()).pick(batch).source == "model"
+    assert Schedules(DEVICE, known).pick(batch).source == "record"
 
 
 def test_a_record_tells_what_float32_would_take():
