@@ -34,6 +34,8 @@ from bnn_compiler.tune.journal import Trial
 from bnn_compiler.tune.strategy import candidate
 from bnn_compiler.tune.workers import BUILD_SECONDS, Builder, cores, pool
 
+#: Of the kit's manifest and its results.
+_FORMAT = 1
 #: Multiply-accumulates a second that no board reaches.
 _FASTEST = 1e14
 #: Candidates built between two reports of progress.
@@ -69,12 +71,6 @@ def export(
     Raises BuildError if nothing here can link for ``target``, DeviceError if no candidate could be
     built or ``path`` cannot be written.
     """
-    if path.is_dir():
-        raise DeviceError(f"{path} is a folder; name a file for the kit")
-    try:
-        check_writable(path)
-    except OSError as e:
-        raise DeviceError(f"cannot write {path}: {e}") from e
     with tempfile.TemporaryDirectory(prefix="bnnc-kit-") as folder:
         built = _build(points, target, Path(folder), tell)
         if not built:
@@ -89,6 +85,16 @@ def export(
         except OSError as e:
             raise DeviceError(f"cannot write {path}: {e}") from e
     return Kit(identifier, path, len(built), len(points) - len(built), len(data))
+
+
+def check_output(path: Path) -> None:
+    """Raise DeviceError now if no kit could be written to ``path`` later."""
+    if path.is_dir():
+        raise DeviceError(f"{path} is a folder; name a file for the kit")
+    try:
+        check_writable(path)
+    except OSError as e:
+        raise DeviceError(f"cannot write {path}: {e}") from e
 
 
 def _build(
@@ -130,6 +136,7 @@ def _files(built: list[tuple[Task, Point, Program]], target: Target) -> dict[str
     files["run.sh"] = (program.HERE / "run.sh").read_bytes()
     content = {
         "arch": target.arch,
+        "format": _FORMAT,
         "target": target.name,
         "machine": journal.describe(target, ""),
         "code": journal.code(),
@@ -185,6 +192,11 @@ def _checked(
     tasks: Iterable[Task],
     target: Target,
 ) -> Results:
+    if manifest["format"] != _FORMAT:
+        raise DeviceError(
+            f"{path} is of a kit of format {manifest['format']}, and this bnn_compiler makes and"
+            f" reads {_FORMAT}: export a new one"
+        )
     if manifest["target"] != target.name or manifest["machine"] != journal.describe(target, ""):
         raise DeviceError(f"{path} was measured for target {manifest['target']}, as it was then")
     if manifest["code"] != journal.code():
@@ -246,6 +258,11 @@ def _trials(
             raise DeviceError(f"{path}: candidate {line['candidate']} measured another kernel")
         if found is not None and min(found.seconds) * _FASTEST < task.work.macs:
             raise DeviceError(f"{path}: no board computes candidate {line['candidate']} so fast")
+        if found is not None and max(found.seconds) > DEFAULT.limit:
+            raise DeviceError(
+                f"{path}: candidate {line['candidate']} took longer than the {DEFAULT.limit} s"
+                " after which it is stopped"
+            )
         trials.append(_trial(task, point, found, outcome.error, digests))
     return trials
 

@@ -1,12 +1,17 @@
 """Programs for a target: the board's server, and executables that time something."""
 
+import os
+import re
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnn_compiler.deploy import link
 from bnn_compiler.deploy.link import Toolchain
+from bnn_compiler.errors import BuildError, DeviceError
+from bnn_compiler.files import check_writable
 from bnn_compiler.target import Target
 
 HERE = Path(__file__).parent
@@ -38,10 +43,20 @@ class Program:
 def executable(
     tools: Toolchain, output: Path, sources: Sequence[Path], *, static: bool, threads: bool = False
 ) -> None:
-    """Compile and link; ``static`` for machines with another C library, or none."""
+    """Compile and link; ``static`` for machines with another C library, or none.
+
+    Raises BuildError with the linker's words, and what to install if it misses the C library.
+    """
     flags = [f"-I{HERE}", "-std=c11", *(["-static"] if static else [])]
     files = ["-o", str(output), *map(str, sources), *(["-pthread"] if threads else [])]
-    link.run([*tools.program, *flags, *files], output.parent)
+    try:
+        link.run([*tools.program, *flags, *files], output.parent)
+    except BuildError as e:
+        if not (static and re.search(r"-lc\b", str(e))):
+            raise
+        raise BuildError(
+            f"{e}\na static program needs libc.a: install glibc-static (Fedora) or libc6-dev (Debian)"
+        ) from e
 
 
 def trial_source(
@@ -67,17 +82,21 @@ def trial_source(
 def server(target: Target, output: Path) -> None:
     """The small RPC server of a board as one static executable at ``output``.
 
-    Raises BuildError if nothing here can link for ``target``.
+    Raises BuildError if nothing here can link for ``target``, DeviceError if ``output`` cannot be
+    written.
     """
     output = output.absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     tools = link.toolchain(target.arch, target.link)
     try:
+        check_writable(output)
         executable(tools, partial, [HERE / "server.c", HERE / "session.c"], static=True)
         partial.replace(output)
+    except OSError as e:
+        raise DeviceError(f"cannot write {output}: {e}") from e
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def launcher(tools: Toolchain) -> bytes:

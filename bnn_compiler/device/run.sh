@@ -39,13 +39,15 @@ else
   echo "$first" >"$partial" || exit 2
 fi
 total=$(grep -c . candidates.txt)
+float='[0-9.e+-]*'
+measured='{"name": "[^"]*", "seconds": \['"$float\(, $float\)*"'\], "digest": "[0-9a-f]*"}'
 while read -r number constants arguments; do
   grep -q "^{\"candidate\": $number," "$partial" && continue
   # shellcheck disable=SC2086 # RUNNER and the arguments are words
   output=$(${RUNNER:-} "./programs/$number" "./constants/$constants" $arguments </dev/null 2>/dev/null)
   code=$?
   case $code in
-    0) case $output in {*}) ;; *) code=1 output=null ;; esac ;;
+    0) echo "$output" | grep -qx "$measured" || { code=1; output=null; } ;;
     126 | 127) echo "run.sh: this board cannot run the kit's programs" >&2; exit 2 ;;
     *) output=null ;;
   esac

@@ -116,6 +116,7 @@ static int connect_tracker(void) {
   int32_t magic = 0, on = 1;
   struct timeval patience = {30, 0}; /* a tracker without power does not hang up */
   if (fd >= 0) {
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   }

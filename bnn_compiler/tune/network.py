@@ -134,6 +134,8 @@ def export_candidates(
     if trials < 1:
         raise InputError(f"trials {trials}: give at least one trial")
     chosen = targets.load(target)
+    # Before the network is loaded, which takes a while.
+    kit.check_output(Path(output))
     normalization = normalization_of(input_dtype, mean, std)
     tasks = extract(
         model,

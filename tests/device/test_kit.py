@@ -14,6 +14,7 @@ from bnn_compiler.device import kit
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.tune import journal, records, tuner
 from bnn_compiler.tune.journal import Journal
+from bnn_compiler.tune.network import export_candidates
 from tests.device.conftest import ARM
 from tests.kernels import kernel
 
@@ -187,6 +188,8 @@ def signed_again(text, change):
         (lambda d: d["manifest"]["candidates"][0].update(task={}), "not what run.sh"),
         (lambda d: d["lines"][1].update(code="x"), "not what run.sh"),
         (lambda d: d["lines"][1]["output"].update(seconds=[1e-30]), "so fast"),
+        (lambda d: d["lines"][1]["output"].update(seconds=[1e3]), "longer than the 10 s"),
+        (lambda d: d["manifest"].update(format=2), "kit of format 2"),
     ],
 )
 def test_results_that_make_no_sense_are_refused(results, tmp_path, change, words):
@@ -198,16 +201,19 @@ def test_results_that_make_no_sense_are_refused(results, tmp_path, change, words
         kit.load(path, TASKS, DEVICE)
 
 
-def test_a_program_that_prints_nothing_is_a_failed_trial(here, qemu):
+def test_a_program_that_prints_no_measurement_is_a_failed_trial(here, qemu):
     folder, made = here
     (folder / "results.json.partial").write_text("")
-    silent = folder / "silent.sh"
-    silent.write_text(f'#!/bin/sh\ncase $1 in */0) exit 0 ;; esac\nexec {qemu} "$@"\n')
-    silent.chmod(0o755)
-    done = measure(folder, made.id, str(silent))
+    odd = folder / "odd.sh"
+    odd.write_text(
+        '#!/bin/sh\ncase $1 in */0) exit 0 ;; */1) echo "{no JSON}"; exit 0 ;; esac\n'
+        f'exec {qemu} "$@"\n'
+    )
+    odd.chmod(0o755)
+    done = measure(folder, made.id, str(odd))
     assert done.returncode == 0, done.stderr
     trials = kit.load(folder / "results.json", TASKS, DEVICE).trials
-    assert [bool(t.seconds) for t in trials] == [False, *[True] * 5]
+    assert [bool(t.seconds) for t in trials] == [False, False, *[True] * 4]
 
 
 def test_results_of_others_are_refused(results, tmp_path, monkeypatch):
@@ -228,9 +234,11 @@ def test_results_of_others_are_refused(results, tmp_path, monkeypatch):
         kit.load(path, TASKS, DEVICE)
 
 
-def test_a_folder_is_no_kit(tmp_path):
-    with pytest.raises(DeviceError, match="is a folder"):
-        kit.export([], DEVICE, tmp_path)
+def test_where_no_kit_can_be_is_known_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "kit.tar", "cannot write")):
+        with pytest.raises(DeviceError, match=words):
+            export_candidates("no network.pt2", output=path, target=ARM)
 
 
 def test_a_kit_that_cannot_be_written(tmp_path, qemu):
