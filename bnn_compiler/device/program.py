@@ -55,7 +55,8 @@ def executable(
         if not (static and re.search(r"-lc\b", str(e))):
             raise
         raise BuildError(
-            f"{e}\na static program needs libc.a: install glibc-static (Fedora) or libc6-dev (Debian)"
+            f"{e}\na static program needs libc.a: install glibc-static (Fedora) or libc6-dev"
+            " (Debian)"
         ) from e
 
 

@@ -70,7 +70,7 @@ def _prefetches(epilogue: tirx.Stmt, activations: list[tirx.Var]) -> list[tirx.S
         )
         for buffer, (indices, written) in found.items()
     ]
-    return [_in_loops(epilogue, tirx.SeqStmt(asked))] if asked else []
+    return [_in_loops(epilogue, one) for one in asked]
 
 
 def _in_loops(like: tirx.Stmt, body: tirx.Stmt) -> tirx.Stmt:
