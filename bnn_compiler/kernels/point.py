@@ -37,8 +37,12 @@ class Point:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Point":
-        """The inverse. Raises TypeError for a field too many or too few."""
-        return Point(**data)
+        """The inverse. Raises TypeError for a field too many or too few, or of another type."""
+        point = Point(**data)
+        numbers = (point.pixels, point.vectors, point.word, point.unroll)
+        if any(type(v) is not int for v in numbers) or type(point.order) is not str:
+            raise TypeError(f"not a schedule: {point}")
+        return point
 
 
 #: Instructions of an unrolled body beyond which LLVM takes long and the code leaves the caches.

@@ -14,10 +14,12 @@ import tvm
 
 from bnn_compiler import kernels
 from bnn_compiler.errors import ScheduleError
+from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.runtime import cpu
 from bnn_compiler.target import Target
+from bnn_compiler.tune.records import optional
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,19 @@ class Journal:
                 trial = Trial(
                     Task.from_dict(data["task"]),
                     Point.from_dict(data["point"]),
-                    data["seconds"],
-                    data["error"],
+                    optional(data["seconds"]),
+                    str(data["error"]),
                 )
                 code_, device = data["code"], data["device"]
-            except (ValueError, KeyError, TypeError, AttributeError) as e:
+                mine = (code_, device) == (code(), self.device)
+                if mine and trial.point.family not in families.FAMILIES:
+                    raise ValueError(f"no kernel family {trial.point.family!r}")
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
                 self._file.close()
                 raise ScheduleError(
                     f"{self.path}:{number} is not a trial; is it another file? {e!r}"
                 ) from e
-            if (code_, device) == (code(), self.device):
+            if mine:
                 self.trials.append(trial)
             else:
                 self.others += 1

@@ -1,6 +1,7 @@
 """Tuned schedules in a file: one line of JSON for each task, the best that was measured."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,12 +50,24 @@ class Record:
         return Record(
             Task.from_dict(data["task"]),
             Point.from_dict(data["point"]),
-            float(data["seconds"]),
-            data["rule_seconds"],
+            positive(data["seconds"]),
+            optional(data["rule_seconds"]),
             int(data["trials"]),
             str(data["kernel"]),
-            data.get("float_seconds"),
+            optional(data.get("float_seconds")),
         )
+
+
+def positive(seconds: Any) -> float:
+    """A time as it was read. Raises ValueError or TypeError for anything else."""
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{seconds} seconds")
+    return float(seconds)
+
+
+def optional(seconds: Any) -> float | None:
+    """The same, or None for what was not measured."""
+    return None if seconds is None else positive(seconds)
 
 
 def shipped(target: Target) -> Path:
@@ -84,7 +97,7 @@ def read(path: Path) -> dict[str, Record]:
     for number, line in enumerate(lines, 1):
         try:
             record = Record.from_dict(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise ScheduleError(f"{path}:{number} is not a schedule record: {e!r}") from e
         found[record.task.key] = record
     return found

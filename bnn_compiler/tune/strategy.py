@@ -81,23 +81,27 @@ class TaskSearch:
     known: Point | None = None
     _since_better: int = field(default=0)
     _confirmed: bool = field(default=False)
+    _begun: bool = field(default=False)
 
     def __post_init__(self) -> None:
         self.space = self.task.space(self.search.target.hardware)
         self.rule = families.rule(self.task.work, self.search.target.hardware)
         if self.rule not in self.space:
             self.space.append(self.rule)
+        self._points = set(self.space)
         self._rng = np.random.default_rng(len(self.space))
 
     @property
     def most(self) -> int:
         """Trials after which the search is over in any case."""
-        return len(self.space) + _AGAIN + 1
+        return len(self.space) + _AGAIN + 2
 
     def measured(self) -> dict[Point, Trial]:
-        """The fastest trial of each point."""
+        """The fastest trial of each point of the space."""
         found: dict[Point, Trial] = {}
         for trial in self.search.journal.of(self.task):
+            if trial.point not in self._points:
+                continue
             known = found.get(trial.point)
             if known is None or (trial.seconds or math.inf) < (known.seconds or math.inf):
                 found[trial.point] = trial
@@ -123,8 +127,12 @@ class TaskSearch:
         if count <= 0 or self._since_better >= _PATIENCE:
             return self._confirm(done)
         self.search.learn()
-        wanted = [p for p in (self.rule, self.known) if p in self.space]
-        first = [p for p in dict.fromkeys(wanted) if p and p not in done]
+        # The rule once in every process: its outputs are what the others' are compared with.
+        wanted = [] if self._begun else [self.rule]
+        self._begun = True
+        if self.known in left:
+            wanted.append(self.known)
+        first = list(dict.fromkeys(wanted))
         rest = [p for p in left if p not in first]
         if self.search.model is None:
             order = list(self._rng.permutation(len(rest)))

@@ -183,7 +183,12 @@ def tune(
         if searches and not search.over():
             with _interruptible(search):
                 progress_log = _Log(searches, list(tasks.values()), bounds, tell)
-                _run(searches, progress_log, builder, Runner(machine, search.fault))
+                try:
+                    _run(searches, progress_log, builder, Runner(machine, search.fault))
+                except RuntimeError:
+                    # What TVM makes of a second Ctrl-C. The first one is reported.
+                    if not isinstance(search.stop, KeyboardInterrupt):
+                        raise
         found = _best(searches, known)
         if found and not search.over():
             found = _with_float_times(found, builder, Runner(machine, search.fault))

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from bnn_compiler import target as targets
@@ -54,6 +56,26 @@ def test_trials_of_another_target_do_not_count(tmp_path):
         log.add(trial())
     with Journal(path, targets.load("x86-64-v4")) as log:
         assert log.trials == [] and log.others == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seconds", "fast"),
+        ("seconds", -1.0),
+        ("point", {"family": "foo"}),
+        ("point", {"word": "x"}),
+    ],
+)
+def test_a_damaged_trial_is_named(tmp_path, key, value):
+    path = tmp_path / "t.jsonl"
+    with Journal(path, DEVICE) as log:
+        log.add(trial())
+    data = json.loads(path.read_text())
+    data[key] = {**data[key], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(data) + "\n")
+    with pytest.raises(ScheduleError, match=r"t\.jsonl:1 is not a trial"):
+        Journal(path, DEVICE)
 
 
 @pytest.mark.parametrize("text", ["my notes", "my notes\n", '{"task": 1}\n{"task": 2}\n'])

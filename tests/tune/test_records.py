@@ -41,6 +41,15 @@ def test_bad_files_are_named(tmp_path):
     path.write_text('{"task": 1}\n')
     with pytest.raises(ScheduleError, match=r"bad.jsonl:1 is not a schedule record"):
         records.read(path)
+    for key, value in (("seconds", 0.0), ("float_seconds", "x"), ("point", {"pixels": 4.0})):
+        data = record().as_dict()
+        data[key] = {**data[key], **value} if isinstance(value, dict) else value
+        path.write_text(json.dumps(data) + "\n")
+        with pytest.raises(ScheduleError, match=r"bad.jsonl:1 is not a schedule record"):
+            records.read(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(ScheduleError, match=r"bad.jsonl:1 is not a schedule record"):
+        records.read(path)
     with pytest.raises(ScheduleError, match="no schedule records"):
         records.existing(tmp_path / "none.jsonl")
 

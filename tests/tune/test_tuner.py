@@ -1,6 +1,7 @@
 """A real search, of few trials, on this machine."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.errors import InputError, ScheduleError
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.task import digest
-from bnn_compiler.tune import records, tuner, workers
+from bnn_compiler.tune import records, strategy, tuner, workers
 from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.network import extract, tune_network
 from tests.kernels import kernel
@@ -46,6 +47,28 @@ def test_search_resume_and_records(device, tmp_path):
     with Journal(tmp_path / "j.jsonl", device) as log:
         assert len(log.trials) > before
         assert any(t.point == families.rule(t.task.work, device.hardware) for t in log.trials)
+
+
+def test_a_second_interrupt_loses_nothing(device, tmp_path):
+    def press_twice(state):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(device, tmp_path, tell=press_twice)
+    assert records.read(tmp_path / "s.jsonl"), "what had been measured is recorded"
+
+
+def test_a_resumed_search_measures_the_rule_again(device, tmp_path):
+    """What other schedules compute is compared with it, also in another process."""
+    tune(device, tmp_path)
+    with Journal(tmp_path / "j.jsonl", device) as log:
+        search = strategy.Search(log, device, trials=48)
+        for task in TASKS:
+            one = strategy.TaskSearch(search, task)
+            first, *others = one.next(3)
+            assert first == one.rule and first in one.measured()
+            assert not set(others) & set(one.measured()) and one.rule not in one.next(3)
 
 
 def test_no_time_is_one_clear_error(device, tmp_path):
