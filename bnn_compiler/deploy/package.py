@@ -32,17 +32,19 @@ def write_artifact(
     }
     data["manifest.json"] = json.dumps(described, indent=1).encode()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_folder(partial, data) if as_folder else _write_zip(partial, data)
         if path.is_dir():
-            shutil.rmtree(path)
+            path.replace(old)
         partial.replace(path)
     except OSError as e:
         reason = "the disk is full" if e.errno == errno.ENOSPC else str(e)
         raise ArtifactError(f"cannot write {path}: {reason}") from e
     finally:
         _remove(partial)
+        _remove(old)
 
 
 def _write_zip(path: Path, data: Mapping[str, bytes]) -> None:
@@ -76,8 +78,17 @@ def _refuse_foreign(path: Path) -> None:
     if not path.exists():
         return
     if path.is_dir():
-        known = (path / "manifest.json").is_file() or not any(path.iterdir())
+        known = not any(path.iterdir()) or _is_manifest(path / "manifest.json")
     else:
-        known = zipfile.is_zipfile(path)
+        known = zipfile.is_zipfile(path) and _is_manifest(zipfile.Path(path, "manifest.json"))
     if not known:
         raise ArtifactError(f"{path} exists and is not an artifact; choose another output")
+
+
+def _is_manifest(file: Path | zipfile.Path) -> bool:
+    """Whether ``file`` is what ``write_artifact`` writes; a model's .pt2 is a zip too."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, KeyError, ValueError):
+        return False
+    return isinstance(found, dict) and {"format", "files"} <= found.keys()

@@ -34,9 +34,11 @@ class Trial:
 
 @cache
 def code() -> str:
-    """Changes with the kernels and with TVM: trials of other code are not comparable."""
+    """Changes with the kernels, with what times them and with TVM: other trials do not compare."""
     digest = hashlib.sha256(tvm.__version__.encode())
-    for path in sorted(Path(kernels.__file__).parent.glob("*.py")):
+    package = Path(kernels.__file__).parent.parent
+    parts = (*package.glob("kernels/*.py"), *package.glob("ops/*.py"), *package.glob("device/*.c"))
+    for path in sorted((*parts, package / "tune" / "harness.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -77,9 +79,7 @@ class Journal:
         lines = self._file.read().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):
             # Cut short when a process was killed.
-            cut = len(lines.pop())
-            if lines or cut:
-                self._cut = cut
+            self._cut = len(lines.pop())
         for number, line in enumerate(lines, 1):
             try:
                 data = json.loads(line)
@@ -111,7 +111,7 @@ class Journal:
             self._file.truncate(self._file.seek(0, os.SEEK_END) - self._cut)
 
     def add(self, trial: Trial) -> None:
-        """Append one trial; it is on disk when this returns."""
+        """Append one trial; it is on disk when this returns. Raises ScheduleError if not."""
         line = {
             "code": code(),
             "device": self.device,
@@ -120,9 +120,12 @@ class Journal:
             "seconds": trial.seconds,
             "error": trial.error,
         }
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as e:
+            raise ScheduleError(f"cannot write the journal {self.path}: {e}") from e
         self.trials.append(trial)
 
     def of(self, task: Task) -> Iterator[Trial]:

@@ -81,7 +81,7 @@ def tune_network(
     DeviceError if the boards cannot be used, ScheduleError if another process uses the journal,
     and what ``compile`` raises for the network.
     """
-    if trials < 1 or (minutes is not None and minutes <= 0):
+    if trials < 1 or (minutes is not None and not minutes > 0):
         raise InputError(f"trials {trials}, minutes {minutes}: give at least one trial, some time")
     chosen = targets.load(target)
     machine = _machine(chosen, device)

@@ -122,6 +122,8 @@ def update(path: Path, records: dict[str, Record]) -> None:
 
 def check(path: Path) -> dict[str, Record]:
     """``read``, and ScheduleError if the file could not be written later."""
+    if path.is_dir() or not path.name:
+        raise ScheduleError(f"cannot write {path}: it is a folder; --schedules names a file")
     with _writing(path):
         check_writable(path)
     return read(path)

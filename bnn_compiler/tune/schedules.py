@@ -41,11 +41,15 @@ class Choice:
 
 @dataclass
 class Schedules:
-    """The schedules of one target; ``tasks`` counts what was asked for."""
+    """The schedules of one target; ``tasks`` counts what was asked for.
+
+    ``shipped`` records serve where ``records`` has none, or a stale one.
+    """
 
     target: Target
     records: dict[str, Record] = field(default_factory=dict)
     model: CostModel | None = None
+    shipped: dict[str, Record] = field(default_factory=dict)
     tasks: dict[Task, int] = field(default_factory=dict)
     stale: int = 0
     _choices: dict[str, Choice] = field(default_factory=dict)
@@ -57,12 +61,13 @@ class Schedules:
         Raises ScheduleError for a malformed file or a ``path`` that does not exist.
         """
         shipped = record_files.shipped(target)
-        found = record_files.read(shipped)
+        found: dict[str, Record] = {}
+        others = record_files.read(shipped)
         model = models.load(models.beside(shipped), target.hardware)
         if path is not None:
-            found |= record_files.read(record_files.existing(path))
+            found = record_files.read(record_files.existing(path))
             model = models.load(models.beside(path), target.hardware) or model
-        return Schedules(target, found, model)
+        return Schedules(target, found, model, others)
 
     def pick(self, task: Task) -> Choice:
         """The schedule of ``task``; the same one every time."""
@@ -74,15 +79,16 @@ class Schedules:
         return self._choices[task.key]
 
     def _recorded(self, task: Task) -> Choice | None:
-        record = self.records.get(task.key)
-        if record is None:
+        known = [r for r in (self.records.get(task.key), self.shipped.get(task.key)) if r]
+        for record in known:
+            if record.point in task.space(self.target.hardware):
+                function = task.function(record.point)
+                if digest(function, self.target) == record.kernel:
+                    return Choice(
+                        record.point, "record", function, record.seconds, record.float_seconds
+                    )
+        if not known:
             return None
-        if record.point in task.space(self.target.hardware):
-            function = task.function(record.point)
-            if digest(function, self.target) == record.kernel:
-                return Choice(
-                    record.point, "record", function, record.seconds, record.float_seconds
-                )
         if self.stale == 0:
             log.warning(
                 "schedule records of %s are stale (the kernels have changed since), so they are not"

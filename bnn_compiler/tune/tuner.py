@@ -92,8 +92,10 @@ class _Log(ms.measure_callback.PyMeasureCallback):
         weights: list[int],
         bounds: dict[str, float],
         tell: "Tell",
+        made: Mapping[str, tuple[Task, Point]],
     ) -> None:
         super().__init__()
+        self.made = made
         self.searches = searches
         self.weights = weights
         self.bounds = bounds
@@ -107,18 +109,26 @@ class _Log(ms.measure_callback.PyMeasureCallback):
         builder_results: list[ms.builder.BuilderResult],
         runner_results: list[ms.runner.RunnerResult],
     ) -> None:
-        """Called by MetaSchedule after each batch."""
-        journal = self.searches[task_id].search.journal
-        results = zip(measure_candidates, builder_results, runner_results, strict=True)
-        for measured, built, ran in results:
-            task, point = attributes(measured)
-            error = built.error_msg or ran.error_msg
-            if error and self.searches[task_id].search.stop is not None:
-                # Not the candidate's fault: it can be tried again.
-                continue
-            seconds = None if error else min(float(s) for s in ran.run_secs)
-            journal.add(Trial(task, point, seconds, str(error or "")))
+        """Called by MetaSchedule after each batch: what it measured is in the journal already."""
+        for measured, built in zip(measure_candidates, builder_results, strict=True):
+            if built.error_msg:
+                self._add(*attributes(measured), None, str(built.error_msg))
         self.tell(progress(self.searches, self.weights, self.bounds, task_id))
+
+    def ended(self, path: str, result: ms.runner.RunnerResult) -> None:
+        """Write down what a program measured, or what went wrong."""
+        seconds = None if result.error_msg else min(float(s) for s in result.run_secs)
+        self._add(*self.made[path], seconds, str(result.error_msg or ""))
+
+    def _add(self, task: Task, point: Point, seconds: float | None, error: str) -> None:
+        search = self.searches[0].search
+        if error and search.stop is not None:
+            # Not the candidate's fault: it can be tried again.
+            return
+        try:
+            search.journal.add(Trial(task, point, seconds, error))
+        except ScheduleError as e:
+            search.fault(e)
 
 
 Tell = Callable[[Progress], None]
@@ -182,9 +192,10 @@ def tune(
         bounds = _bounds(tasks, target) if machine.here else {}
         if searches and not search.over():
             with _interruptible(search):
-                progress_log = _Log(searches, list(tasks.values()), bounds, tell)
+                trials_log = _Log(searches, list(tasks.values()), bounds, tell, builder.made)
+                runner = Runner(machine, search.fault, trials_log.ended)
                 try:
-                    _run(searches, progress_log, builder, Runner(machine, search.fault))
+                    _run(searches, trials_log, builder, runner)
                 except RuntimeError:
                     # What TVM makes of a second Ctrl-C. The first one is reported.
                     if not isinstance(search.stop, KeyboardInterrupt):

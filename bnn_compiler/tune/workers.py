@@ -87,6 +87,8 @@ class Builder(ms.builder.PyBuilder):
         super().__init__()
         self.device = device
         self.static = static
+        #: The task and point of each program that was built.
+        self.made: dict[str, tuple[Task, Point]] = {}
         self.folder = folder
         self.count = itertools.count()
         self.pool = pool
@@ -95,21 +97,28 @@ class Builder(ms.builder.PyBuilder):
     def build(self, build_inputs: list[ms.builder.BuilderInput]) -> list[ms.builder.BuilderResult]:
         """One result for each input: a path, or what went wrong."""
         futures = []
+        candidates = []
         for each in build_inputs:
             function = each.mod["main"]
             stem = str(self.folder / f"candidate{next(self.count)}")
+            task, point = (json.loads(str(function.attrs[f"bnn.{k}"])) for k in ("task", "point"))
+            candidates.append((Task.from_dict(task), Point.from_dict(point)))
             futures.append(
                 self.pool.submit(
                     build_one,
                     harness.as_text(function),
-                    str(function.attrs["bnn.task"]),
-                    json.loads(str(function.attrs["bnn.point"])),
+                    json.dumps(task),
+                    point,
                     self.device,
                     stem,
                     self.static,
                 )
             )
-        return [ms.builder.BuilderResult(*outcome(f, self.fault)) for f in futures]
+        results = [outcome(f, self.fault) for f in futures]
+        self.made.update(
+            (path, made) for (path, _), made in zip(results, candidates, strict=True) if path
+        )
+        return [ms.builder.BuilderResult(*result) for result in results]
 
 
 def outcome(
@@ -151,12 +160,21 @@ class Done(ms.runner.PyRunnerFuture):
 
 @derived_object
 class Runner(ms.runner.PyRunner):
-    """Measures a batch on ``machine``; ``fault`` hears of what is no candidate's."""
+    """Measures a batch on ``machine``; ``fault`` hears of what is no candidate's.
 
-    def __init__(self, machine: Machine, fault: Callable[[BaseException], None]) -> None:
+    ``ended`` hears of each program's result at once.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        fault: Callable[[BaseException], None],
+        ended: Callable[[str, ms.runner.RunnerResult], None] = lambda path, result: None,
+    ) -> None:
         super().__init__()
         self.machine = machine
         self.fault = fault
+        self.ended = ended
         self.digests: dict[str, str] = {}
 
     def run(self, runner_inputs: list[ms.runner.RunnerInput]) -> list[ms.runner.RunnerFuture]:
@@ -166,6 +184,7 @@ class Runner(ms.runner.PyRunner):
 
         def done(index: int, outcome: Outcome) -> None:
             futures[index] = self._checked(outcome)
+            self.ended(str(runner_inputs[index].artifact_path), futures[index].found)
 
         try:
             self.machine.measure(programs, DEFAULT, done)

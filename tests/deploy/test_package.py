@@ -45,6 +45,15 @@ def test_nothing_half_written(files, tmp_path, monkeypatch, error, raised, words
 
 
 def test_refuses_to_replace_what_is_no_artifact(files, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ArtifactError, match="not an artifact"):
-        package.write_artifact(tmp_path / "thesis.txt", {"format": 1}, files, as_folder=False)
+    thesis, model, project = (tmp_path / n for n in ("thesis.txt", "net.pt2", "project"))
+    thesis.write_text("years of work")
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("net/data.pkl", b"weights")
+    project.mkdir()
+    (project / "manifest.json").write_text('{"manifest_version": 3}')
+    before = sorted(tmp_path.iterdir())
+    for path in (thesis, model, project):
+        with pytest.raises(ArtifactError, match="not an artifact"):
+            package.write_artifact(path, {"format": 1}, files, as_folder=False)
+    assert sorted(tmp_path.iterdir()) == before
+    assert thesis.read_text() and zipfile.is_zipfile(model) and list(project.iterdir())

@@ -76,5 +76,10 @@ def test_a_users_file_goes_first(tmp_path):
     path = tmp_path / "mine.jsonl"
     records.write(path, {TASK.key: RECORD})
     assert Schedules.load(DEVICE, path).pick(TASK).point == POINT
+    shipped = next(iter(records.read(records.shipped(DEVICE)).values()))
+    stale = dataclasses.replace(shipped, kernel="0" * 16)
+    records.write(path, {shipped.task.key: stale})
+    schedules = Schedules.load(DEVICE, path)
+    assert schedules.pick(shipped.task).source == "record" and schedules.stale == 0
     with pytest.raises(ScheduleError, match="no schedule records"):
         Schedules.load(DEVICE, tmp_path / "none.jsonl")

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from bnn_compiler import target as targets
+from bnn_compiler.device.measure import Here
 from bnn_compiler.errors import InputError, ScheduleError
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.task import digest
@@ -57,6 +58,22 @@ def test_a_second_interrupt_loses_nothing(device, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tune(device, tmp_path, tell=press_twice)
     assert records.read(tmp_path / "s.jsonl"), "what had been measured is recorded"
+
+
+def test_every_trial_is_on_disk_as_it_ends(device, tmp_path):
+    """Not when its batch does: a kill between two measurements costs one of them."""
+    lines = []
+
+    class Watched(Here):
+        def measure(self, programs, plan, done):
+            def watched(index, outcome):
+                done(index, outcome)
+                lines.append(len((tmp_path / "j.jsonl").read_bytes().splitlines()))
+
+            super().measure(programs, plan, watched)
+
+    tune(device, tmp_path, machine=Watched())
+    assert lines[:6] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_resumed_search_measures_the_rule_again(device, tmp_path):
