@@ -24,9 +24,10 @@ from bnn_compiler.commands.common import (
     load,
     random_inputs,
     read,
+    samples,
     table,
 )
-from bnn_compiler.errors import BnnCompilerError, InputError
+from bnn_compiler.errors import BnnCompilerError, InputError, MismatchError
 from bnn_compiler.files import replace_bytes
 
 _EMULATE = "run another machine's artifact under qemu"
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     add_input(compile_)
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     compile_.add_argument("--no-threads", action="store_true", help="leave the thread pool out")
+    compile_.add_argument(
+        "--no-check", action="store_true", help="do not compare the result with PyTorch's"
+    )
     compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
 
     tune = command("tune", "find the fastest schedules of a network's kernels")
@@ -76,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     verify = command("verify", "compare an artifact with its network, layer by layer")
     verify.add_argument("artifact", type=Path)
     add_model(verify)
-    verify.add_argument("--input", type=Path, help=".npy file; default: random inputs")
+    verify.add_argument(
+        "--input",
+        type=Path,
+        action="append",
+        help=".npy file, again for each further input and sample; default: random samples",
+    )
     verify.add_argument("--emulate", action="store_true", help=_EMULATE)
 
     inspect = command("inspect", "show what an artifact is")
@@ -105,6 +114,7 @@ def _compile(args: Arguments) -> int:
         schedules=args.schedules,
         as_folder=args.folder,
         threads=False if args.no_threads else None,
+        check=not args.no_check,
         dump_dir=args.dump_dir,
         progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
     )
@@ -158,8 +168,7 @@ def _verify(args: Arguments) -> int:
     from bnn_compiler.verification import verify
 
     artifact = load(args)
-    inputs = [read(args.input)] if args.input else random_inputs(artifact)
-    report = verify(artifact, args.model, inputs, checkpoint=args.checkpoint)
+    report = verify(artifact, args.model, samples(artifact, args.input), checkpoint=args.checkpoint)
     print(json.dumps(report.as_dict()) if args.json else report.text())
     return 0 if report.ok else 1
 
@@ -242,6 +251,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return _COMMANDS[args.command](args)
+    except MismatchError as e:
+        print(f"bnnc: {e}", file=sys.stderr)
+        return 1
     except BnnCompilerError as e:
         print(f"bnnc: {e}", file=sys.stderr)
         return 2

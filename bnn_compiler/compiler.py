@@ -1,6 +1,5 @@
 """The spine: a model and a target in, an artifact out, one call per stage."""
 
-import hashlib
 import logging
 import re
 import tempfile
@@ -15,14 +14,12 @@ from bnn_compiler.deploy import elf, example, glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.program import Program
 from bnn_compiler.errors import InputError
-from bnn_compiler.frontend import importer, simplify, source, trace
-from bnn_compiler.frontend.trace import TracedGraph
 from bnn_compiler.kernels import codegen
-from bnn_compiler.passes import pipeline
-from bnn_compiler.passes.byte_input import normalization_of
-from bnn_compiler.passes.graph import Graph
+from bnn_compiler.network import Network
+from bnn_compiler.options import Options
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.tune.schedules import Schedules
+from bnn_compiler.verification import checking
 
 log = logging.getLogger("bnn_compiler")
 Progress = Callable[[str], None]
@@ -44,6 +41,7 @@ def compile(
     as_folder: bool = False,
     threads: bool | None = None,
     allow_reorder: bool = False,
+    check: bool = True,
     dump_dir: str | Path | None = None,
     progress: Progress = lambda stage: None,
 ) -> Artifact:
@@ -58,11 +56,12 @@ def compile(
     the network sees (byte / 255 - mean) / std, computed in the first convolution. ``threads``
     False leaves the thread pool out; None does what the target says. ``allow_reorder`` lets large
     strided float convolutions of the image add in another order, which takes half the time: still
-    the same bits on every target, but not those of the order that PyTorch adds in. ``dump_dir``
-    gets the IR after every phase.
+    the same bits on every target, but not those of the order that PyTorch adds in. Before the
+    artifact is written, ``check`` compares it with the module on the example inputs, layer by
+    layer, if this machine can run it. ``dump_dir`` gets the IR after every phase.
 
-    Raises ModelError, UnsupportedError, InputError, TargetError, ScheduleError, BuildError or
-    ArtifactError.
+    Raises ModelError, UnsupportedError, InputError, TargetError, ScheduleError, BuildError,
+    ArtifactError, or MismatchError if the check fails.
     """
     if name is not None and not (name.isidentifier() and name.isascii()):
         raise InputError(f"name {name!r}: give a C identifier, or none to take the output's")
@@ -72,27 +71,28 @@ def compile(
     codegen.check(device)
     tools = link.toolchain(device.arch, device.link)
     known = Schedules.load(device, Path(schedules) if schedules else None)
-    normalization = normalization_of(input_dtype, mean, std)
+    options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
     progress("import")
-    traced, source_hash = trace_model(model, example_inputs, checkpoint=checkpoint)
+    network = Network.of(model, example_inputs, checkpoint=checkpoint)
     progress("passes")
-    module = pipeline.run(
-        importer.to_relax(traced),
-        zero_weight=zero_weight,
-        byte_input=normalization,
-        allow_reorder=allow_reorder,
-        dump_dir=Path(dump_dir) if dump_dir else None,
-    )
+    graph = network.fused(options, Path(dump_dir) if dump_dir else None)
     prefix = name or _identifier(Path(output).stem)
     progress("kernels")
-    program, functions = lower.lower(Graph.of(module), known, prefix)
+    program, functions = lower.lower(graph, known, prefix)
     if not any(s.op == "bnn.conv2d" for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
         files = build_files(Path(folder), prefix, program, functions, device, tools, progress)
-        progress("package")
-        description = manifest(program, prefix, known, source_hash, zero_weight, normalization)
+        description = manifest(
+            program, prefix, known, network.source_hash, zero_weight, options.normalization
+        )
         description["code_bytes"] = elf.code_bytes(files[f"{prefix}.so"])
+        if check:
+            progress("check")
+            draft = Path(folder) / "draft"
+            package.write_artifact(draft, description, files, as_folder=True)
+            checking.check_draft(draft, network, options, progress)
+        progress("package")
         package.write_artifact(Path(output), description, files, as_folder=as_folder)
     return load(output, run_here=False)
 
@@ -101,19 +101,6 @@ def _identifier(text: str) -> str:
     """A C name made of ``text``."""
     name = re.sub(r"\W", "_", text, flags=re.ASCII)
     return name if re.match(r"[A-Za-z]", name) else f"net{name}"
-
-
-def trace_model(
-    model: Any, example_inputs: Sequence[Any] | None, *, checkpoint: str | Path | None = None
-) -> tuple[TracedGraph, str]:
-    """The simplified graph of a model, and a hash of it and its weights."""
-    loaded = source.load_model(model, checkpoint=checkpoint, example_inputs=example_inputs)
-    traced = simplify.simplify(trace.trace(loaded.model, loaded.example_inputs))
-    digest = hashlib.sha256(str(traced.graph).encode())
-    for key, value in sorted(traced.constants.items()):
-        digest.update(key.encode())
-        digest.update(value.detach().contiguous().numpy().tobytes())
-    return traced, digest.hexdigest()
 
 
 def build_files(

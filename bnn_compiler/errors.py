@@ -39,3 +39,7 @@ class DeviceError(BnnCompilerError):
 
 class VerifyError(BnnCompilerError):
     """A compiled network and its source cannot be compared."""
+
+
+class MismatchError(VerifyError):
+    """A compiled network does not compute what its source does."""

@@ -95,6 +95,24 @@ def random_inputs(artifact: Any) -> list[Any]:
     ]
 
 
+def samples(artifact: Any, paths: Sequence[Path] | None) -> list[tuple[Any, ...]]:
+    """The files as samples of the network; without any, noise, and noise with black pixels.
+
+    Raises InputError if the last sample is not whole.
+    """
+    count = len(artifact.manifest["inputs"])
+    if not paths:
+        noise = random_inputs(artifact)
+        black = [x.copy() for x in noise]
+        for x in black:
+            x[..., : -(-x.shape[-1] // 3)] = 0
+        return [tuple(noise), tuple(black)]
+    arrays = [read(p) for p in paths]
+    if len(arrays) % count:
+        raise InputError(f"{len(arrays)} files for a network of {count} inputs")
+    return [tuple(arrays[i : i + count]) for i in range(0, len(arrays), count)]
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table."""
     from rich.console import Console

@@ -5,6 +5,9 @@ Four-dimensional values are [N, C, H, W] in PyTorch and [N, H, W, C] here; a mat
 weights of the linear layer are a kernel as large as the image.
 """
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,17 @@ from tvm import relax
 from bnn_compiler.errors import UnsupportedError
 from bnn_compiler.frontend.converters import HANDLERS, Value
 from bnn_compiler.frontend.markers import sign as sign_marker
+from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.frontend.trace import TracedGraph, describe
 from bnn_compiler.ops import relax_ops as ops
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The Relax module, and for the name of each variable that is a value of PyTorch's, which."""
+
+    module: tvm.IRModule
+    origins: Mapping[str, Origin]
 
 
 class Importer:
@@ -26,6 +38,7 @@ class Importer:
         self.traced = traced
         self.bb = relax.BlockBuilder()
         self.env: dict[Node, Value] = {}
+        self.origins: dict[str, Origin] = {}
         self.node: Node
 
     def fail(self, why: str) -> UnsupportedError:
@@ -51,7 +64,9 @@ class Importer:
         path = str(self.node.meta.get("module_path", ""))
         is_sign = self.node.target is sign_marker
         name = self.node.name if is_sign or not path else path
-        return Value(self.bb.emit(expr, name_hint=name), flat)
+        # Two underscores are for what passes derive from a value (passes/graph.py).
+        plain = re.sub(r"[^A-Za-z0-9]+", "_", name)
+        return Value(self.bb.emit(expr, name_hint=plain), flat)
 
     def per_channel(self, value: np.ndarray, like: Value) -> np.ndarray:
         """A constant that broadcasts along everything but the channels, as a vector [C]."""
@@ -75,7 +90,18 @@ class Importer:
         parts = [relax.const(np.ascontiguousarray(v, np.float32)) for v in (scale, bias)]
         return self.emit(ops.call_op("affine", [x.expr, *parts]), x.flat)
 
-    def run(self) -> tvm.IRModule:
+    def _remember(self, node: Node) -> None:
+        """Note which of PyTorch's values the variable of ``node`` is."""
+        origin, expr = node.meta.get("origin"), self.env[node].expr
+        shape = ops.shape_of(expr)
+        if origin is None or not isinstance(expr, relax.Var) or len(shape) != 4:
+            return
+        source = ""
+        if node.target is sign_marker:
+            source = str(node.args[0].meta.get("origin", ""))  # type: ignore[union-attr]
+        self.origins.setdefault(expr.name, Origin(str(origin), shape, source))
+
+    def run(self) -> Imported:
         """The module; its function is ``main``."""
         ops.register()
         params = [
@@ -90,13 +116,15 @@ class Importer:
                     self.node = node
                     if node.op == "placeholder":
                         self.env[node] = self._input(next(waiting))
+                        self._remember(node)
                     elif node.op == "call_function":
                         self.env[node] = self._call(node)
+                        self._remember(node)
                     elif node.op == "output":
                         results = [self._output(n) for n in _flatten(node.args[0])]
                 out = self.bb.emit_output(results[0] if len(results) == 1 else relax.Tuple(results))
             self.bb.emit_func_output(out)
-        return self.bb.get()
+        return Imported(self.bb.get(), self.origins)
 
     def _input(self, var: relax.Var) -> Value:
         shape = ops.shape_of(var)
@@ -142,7 +170,12 @@ def _name(target: Any) -> str:
 
 
 def to_relax(traced: TracedGraph) -> tvm.IRModule:
-    """The Relax module of a simplified graph.
+    """The Relax module of a simplified graph; raises what ``import_graph`` does."""
+    return import_graph(traced).module
+
+
+def import_graph(traced: TracedGraph) -> Imported:
+    """The Relax module of a simplified graph and the origins of its values.
 
     Raises UnsupportedError naming the operator, its module and what is supported.
     """

@@ -31,8 +31,9 @@ def recognise_leaky(graph: Graph) -> None:
                 inner = graph.call_function(aten.rsub.Scalar, (x, edge))
                 leaky = graph.call_function(aten.leaky_relu.default, (inner, slope))
                 result = graph.call_function(aten.rsub.Scalar, (leaky, edge))
-        for new in (inner, leaky, result):
-            new.meta = dict(node.meta)
+        result.meta = dict(node.meta)
+        for new in (inner, leaky):
+            new.meta = {k: v for k, v in node.meta.items() if k != "origin"}
         node.replace_all_uses_with(result)
         graph.erase_node(node)
 

@@ -31,6 +31,7 @@ _CASTS = {"to", "_to_copy", "type_as", "expand", "expand_as", "view", "reshape"}
 
 def simplify(traced: TracedGraph) -> TracedGraph:
     """An equal graph without training arithmetic; float rounding of signs is made exact."""
+    traced = traced.copy()
     for node in list(traced.graph.nodes):
         _drop_identity(node)
     for step in (_merge_equal, _cancel_straight_through, recognise_sign, recognise_leaky):

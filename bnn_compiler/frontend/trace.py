@@ -4,7 +4,8 @@ The program is functionalised but not decomposed, so convolution, batch norm, li
 pools arrive as one node each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,20 @@ class TensorInfo:
 class TracedGraph:
     """``graph``: placeholders are the user's inputs, get_attr nodes name ``constants``.
 
-    Every node has meta["val"] (shape, dtype) and meta["module_path"] ("layer1.0.conv1").
+    Every node has meta["val"] (shape, dtype) and meta["module_path"] ("layer1.0.conv1"). A node
+    with meta["origin"] has the value of the node of that name in PyTorch's own graph.
     """
 
     graph: Graph
     constants: dict[str, torch.Tensor]
     inputs: tuple[TensorInfo, ...]
+
+    def copy(self) -> "TracedGraph":
+        """The same with a graph of its own."""
+        graph = Graph()
+        result = graph.graph_copy(self.graph, {})
+        graph.output(result)
+        return TracedGraph(graph, self.constants, self.inputs)
 
 
 def trace(
@@ -61,7 +70,11 @@ def trace(
                 env[node] = graph.create_node("get_attr", node.name)
         else:
             env[node] = graph.node_copy(node, lambda n: env[n])
-        env[node].meta = {"val": node.meta.get("val"), "module_path": module_path(node)}
+        env[node].meta = {
+            "val": node.meta.get("val"),
+            "module_path": module_path(node),
+            "origin": env[node].name,
+        }
     for info in inputs:
         if info.dtype != torch.float32:
             raise ModelError(f"input {info.name} is {info.dtype}; only float32 can be compiled")
@@ -72,16 +85,24 @@ def trace(
 
 
 def _export(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
-    training = {m: m.training for m in model.modules()}
-    model.eval()
     try:
-        return torch.export.export(model, inputs, strict=False)
+        with evaluating(model):
+            return torch.export.export(model, inputs, strict=False)
     # torch.export raises whatever the traced Python code raises.
     except Exception as e:
         reason = (str(e).strip().splitlines() or [""])[0]
         raise ModelError(
             f"torch.export cannot trace {type(model).__name__}: {type(e).__name__}: {reason}"
         ) from e
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """In eval mode, and afterwards as it was."""
+    training = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        yield
     finally:
         for module, mode in training.items():
             module.training = mode

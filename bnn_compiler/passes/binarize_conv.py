@@ -9,7 +9,7 @@ from tvm import relax
 from bnn_compiler.errors import ModelError
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output
-from bnn_compiler.passes.graph import Graph, array, bind
+from bnn_compiler.passes.graph import Graph, array, bind, derived
 
 #: Weights of one output channel may differ this much in magnitude and still count as two-valued.
 #: Folding a straight-through expression moves them by 3e-7; Larq Compute Engine allows 5e-3.
@@ -79,7 +79,7 @@ class BinarizeConv:
         new: list[tuple[relax.Var, relax.Expr]] = []
         if source not in bits:
             packed = sign_bits(sign.args[0], int(sign.attrs["zero"]))
-            bits[source] = bind(packed, source.name)
+            bits[source] = bind(packed, derived(source.name, "bits"))
             graph.replace(source, [(source, sign), (bits[source], packed)])
         binary = ops.anchor(
             "conv2d",
@@ -95,7 +95,7 @@ class BinarizeConv:
         if np.all(weights.scale == 1):
             new.append((var, binary))
         else:
-            inner = bind(binary, var.name)
+            inner = bind(binary, derived(var.name, "sum"))
             zero = np.zeros_like(weights.scale)
             scaled = ops.call_op("affine", [inner, relax.const(weights.scale), relax.const(zero)])
             new += [(inner, binary), (var, scaled)]

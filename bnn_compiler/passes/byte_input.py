@@ -11,7 +11,7 @@ from tvm import relax
 from bnn_compiler.errors import InputError
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
-from bnn_compiler.passes.graph import Graph, array
+from bnn_compiler.passes.graph import Graph, array, derived
 
 #: A convolution is computed in integers if that keeps it this close, relative to the largest sum
 #: its weights allow; else the bytes are normalised in float32 first.
@@ -46,6 +46,13 @@ class Normalization:
         shape = (-1, *(1,) * (x.ndim - 2))
         result: np.ndarray = x * scale.reshape(shape) + bias.reshape(shape)
         return result.astype(np.float32)
+
+    def bytes_of(self, x: np.ndarray) -> np.ndarray:
+        """The nearest bytes to normalised images [N, C, H, W]."""
+        scale, bias = self.affine(x.shape[1])
+        shape = (-1, *(1,) * (x.ndim - 2))
+        values = (x.astype(np.float64) - bias.reshape(shape)) / scale.reshape(shape)
+        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def normalization_of(
@@ -132,7 +139,7 @@ class ByteInput:
         byte_param = relax.Var(param.name, relax.TensorType(list(shape), "uint8"))
         for image in graph.users(param):
             nhwc = relax.TensorType([shape[0], shape[2], shape[3], shape[1]], "uint8")
-            bytes_ = relax.DataflowVar(f"{image.name}_bytes", nhwc)
+            bytes_ = relax.DataflowVar(derived(image.name, "bytes"), nhwc)
             moved = relax.op.permute_dims(byte_param, [0, 2, 3, 1])
             convolutions = self._convolutions(graph, image, bytes_)
             scale, bias = (

@@ -10,7 +10,7 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.passes.fold_affine import is_sign_bits
-from bnn_compiler.passes.graph import Graph, array, bind
+from bnn_compiler.passes.graph import Graph, array, base_name, bind, derived
 
 #: Element-wise operators that an epilogue can hold.
 _ELEMENTWISE = ("relax.bnn.affine", "relax.nn.prelu", "relax.clip", "relax.add", "relax.bnn.sign")
@@ -122,15 +122,16 @@ def _standard_anchor(value: relax.Expr) -> tuple[str, list[relax.Expr], dict[str
 
 def _start(graph: Graph, var: relax.Var, value: relax.Call) -> Fusion:
     """The fusion that begins at ``var``; attribute ``layer`` keeps its name for reports."""
+    layer = base_name(var.name)
     if _is_unfused_conv(value):
         return Fusion(
-            var, "conv2d", list(value.args[:2]), {**ops.anchor_attrs(value), "layer": var.name}
+            var, "conv2d", list(value.args[:2]), {**ops.anchor_attrs(value), "layer": layer}
         )
     standard = _standard_anchor(value)
     if standard is not None:
         name, data, attrs = standard
-        return Fusion(var, name, data, {**attrs, "layer": var.name})
-    fusion = Fusion(var, "map", [value.args[0]], {"layer": var.name})
+        return Fusion(var, name, data, {**attrs, "layer": layer})
+    fusion = Fusion(var, "map", [value.args[0]], {"layer": layer})
     if not is_sign_bits(value):
         _absorb(graph, fusion, var, value, value.args[0])
     return fusion
@@ -219,7 +220,7 @@ def _emit(graph: Graph, fusion: Fusion, signs: list[relax.Var], keep: bool) -> N
         graph.replace(fusion.end, [(target, call)])
         graph.set(signs[0], target)
         return
-    joint = bind(call, fusion.end.name)
+    joint = bind(call, derived(fusion.end.name, "all"))
     items = [(v, relax.TupleGetItem(joint, i)) for i, v in enumerate(results)]
     graph.replace(fusion.end, [(joint, call), *items[:1]] if keep else [(joint, call)])
     for sign, item in items[1:] if keep else items:

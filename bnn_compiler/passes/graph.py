@@ -15,7 +15,11 @@ Rewrite = Callable[["Graph"], None]
 
 @dataclass
 class Graph:
-    """``values``: each bound variable and its expression, in order; ``outputs``: variables."""
+    """``values``: each bound variable and its expression, in order; ``outputs``: variables.
+
+    A name belongs to a value: ``verify`` compares the variables of a compiled network with the
+    framework's values by name. A pass that makes another value gives it a ``derived`` name.
+    """
 
     params: list[relax.Var]
     values: dict[relax.Var, relax.Expr]
@@ -45,6 +49,8 @@ class Graph:
     def module(self) -> tvm.IRModule:
         """Write ``main`` anew, without bindings nobody uses."""
         live = self._live()
+        named = [v.name for v, e in self.values.items() if v in live and not is_var(e)]
+        assert len(set(named)) == len(named), "a pass gave two values one name"
         bb, env = relax.BlockBuilder(), dict[relax.Var, relax.Expr]()
         with bb.function("main", self.params):
             with bb.dataflow():
@@ -104,6 +110,11 @@ class Graph:
         self._users.clear()
 
 
+def is_var(expr: relax.Expr) -> bool:
+    """Whether a binding only gives another name."""
+    return isinstance(expr, relax.Var)
+
+
 def inputs(expr: relax.Expr) -> list[relax.Var]:
     """The variables an expression reads."""
     if isinstance(expr, relax.Var):
@@ -146,6 +157,16 @@ def array(expr: relax.Expr) -> np.ndarray:
 def normalized(expr: relax.Expr) -> relax.Expr:
     """``expr`` with its type inferred."""
     return relax.BlockBuilder().normalize(expr)
+
+
+def derived(name: str, what: str) -> str:
+    """The name of a value that is made from the value ``name`` and is not that value."""
+    return f"{name}__{what}"
+
+
+def base_name(name: str) -> str:
+    """The name that ``name`` was derived from."""
+    return name.split("__")[0]
 
 
 def bind(expr: relax.Expr, name: str) -> relax.Var:

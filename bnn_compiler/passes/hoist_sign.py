@@ -6,7 +6,7 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.passes.fold_affine import is_sign_bits
-from bnn_compiler.passes.graph import Graph, array, bind
+from bnn_compiler.passes.graph import Graph, array, bind, derived
 
 
 class HoistSign:
@@ -72,10 +72,10 @@ def _hoist(graph: Graph, var: relax.Var, sign: relax.Call) -> None:
         if ops.is_op(value, "relax.bnn.affine"):
             decreasing ^= array(value.args[1]) < 0
         moved = relax.Call(value.op, [cursor, *value.args[1:]], value.attrs, value.ty_args)
-        cursor = bind(moved, step.name)
+        cursor = bind(moved, derived(step.name, "before_pool"))
         new.append((cursor, moved))
     bits = relax.Call(sign.op, [cursor, *sign.args[1:]], sign.attrs)
-    bits_var = bind(bits, var.name + "_before_pool")
+    bits_var = bind(bits, derived(var.name, "before_pool"))
     padded = np.zeros(ops.words(channels) * 32, bool)
     padded[:channels] = decreasing
     flip = np.packbits(padded, bitorder="little").view(np.uint32)

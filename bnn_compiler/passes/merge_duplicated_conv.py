@@ -6,7 +6,7 @@ import tvm_ffi
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.passes.graph import Graph, array, bind
+from bnn_compiler.passes.graph import Graph, array, bind, derived
 
 
 class MergeDuplicatedConv:
@@ -60,12 +60,12 @@ def _merge(graph: Graph, var: relax.Var, parts: list[relax.Expr]) -> None:
     merged = relax.Call(
         conv.op, [conv.args[0], joined([c.args[1] for c, _, _ in branches])], conv.attrs
     )
-    conv_var = bind(merged, var.name + "_conv")
+    conv_var = bind(merged, derived(var.name, "conv"))
     scales = [joined([a.args[i] for _, a, _ in branches]) for i in (1, 2)]
     affine = ops.call_op("affine", [conv_var, *scales])
-    affine_var = bind(affine, var.name + "_bn")
+    affine_var = bind(affine, derived(var.name, "bn"))
     tile = ops.call_op("tile", [shortcut], times=len(parts))
-    tile_var = bind(tile, var.name + "_tile")
+    tile_var = bind(tile, derived(var.name, "tile"))
     graph.replace(
         var,
         [

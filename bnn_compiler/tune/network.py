@@ -10,11 +10,10 @@ from bnn_compiler import target as targets
 from bnn_compiler.deploy import lower
 from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import InputError, TargetError
-from bnn_compiler.frontend import importer
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.passes import pipeline
+from bnn_compiler.network import Network
+from bnn_compiler.options import Options
 from bnn_compiler.passes.byte_input import Normalization, normalization_of
-from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import cpu
 from bnn_compiler.tune import records, tuner
 from bnn_compiler.tune.journal import Journal
@@ -37,18 +36,11 @@ def extract(
 
     Raises what ``bnn_compiler.compile`` raises for the same network.
     """
-    from bnn_compiler.compiler import trace_model
-
-    traced, _ = trace_model(model, example_inputs, checkpoint=checkpoint)
+    network = Network.of(model, example_inputs, checkpoint=checkpoint)
     # A zero weight has no bearing on speed.
-    module = pipeline.run(
-        importer.to_relax(traced),
-        zero_weight="+1",
-        byte_input=byte_input,
-        allow_reorder=allow_reorder,
-    )
+    options = Options(zero_weight="+1", normalization=byte_input, allow_reorder=allow_reorder)
     asked = Schedules(target)
-    lower.lower(Graph.of(module), asked, "net")
+    lower.lower(network.fused(options), asked, "net")
     return asked.tasks
 
 

@@ -1,0 +1,39 @@
+"""What a user chooses about the meaning of a network: checked once, carried by every stage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnn_compiler.errors import InputError
+from bnn_compiler.passes.binarize_conv import ZERO_WEIGHT
+from bnn_compiler.passes.byte_input import Normalization, normalization_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """``zero_weight`` is a key of ZERO_WEIGHT; ``normalization`` is None for float32 inputs."""
+
+    zero_weight: str = "error"
+    normalization: Normalization | None = None
+    allow_reorder: bool = False
+
+    @staticmethod
+    def of(
+        zero_weight: str = "error",
+        input_dtype: str = "float32",
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        allow_reorder: bool = False,
+    ) -> "Options":
+        """From the arguments of ``compile``. Raises InputError, listing what is known."""
+        if zero_weight not in ZERO_WEIGHT:
+            known = ", ".join(repr(v) for v in ZERO_WEIGHT)
+            raise InputError(f"zero_weight {zero_weight!r}; known: {known}")
+        return Options(zero_weight, normalization_of(input_dtype, mean, std), bool(allow_reorder))
+
+    @staticmethod
+    def of_manifest(manifest: Mapping[str, Any]) -> "Options":
+        """What an artifact was compiled with."""
+        contract, given = manifest["contract"], manifest.get("normalization")
+        normalization = Normalization(**{k: tuple(v) for k, v in given.items()}) if given else None
+        return Options(contract["zero_weight"], normalization, contract["reorder"])

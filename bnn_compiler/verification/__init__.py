@@ -1,0 +1,219 @@
+"""Compare a compiled network with its source, layer by layer.
+
+The reference is the user's module, run by PyTorch. Every kernel gets PyTorch's own inputs; its
+values must be PyTorch's within what rounding explains, its signs PyTorch's unless their input is
+within that of 0. With every sign as PyTorch decides it the outputs must be PyTorch's too, so a
+difference at the outputs is explained by the signs that are named, or it is a fault.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bnn_compiler.errors import InputError, VerifyError
+from bnn_compiler.frontend.oracle import Observation, Truth
+from bnn_compiler.network import Network
+from bnn_compiler.options import Options
+from bnn_compiler.runtime import Artifact
+from bnn_compiler.verification import playback
+from bnn_compiler.verification.kernels import kernel_checks
+from bnn_compiler.verification.report import (
+    KernelCheck,
+    LayerCheck,
+    OutputCheck,
+    Report,
+    SignCheck,
+    merge,
+)
+
+__all__ = ["KernelCheck", "LayerCheck", "OutputCheck", "Report", "SignCheck", "check", "verify"]
+
+#: What 16-bit weights of a convolution on bytes may add to rounding, as a share of the largest
+#: value; passes/byte_input.py bounds them by the largest sum instead, which no value reaches.
+_BYTES = 2.0**-10
+
+
+def verify(
+    artifact: Artifact,
+    model: Any,
+    samples: Sequence[Any],
+    *,
+    checkpoint: str | Path | None = None,
+) -> Report:
+    """Check ``artifact`` against the network it was compiled from, and each kernel's bits.
+
+    ``samples`` is a list of inputs of the artifact's shape and dtype: an array or tensor each, or a
+    tuple of them for a network of several inputs. Raises VerifyError if it was compiled from
+    another network, InputError for samples of another form.
+    """
+    given = [[_array(x) for x in s] for s in _samples(artifact, samples)]
+    free = [_run(artifact, arrays) for arrays in given]
+    options = Options.of_manifest(artifact.manifest)
+    network = Network.of(model, _seen(given[0], options), checkpoint=checkpoint)
+    if network.source_hash != artifact.manifest["source_hash"]:
+        raise VerifyError(
+            f"{artifact.path} was compiled from another network or other weights (source hash"
+            f" {artifact.manifest['source_hash'][:12]}, this model's is {network.source_hash[:12]})"
+        )
+    graph = network.fused(options)
+    reports = []
+    for arrays, outputs in zip(given, free, strict=True):
+        kernels = tuple(kernel_checks(artifact, graph, arrays))
+        reports.append(_compare(artifact, network, options, arrays, outputs, kernels))
+    return merge(reports)
+
+
+def check(artifact: Artifact, network: Network, options: Options) -> Report:
+    """The same on the samples the network was traced with, without the kernels' bits: quick."""
+    arrays = [x.numpy() for x in network.samples]
+    if options.normalization:
+        arrays = [options.normalization.bytes_of(x) for x in arrays]
+    return _compare(artifact, network, options, arrays, _run(artifact, arrays), ())
+
+
+def check_bytes(artifact: Artifact, network: Network) -> int:
+    """Bytes of the values that ``check`` holds at once."""
+    kept = _wanted(artifact)
+    return sum(
+        int(np.prod(o.shape)) * (12 if o.source else 8)
+        for name, o in network.oracle.origins.items()
+        if o.source or name in kept
+    )
+
+
+def _samples(artifact: Artifact, samples: Sequence[Any]) -> list[Sequence[Any]]:
+    count = len(artifact.manifest["inputs"])
+    items = list(samples)
+    if not items:
+        raise InputError("no samples: give a list of inputs")
+    if all(isinstance(s, tuple | list) for s in items):
+        return items
+    if count == 1:
+        return [(s,) for s in items]
+    if len(items) == count:
+        return [items]
+    raise InputError(
+        f"{len(items)} arrays for a network of {count} inputs: give a tuple of {count} for each"
+        " sample"
+    )
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+
+
+def _run(artifact: Artifact, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    result = artifact.run(*arrays)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _seen(arrays: Sequence[NDArray[Any]], options: Options) -> tuple[torch.Tensor, ...]:
+    """The inputs as the network sees them: bytes normalised."""
+    normalization = options.normalization
+    floats = [normalization.apply(x) if normalization else x for x in arrays]
+    return tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in floats)
+
+
+def _wanted(artifact: Artifact) -> set[str]:
+    return {b["name"] for b in artifact.manifest["buffers"] if b["kind"] == "arena"}
+
+
+def _compare(
+    artifact: Artifact,
+    network: Network,
+    options: Options,
+    arrays: Sequence[NDArray[Any]],
+    free: Sequence[NDArray[Any]],
+    kernels: tuple[KernelCheck, ...],
+) -> Report:
+    inputs = _seen(arrays, options)
+    seen = network.oracle.observe(inputs, _wanted(artifact))
+    if options.normalization:
+        seen = _with_bytes(seen)
+    forced = playback.play(artifact, arrays, seen.values, floats=True)
+    pinned = playback.play(artifact, arrays, seen.values, floats=False)
+    return Report(
+        1,
+        kernels,
+        tuple(forced.layers),
+        playback.sign_checks(seen.values, (forced, pinned)),
+        tuple(_outputs(artifact, seen, (forced.outputs, pinned.outputs), free)),
+        _unchecked(artifact, network, forced),
+        seen.decided_zeros,
+        _export_difference(network, seen, inputs),
+    )
+
+
+def _with_bytes(seen: Observation) -> Observation:
+    def wider(truth: Truth) -> Truth:
+        more = _BYTES * float(np.abs(truth.value).max(initial=0.0))
+        if truth.margin is not None:
+            more = _BYTES * float(truth.margin.max(initial=0.0))
+        return Truth(truth.value, truth.rounding + more, truth.margin)
+
+    return Observation(
+        [wider(t) for t in seen.module_outputs],
+        [wider(t) for t in seen.outputs],
+        {name: wider(t) for name, t in seen.values.items()},
+        seen.decided_zeros,
+    )
+
+
+def _outputs(
+    artifact: Artifact,
+    seen: Observation,
+    runs: Sequence[Sequence[NDArray[Any]]],
+    free: Sequence[NDArray[Any]],
+) -> list[OutputCheck]:
+    checks = []
+    for i, (module, graph) in enumerate(zip(seen.module_outputs, seen.outputs, strict=True)):
+        differences = [_difference(r[i].reshape(graph.value.shape), graph.value) for r in runs]
+        checks.append(
+            OutputCheck(
+                artifact.manifest["outputs"][i]["name"],
+                float(_difference(free[i], module.value).max(initial=0.0)),
+                max(float(d.max(initial=0.0)) for d in differences),
+                graph.rounding,
+                max(int(np.count_nonzero(~(d <= graph.rounding))) for d in differences),
+                _top1(free[i], module.value),
+            )
+        )
+    return checks
+
+
+def _difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(a.astype(np.float64) - b)
+    difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
+    return difference
+
+
+def _top1(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Share of samples (of pixels, for a dense output) whose largest class agrees."""
+    if a.ndim < 2 or not a.size:
+        return 1.0
+    return float((np.argmax(a, axis=1) == np.argmax(b, axis=1)).mean())
+
+
+def _unchecked(artifact: Artifact, network: Network, played: playback.Played) -> tuple[str, ...]:
+    """Signs that no buffer holds, but for those inside a float kernel, whose output is compared."""
+    names = [n for n, o in network.oracle.origins.items() if o.source]
+    missing = [n for n in names if n not in played.differing]
+    inside = sum(s["fused"].count("float sign") for s in artifact.manifest["steps"])
+    return tuple(missing[inside:])
+
+
+def _export_difference(
+    network: Network, seen: Observation, inputs: Sequence[torch.Tensor]
+) -> float:
+    """0 where the module's outputs are its graph's; else what float64 says."""
+    if seen.decided_zeros == 0 and all(
+        np.all(_difference(m.value, g.value) <= g.rounding)
+        for m, g in zip(seen.module_outputs, seen.outputs, strict=True)
+    ):
+        return 0.0
+    return network.oracle.exact_difference(inputs)

@@ -1,0 +1,39 @@
+"""The check at the end of ``compile``."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bnn_compiler.errors import ArtifactError, MismatchError
+from bnn_compiler.network import Network
+from bnn_compiler.options import Options
+from bnn_compiler.runtime import load
+from bnn_compiler.verification import check, check_bytes
+
+#: A batch whose values take more memory is left to ``verify``.
+_MOST = 2 << 30
+
+
+def check_draft(
+    draft: Path, network: Network, options: Options, tell: Callable[[str], None]
+) -> None:
+    """Compare an artifact that is not shipped yet with its network.
+
+    Tells why where it cannot: another machine's code, a batch too large. Raises MismatchError.
+    """
+    with load(draft, run_here=False) as artifact:
+        try:
+            artifact.check_runs_here()
+        except ArtifactError:
+            tell("not checked, since its code does not run here (bnnc verify --emulate does)")
+            return
+        needed = check_bytes(artifact, network)
+        if needed > _MOST:
+            tell(f"not checked, since all values of this batch take {needed / 1e9:.0f} GB")
+            return
+        faults = check(artifact, network, options).faults
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise MismatchError(
+            f"the compiled network does not compute what PyTorch does, so it is not written:"
+            f" {faults[0]}{more}; check=False (--no-check) writes it for bnnc verify to examine"
+        )
