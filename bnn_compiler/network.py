@@ -61,5 +61,5 @@ def _hash(traced: TracedGraph) -> str:
     digest = hashlib.sha256(str(traced.graph).encode())
     for key, value in sorted(traced.constants.items()):
         digest.update(key.encode())
-        digest.update(value.detach().contiguous().reshape(-1).numpy().view(np.uint8))
+        digest.update(value.detach().contiguous().reshape(-1).numpy().view(np.uint8).data)
     return digest.hexdigest()

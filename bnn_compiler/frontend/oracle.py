@@ -263,6 +263,8 @@ class _TwoPrecisions:
 
     def _call(self, node: Node) -> None:
         function: Any = node.target
+        args: Any
+        kwargs: Any
         args, kwargs = (map_arg(a, self._single.__getitem__) for a in (node.args, node.kwargs))
         self._single[node] = function(*args, **kwargs)
         if any(n in self._double for n in node.all_input_nodes):

@@ -187,7 +187,7 @@ def _outputs(
 
 def _difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):
-        difference = np.abs(a.astype(np.float64) - b)
+        difference: NDArray[np.float64] = np.abs(a.astype(np.float64) - b)
     difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
     return difference
 

@@ -88,7 +88,8 @@ class Report:
     def faults(self) -> list[str]:
         """What is wrong, a line each; empty if nothing is."""
         found = [
-            f"{k.name} ({k.op}): {k.mismatches} of {k.elements} outputs lack the bits of its meaning"
+            f"{k.name} ({k.op}): {k.mismatches} of {k.elements} outputs lack the bits of its"
+            " meaning"
             for k in self.kernels
             if k.mismatches
         ]
@@ -128,7 +129,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every value is PyTorch's or differs as rounding explains, and none is unchecked."""
+        """Whether every value is PyTorch's, or as near as rounding explains, and none unchecked."""
         return not self.faults
 
     @property

@@ -193,7 +193,7 @@ def test_samples_of_several_inputs(tmp_path):
 
 
 def test_another_network_is_refused(right):
-    net, model, x = right
+    net, _, x = right
     other, _ = small()
     other.stem.weight.data[0, 0, 0, 0] += 1
     with pytest.raises(VerifyError, match="another network"):
