@@ -73,7 +73,7 @@ def serve(tmp_path):
         folder = tmp_path / f"board{len(started)}"
         folder.mkdir()
         board = Board(
-            [*prefix, str(server), "--key", key, "--bind", "127.0.0.1", "--port", "0", *options],
+            [*prefix, str(server), "--key", key, "--port", "0", *options],
             {"TMPDIR": str(folder)},
         )
         board.folder = folder
