@@ -18,7 +18,7 @@
 #include "secret.h"
 #include "server.h"
 
-enum { GREET_SECONDS = 5, MOST_WAITING = 16, MOST_WORDS = 512 };
+enum { GREET_SECONDS = 5, MOST_WAITING = 16, MOST_AT_ONCE = 16, MOST_WORDS = 512 };
 
 /* What is waited for; LEAVING: the client's end, so that it reads why it was refused. */
 typedef enum { HELLO, PROOF, FIRST, TURN, LEAVING, GONE } State;
@@ -56,21 +56,32 @@ static void forget_gone(void) {
   count = kept;
 }
 
-void guests_accept(int listener) {
+/* The next of them, or -1. */
+static int accept_one(int listener) {
   int on = 1, fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
   if (fd < 0) {
     /* Without descriptors or memory the listener stays readable. */
-    if (errno != EINTR && errno != ECONNABORTED) poll(NULL, 0, 100);
-    return;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+      poll(NULL, 0, 100);
+    return -1;
   }
-  for (int i = 0; count == MOST_GUESTS && i < count; ++i)
-    if (guests[i].state != TURN) {
-      guests[i].state = GONE;
-      forget_gone();
-    }
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* answers are short */
-  guests[count++] = (Guest){.fd = fd, .state = HELLO, .end = now_ms() + 1000L * GREET_SECONDS};
+  return fd;
+}
+
+void guests_accept(int listener) {
+  /* Not all at once: those who have something to say get to say it. */
+  for (int i = 0; i < MOST_AT_ONCE; ++i) {
+    int fd = accept_one(listener);
+    if (fd < 0) return;
+    for (int k = 0; count == MOST_GUESTS; ++k)
+      if (guests[k].state != TURN) {
+        guests[k].state = GONE;
+        forget_gone();
+      }
+    guests[count++] = (Guest){.fd = fd, .state = HELLO, .end = now_ms() + 1000L * GREET_SECONDS};
+  }
 }
 
 int guests_watch(struct pollfd *waits) {

@@ -15,8 +15,8 @@ from bnn_compiler.files import check_writable
 from bnn_compiler.target import Target
 
 HERE = Path(__file__).parent
-#: The server of a board.
-_SERVER = ("server.c", "greet.c", "secret.c", "hmac.c", "work.c", "session.c", "tracker.c")
+#: Files of the server of a board.
+SERVER = ("server.c", "greet.c", "secret.c", "hmac.c", "work.c", "session.c", "tracker.c")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def server(target: Target, output: Path) -> None:
     tools = link.toolchain(target.arch, target.link)
     try:
         check_writable(output)
-        executable(tools, partial, [HERE / name for name in _SERVER], static=True)
+        executable(tools, partial, [HERE / name for name in SERVER], static=True)
         partial.replace(output)
     except OSError as e:
         raise DeviceError(f"cannot write {output}: {e}") from e

@@ -27,7 +27,7 @@
 
 #include "secret.h"
 
-enum { BACKLOG = 64 };
+enum { BACKLOG = 256 };
 
 static const char *bind_to = "127.0.0.1", *port = "9090", *secret_file;
 static int listener;
@@ -49,36 +49,36 @@ long now_ms(void) {
   return (long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Clients of a tracker are told the address that is listened on, unless it stands for all. */
-static void look_at_address(const char *numeric) {
-  static char told[64];
+/* Clients of a tracker are told the address that is listened on, unless it stands for all: then the
+ * one that the tracker sees.
+ */
+static void look_at_address(const struct addrinfo *found) {
+  static char numeric[64];
+  getnameinfo(found->ai_addr, found->ai_addrlen, numeric, sizeof numeric, NULL, 0, NI_NUMERICHOST);
   const int any = !strcmp(numeric, "0.0.0.0") || !strcmp(numeric, "::");
-  bound_to_loopback = !strncmp(numeric, "127.", 4) || !strcmp(numeric, "::1");
-  if (!bound_to_loopback && !secret_wanted)
+  const int loopback = !strncmp(numeric, "127.", 4) || !strcmp(numeric, "::1");
+  only_from_here = loopback && !announce;
+  if (!announce && !any) announce = numeric;
+  if (!loopback && !secret_wanted)
     fprintf(stderr, "bnn-server: whoever reaches %s can run programs here: --secret FILE\n", bind_to);
-  if (any || bound_to_loopback || announce) return;
-  /* The tracker would tell the one it sees, and nobody listens there. */
-  snprintf(told, sizeof told, "%s", numeric);
-  announce = told;
 }
 
 static int listen_on(int *number) {
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found;
   struct sockaddr_storage name = {0};
   socklen_t size = sizeof name;
-  char numeric[64], told[256];
+  char told[256];
   int on = 1, wrong = getaddrinfo(bind_to, port, &hints, &found);
   snprintf(told, sizeof told, "--bind %.100s:", bind_to);
   if (wrong) die(told, gai_strerror(wrong));
-  int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  look_at_address(found);
+  int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   snprintf(told, sizeof told, "cannot listen on %.100s, port %.20s:", bind_to, port);
   if (fd < 0) die(told, strerror(errno));
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (bind(fd, found->ai_addr, found->ai_addrlen) || listen(fd, BACKLOG)) die(told, strerror(errno));
   freeaddrinfo(found);
   getsockname(fd, (struct sockaddr *)&name, &size);
-  getnameinfo((struct sockaddr *)&name, size, numeric, sizeof numeric, NULL, 0, NI_NUMERICHOST);
-  look_at_address(numeric);
   *number = ntohs(((struct sockaddr_in *)&name)->sin_port); /* at the same place in IPv6 */
   return fd;
 }

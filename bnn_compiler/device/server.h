@@ -63,7 +63,7 @@ const char *tracker_match(void);
 /* The board is taken. */
 void tracker_taken(void);
 void tracker_close(void);
-/* Whether clients are told an address that leads to themselves; set before the first step. */
-extern int bound_to_loopback;
+/* Whether the address that clients are told leads each of them to itself. */
+extern int only_from_here;
 
 #endif

@@ -18,8 +18,8 @@ enum { SHUTDOWN = 1, INIT = 2, CALL = 3, RETURN = 4, EXCEPTION = 5, GET_FUNCTION
 enum { NONE = 0, INT = 1, FLOAT = 3, POINTER = 4, RAW_STR = 8, BYTE_ARRAY = 9 };
 enum { SMALL_STR = 11, SMALL_BYTES = 12, STR = 65, BYTES = 66 };
 /* Of a packet, and so of a file; of files in a session. */
-enum { MOST_BYTES = 1 << 28, MOST_FILES = 64, MOST_NAME = 128 };
-static const int64_t MOST_STORED = INT64_C(1) << 30;
+enum { MOST_BYTES = 1 << 27, MOST_FILES = 64, MOST_NAME = 128 };
+static const int64_t MOST_STORED = 1 << 28;
 static const char VERSION[] = "0.8.0";
 
 int get(int fd, void *at, size_t size) {
@@ -176,7 +176,7 @@ static int upload(int fd, Value *values, int32_t count) {
   size_t size = values[1].size;
   if (!name) return put_error(fd, "bad file name");
   if (files == MOST_FILES) return put_error(fd, "a session takes at most 64 files");
-  if (stored + (int64_t)size > MOST_STORED) return put_error(fd, "a session takes at most 1 GiB");
+  if (stored + (int64_t)size > MOST_STORED) return put_error(fd, "a session takes at most 256 MiB");
   ++files;
   stored += (int64_t)size;
   /* Anew: what is there may be a program that runs, or a link that one made. */
@@ -257,7 +257,7 @@ void session(int fd) {
     if (size == 0) continue;
     char *bytes = size <= MOST_BYTES ? malloc(size + 1) : NULL;
     if (!bytes) {
-      put_error(fd, size > MOST_BYTES ? "a file has at most 256 MiB" : "out of memory");
+      put_error(fd, size > MOST_BYTES ? "a file has at most 128 MiB" : "out of memory");
       return;
     }
     if (!get(fd, bytes, size)) return;

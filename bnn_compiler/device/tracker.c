@@ -17,7 +17,7 @@ enum { TRACKER_MAGIC = 0x2f271, TRACKER_PUT = 3, TRACKER_UPDATE_INFO = 5, TRACKE
 enum { PING_SECONDS = 2, UNMATCHED_PINGS = 3, RETRY_SECONDS = 2, PATIENCE_SECONDS = 10 };
 
 const char *tracker, *announce;
-int bound_to_loopback;
+int only_from_here;
 static int fd = -1, unmatched;
 static long next;
 static char match[MOST_MATCH];
@@ -43,7 +43,7 @@ static int connect_tracker(void) {
   struct timeval patience = {PATIENCE_SECONDS, 0};
   int to = -1;
   for (struct addrinfo *a = found; a && to < 0; a = a->ai_next) {
-    if (bound_to_loopback && !announce && !is_loopback(a->ai_addr))
+    if (only_from_here && !is_loopback(a->ai_addr))
       die("--tracker: clients of a tracker elsewhere cannot reach this server, which listens on a"
           " loopback address:",
           "give --bind 0.0.0.0 and --secret FILE, reach the tracker through a tunnel (ssh -R), or"

@@ -87,7 +87,8 @@ static void kill_all(void) {
     for (struct dirent *entry; all && (entry = readdir(all));) {
       long pid = atol(entry->d_name);
       unsigned long long start = pid > 0 ? child_since(pid) : 0;
-      if (start && start >= since) left = 1, kill((pid_t)pid, SIGKILL);
+      if (start > since || (start == since && pid > child))
+        left = 1, kill((pid_t)pid, SIGKILL);
     }
     if (all) closedir(all);
     if (left) poll(NULL, 0, 1);
