@@ -42,7 +42,7 @@ class Secret:
         if not _LEAST <= len(data) <= _MOST:
             raise DeviceError(
                 f"--secret {path}: a secret has {_LEAST} to {_MOST} bytes, e.g. of"
-                " `openssl rand -hex 32`"
+                " `head -c 32 /dev/urandom | base64`"
             )
         return Secret(data)
 

@@ -22,12 +22,13 @@ ARM = "cortex-a72"
 class Board:
     """A server in a process group of its own."""
 
-    def __init__(self, command, environment=None):
+    def __init__(self, command, environment=None, folder=None):
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            cwd=folder,
             env={**os.environ, **(environment or {})},
         )
         line = self.process.stdout.readline()
