@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #include "server.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -54,7 +55,10 @@ long now_ms(void) {
  */
 static void look_at_address(const struct addrinfo *found) {
   static char numeric[64];
-  getnameinfo(found->ai_addr, found->ai_addrlen, numeric, sizeof numeric, NULL, 0, NI_NUMERICHOST);
+  const void *address = found->ai_family == AF_INET
+                            ? (void *)&((struct sockaddr_in *)found->ai_addr)->sin_addr
+                            : (void *)&((struct sockaddr_in6 *)found->ai_addr)->sin6_addr;
+  inet_ntop(found->ai_family, address, numeric, sizeof numeric);
   const int any = !strcmp(numeric, "0.0.0.0") || !strcmp(numeric, "::");
   const int loopback = !strncmp(numeric, "127.", 4) || !strcmp(numeric, "::1");
   only_from_here = loopback && !announce;

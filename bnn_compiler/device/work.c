@@ -53,23 +53,20 @@ static void remove_folder(void) {
 
 /* When a child of this process was started, in ticks; 0 for what is none. */
 static unsigned long long child_since(long pid) {
+  enum { PARENT = 4, START = 22 }; /* of the fields in /proc/PID/stat: proc(5) */
   char name[64], line[1024];
-  int parent = 0;
-  unsigned long long since = 0;
   snprintf(name, sizeof name, "/proc/%ld/stat", pid);
-  FILE *file = fopen(name, "re");
-  if (!file) return 0;
-  size_t n = fread(line, 1, sizeof line - 1, file);
-  fclose(file);
-  line[n] = 0;
-  /* "PID (NAME) STATE PARENT", 17 more, "START": proc(5). The name may hold anything. */
-  const char *behind = strrchr(line, ')');
-  int found = behind ? sscanf(behind + 1,
-                              " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
-                              " %*s %*s %llu",
-                              &parent, &since)
-                     : 0;
-  return found == 2 && parent == getpid() ? since : 0;
+  int file = open(name, O_RDONLY | O_CLOEXEC);
+  ssize_t n = file < 0 ? -1 : read(file, line, sizeof line - 1);
+  if (file >= 0) close(file);
+  line[n < 0 ? 0 : n] = 0;
+  /* The second is a name in parentheses, which may hold anything. */
+  const char *at = strrchr(line, ')');
+  for (int field = 2; at && field < START; ++field) {
+    at = strchr(at + 1, ' ');
+    if (at && field + 1 == PARENT && strtol(at, NULL, 10) != getpid()) return 0;
+  }
+  return at ? strtoull(at, NULL, 10) : 0;
 }
 
 /* Kills the session's process and all it started: as their parents die, they become ours. Children

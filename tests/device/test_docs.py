@@ -100,5 +100,5 @@ def test_every_command_of_the_page(tmp_path, monkeypatch, tracker, qemu, registe
     words = capsys.readouterr().out
     assert re.search(r"median \d+\.\d+ ms, min \d+\.\d+ ms", words)
     assert records.read(Path("pi4.jsonl"))
-    assert len(list((tmp_path / "cache").rglob("cortex-a72.*.trials.jsonl"))) == 2
+    assert len(list((tmp_path / "cache").rglob("cortex-a72.*.trials.jsonl"))) == 3
     assert "net.bnn" in words and (tmp_path / "bnn-server").stat().st_size < 100_000
