@@ -17,6 +17,7 @@ from bnn_compiler.commands import device
 from bnn_compiler.commands import tune as tuning
 from bnn_compiler.commands.common import (
     DEVICE,
+    SECRET,
     Arguments,
     add_input,
     add_model,
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--repeat", type=int, default=50)
         if name == "bench":
             sub.add_argument("--device", help=DEVICE)
+            sub.add_argument("--secret", type=Path, metavar="FILE", help=SECRET)
         else:
             sub.add_argument("--html", type=Path, help="write a page with charts here")
 

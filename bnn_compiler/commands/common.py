@@ -11,6 +11,14 @@ from bnn_compiler.errors import InputError
 Arguments = argparse.Namespace
 #: Help of --device.
 DEVICE = "measure on boards: tracker://HOST:PORT/KEY or rpc://HOST:PORT/KEY"
+#: Help of --secret.
+SECRET = "file that the boards' bnn-server was given too; both sides prove that they know it"
+
+
+def check_secret(args: Arguments) -> None:
+    """Raise InputError for a --secret that nobody would be asked for."""
+    if args.secret and not args.device:
+        raise InputError("--secret has no meaning without --device")
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:

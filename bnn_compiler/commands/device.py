@@ -4,16 +4,23 @@ import json
 import statistics
 import time
 
-from bnn_compiler.commands.common import Arguments, load, random_inputs
+from bnn_compiler.commands.common import Arguments, check_secret, load, random_inputs
 from bnn_compiler.errors import InputError
 
 
 def bench(args: Arguments) -> int:
     """Time an artifact, here or on a board."""
+    check_secret(args)
     if args.device:
         from bnn_compiler.device.bench import bench as there
 
-        result = there(args.artifact, args.device, threads=args.threads, repeat=args.repeat)
+        result = there(
+            args.artifact,
+            args.device,
+            threads=args.threads,
+            repeat=args.repeat,
+            secret=args.secret,
+        )
     else:
         result = _bench_here(args)
     if args.json:

@@ -8,9 +8,11 @@ from typing import Any
 
 from bnn_compiler.commands.common import (
     DEVICE,
+    SECRET,
     Arguments,
     add_input,
     add_model,
+    check_secret,
     examples,
     table,
 )
@@ -36,11 +38,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--export-candidates", type=Path, metavar="KIT", help="an archive a board measures alone"
     )
     where.add_argument("--import-results", type=Path, metavar="FILE", help="what KIT measured")
+    parser.add_argument("--secret", type=Path, metavar="FILE", help=SECRET)
 
 
 def run(args: Arguments) -> int:
     """Tune, write a kit, or take in its results."""
     _refuse_unused(args)
+    check_secret(args)
     if args.device:
         # Before the network is loaded, which takes a while.
         Address.parse(args.device)
@@ -58,6 +62,7 @@ def run(args: Arguments) -> int:
             report = network.tune_network(
                 args.model,
                 device=args.device,
+                secret=args.secret,
                 journal=args.journal,
                 trials=_TRIALS if args.trials is None else args.trials,
                 minutes=args.minutes,

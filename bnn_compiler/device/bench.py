@@ -13,6 +13,7 @@ from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.measure import Outcome, Plan
 from bnn_compiler.device.program import Buffer, Program
+from bnn_compiler.device.secret import Secret
 from bnn_compiler.errors import ArtifactError, DeviceError, InputError
 from bnn_compiler.runtime import files
 from bnn_compiler.target import ARCHITECTURES, Link
@@ -21,10 +22,18 @@ from bnn_compiler.target import ARCHITECTURES, Link
 _MOST_REPEATS, _LIMIT = 2000, 300
 
 
-def bench(path: str | Path, device: str, *, threads: int = 1, repeat: int = 50) -> dict[str, float]:
+def bench(
+    path: str | Path,
+    device: str,
+    *,
+    threads: int = 1,
+    repeat: int = 50,
+    secret: str | Path | None = None,
+) -> dict[str, float]:
     """``median_ms`` and ``min_ms`` of ``repeat`` runs of the artifact on the board at ``device``.
 
-    Its archive is linked into a program that runs it on random inputs. Raises InputError for a
+    Its archive is linked into a program that runs it on random inputs. ``secret`` is the file that
+    the board's server was given. Raises InputError for a
     number out of range, ArtifactError for a damaged or too old artifact, BuildError if nothing
     here can link for it, DeviceError if the board cannot be used or the network fails there.
     """
@@ -36,7 +45,8 @@ def bench(path: str | Path, device: str, *, threads: int = 1, repeat: int = 50) 
     archive, arch = members.get(f"{name}.a"), target.get("arch")
     if archive is None or arch not in ARCHITECTURES:
         raise ArtifactError(f"{path} cannot be linked for a board; compile it again")
-    boards = Boards(Address.parse(device), arch, Link(zig=f"{arch}-linux-musl"))
+    known = None if secret is None else Secret.read(secret)
+    boards = Boards(Address.parse(device), arch, Link(zig=f"{arch}-linux-musl"), known)
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="bnnc-bench-") as folder:
         built = _build(Path(folder), manifest, archive, boards.tools)

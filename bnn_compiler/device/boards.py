@@ -14,6 +14,7 @@ from bnn_compiler.device.address import Address
 from bnn_compiler.device.client import Lost, Session, Tracker
 from bnn_compiler.device.measure import Done, Outcome, Plan, read
 from bnn_compiler.device.program import Program
+from bnn_compiler.device.secret import Secret
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.target import Link
 
@@ -32,18 +33,21 @@ class Boards:
     """The boards at an address; a farm's work in parallel.
 
     A board that goes away while it measures costs nothing but time: the program is measured again,
-    on another board where there is one. Raises DeviceError if there is no board now, BuildError if
-    nothing here can link for ``arch``.
+    on another board where there is one. Raises DeviceError if there is no board now or it has
+    another ``secret``, BuildError if nothing here can link for ``arch``.
     """
 
     here = False
 
-    def __init__(self, address: Address, arch: str, link: Link) -> None:
+    def __init__(
+        self, address: Address, arch: str, link: Link, secret: Secret | None = None
+    ) -> None:
         self.address = address
         self.arch = arch
         self.tools = toolchain(arch, link)
         self.name = f"device {address.key} at {address.where}"
-        client.check(address)
+        self._secret = secret
+        client.check(address, secret)
 
     def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
         """See Machine."""
@@ -86,7 +90,9 @@ class Boards:
 
     def _session(self, where: tuple[str, int, str], one: Program, plan: Plan) -> Outcome:
         try:
-            with contextlib.closing(Session(*where, lambda: self._launcher)) as session:
+            with contextlib.closing(
+                Session(*where, lambda: self._launcher, self._secret)
+            ) as session:
                 both = (one.path, one.constants)
                 files = [session.put(p.read_bytes(), p.name) for p in both]
                 return read(*session.run([*files, *plan.arguments()], plan.limit + 2))

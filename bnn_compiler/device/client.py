@@ -17,6 +17,8 @@ from tvm import rpc
 from tvm.rpc import base
 
 from bnn_compiler.device.address import Address
+from bnn_compiler.device.guarded import Guarded
+from bnn_compiler.device.secret import Secret
 from bnn_compiler.errors import DeviceError
 
 #: Seconds to reach a tracker, and to wait for a board of its farm while none is there.
@@ -116,11 +118,14 @@ def count(address: Address) -> int:
         return tracker.registered().count(address.key)
 
 
-def check(address: Address) -> None:
-    """Raise DeviceError if there is no board now."""
+def check(address: Address, secret: Secret | None = None) -> None:
+    """Raise DeviceError if there is no board now, or it does not know the secret."""
     if not address.farm:
         try:
-            socket.create_connection((address.host, address.port), _REACH).close()
+            if secret:
+                Guarded(address.host, address.port, address.key, secret).abandon()
+            else:
+                socket.create_connection((address.host, address.port), _REACH).close()
         except OSError as e:
             raise DeviceError(
                 f"no server answers at {address.where} ({e}); start bnn-server there, or `python -m"
@@ -140,47 +145,88 @@ def check(address: Address) -> None:
 class Session:
     """A board, ours until ``close``. Not to be shared by threads.
 
-    ``launcher`` is the library for TVM's own server (program.launcher), asked for where that runs.
-    Raises Lost where the connection breaks, DeviceError for what the board reports.
+    With a ``secret``, nothing is sent before both sides have proved that they know it. ``launcher``
+    is the library for TVM's own server (program.launcher), asked for where that runs. Raises Lost
+    where the connection breaks, DeviceError for what the board reports and a secret that differs.
     """
 
-    def __init__(self, host: str, port: int, key: str, launcher: Callable[[], bytes]) -> None:
-        self._server = self._call(rpc.connect, host, port, key)
-        self._path = self._call(self._server.get_function, "tvm.rpc.server.workpath")
-        self._launch = self._call(self._function, "bnn.launch") or self._load(launcher())
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        key: str,
+        launcher: Callable[[], bytes],
+        secret: Secret | None = None,
+    ) -> None:
+        self._board: _Guarded | _Stock
+        if secret:
+            self._board = _call(_Guarded, host, port, key, secret)
+        else:
+            self._board = _call(_Stock, host, port, key, launcher)
 
     def put(self, data: bytes, name: str) -> str:
         """Store a file; its path on the board."""
-        self._call(self._server.upload, bytearray(data), name)
-        return str(self._call(self._path, name))
+        return str(_call(self._board.put, data, name))
 
     def run(self, command: Sequence[str], seconds: int) -> tuple[int, str]:
         """(exit code, output) of a program; 124 if it took longer than ``seconds``."""
-        code, _, output = str(self._call(self._launch, seconds, *command)).partition("\n")
+        text = _call(self._board.launch, seconds, *command)
+        code, _, output = str(text).partition("\n")
         return int(code), output
 
     def close(self) -> None:
         """Give the board back; what was stored there is removed."""
         with contextlib.suppress(Lost):
-            self._call(self._server._sess.get_function("CloseRPCConnection"))
+            _call(self._board.close)
 
-    def _function(self, name: str) -> Any:
+
+class _Guarded:
+    """Our server, with a secret."""
+
+    def __init__(self, host: str, port: int, key: str, secret: Secret) -> None:
+        self._server = Guarded(host, port, key, secret)
         try:
-            return self._server.get_function(name)
+            self._server.start()
+        except BaseException:
+            self._server.abandon()
+            raise
+        self.close = self._server.close
+
+    def put(self, data: bytes, name: str) -> Any:
+        self._server.call("tvm.rpc.server.upload", name, data)
+        return self._server.call("tvm.rpc.server.workpath", name)
+
+    def launch(self, seconds: int, *command: str) -> Any:
+        return self._server.call("bnn.launch", seconds, *command)
+
+
+class _Stock:
+    """TVM's own server or ours, through TVM's client."""
+
+    def __init__(self, host: str, port: int, key: str, launcher: Callable[[], bytes]) -> None:
+        self._server = rpc.connect(host, port, key)
+        self._path = self._server.get_function("tvm.rpc.server.workpath")
+        try:
+            self.launch = self._server.get_function("bnn.launch")
         except AttributeError:
-            return None
+            self.put(launcher(), "bnn_launch.so")
+            self.launch = self._server.load_module("bnn_launch.so")["bnn_launch"]
 
-    def _load(self, launcher: bytes) -> Any:
-        self.put(launcher, "bnn_launch.so")
-        return self._call(self._server.load_module, "bnn_launch.so")["bnn_launch"]
+    def put(self, data: bytes, name: str) -> Any:
+        self._server.upload(bytearray(data), name)
+        return self._path(name)
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except (RuntimeError, OSError) as e:
-            # TVM raises RuntimeErrors of several names; only the text tells a broken connection.
-            words = str(e)
-            if _REPORTED not in words:
-                raise Lost(words.strip().splitlines()[-1][:200]) from e
-            told = [line.strip() for line in words.partition(_REPORTED)[2].splitlines()]
-            raise DeviceError(" ".join(line for line in told if line)[-300:]) from e
+    def close(self) -> None:
+        self._server._sess.get_function("CloseRPCConnection")()
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except (RuntimeError, OSError) as e:
+        # TVM raises RuntimeErrors of several names; only the text tells a broken connection.
+        words = str(e)
+        if _REPORTED not in words:
+            raise Lost((words.strip() or type(e).__name__).splitlines()[-1][:200]) from e
+        told = [line.strip() for line in words.partition(_REPORTED)[2].splitlines()]
+        raise DeviceError(" ".join(line for line in told if line)[-300:]) from e

@@ -41,6 +41,7 @@ static void launch(char *const *argv, int seconds, int peer, char *text, size_t 
     /* Its own group, so that all it starts ends with it; gone when we are. */
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGXFSZ, SIG_DFL);
     dup2(ends[1], 1);
     dup2(ends[1], 2);
     close(ends[0]);
@@ -75,14 +76,18 @@ static void launch(char *const *argv, int seconds, int peer, char *text, size_t 
     if (*c != '\n' && (*c < ' ' || *c > '~')) *c = '?';
   close(ends[0]);
   /* It may have closed its output and go on. */
-  for (pid_t ended = 0; ended != child;) {
-    ended = waitpid(child, &status, WNOHANG);
-    if (ended < 0 && errno != EINTR) break;
-    if (ended == 0 && launch_ms() >= end) {
+  for (siginfo_t ended = {0}; ended.si_pid != child;) {
+    if (waitid(P_PID, (id_t)child, &ended, WEXITED | WNOHANG | WNOWAIT) && errno != EINTR) break;
+    if (ended.si_pid == child) break;
+    if (launch_ms() >= end) {
       timeout = 1;
       kill(-child, SIGKILL);
     }
-    if (ended == 0) poll(NULL, 0, 1);
+    poll(NULL, 0, 1);
+  }
+  /* What it started and left behind would disturb the next; its number is still taken. */
+  kill(-child, SIGKILL);
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   int code = timeout               ? LAUNCH_TIMEOUT
              : WIFSIGNALED(status) ? 128 + WTERMSIG(status)

@@ -15,6 +15,8 @@ from bnn_compiler.files import check_writable
 from bnn_compiler.target import Target
 
 HERE = Path(__file__).parent
+#: Files of the server of a board.
+SERVER = ("server.c", "greet.c", "secret.c", "hmac.c", "work.c", "session.c", "tracker.c")
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,22 @@ class Program:
 
 
 def executable(
-    tools: Toolchain, output: Path, sources: Sequence[Path], *, static: bool, threads: bool = False
+    tools: Toolchain,
+    output: Path,
+    sources: Sequence[Path],
+    *,
+    static: bool,
+    threads: bool = False,
+    small: bool = False,
 ) -> None:
     """Compile and link; ``static`` for machines with another C library, or none.
+
+    ``small`` is for what need not be fast.
 
     Raises BuildError with the linker's words, and what to install if it misses the C library.
     """
     flags = [f"-I{HERE}", "-std=c11", *(["-static"] if static else [])]
+    flags += ["-Os"] if small else []
     files = ["-o", str(output), *map(str, sources), *(["-pthread"] if threads else [])]
     try:
         link.run([*tools.program, *flags, *files], output.parent)
@@ -91,7 +102,7 @@ def server(target: Target, output: Path) -> None:
     tools = link.toolchain(target.arch, target.link)
     try:
         check_writable(output)
-        executable(tools, partial, [HERE / "server.c", HERE / "session.c"], static=True)
+        executable(tools, partial, [HERE / name for name in SERVER], static=True, small=True)
         partial.replace(output)
     except OSError as e:
         raise DeviceError(f"cannot write {output}: {e}") from e

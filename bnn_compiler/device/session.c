@@ -17,7 +17,9 @@
 enum { SHUTDOWN = 1, INIT = 2, CALL = 3, RETURN = 4, EXCEPTION = 5, GET_FUNCTION = 9, FREE = 10 };
 enum { NONE = 0, INT = 1, FLOAT = 3, POINTER = 4, RAW_STR = 8, BYTE_ARRAY = 9 };
 enum { SMALL_STR = 11, SMALL_BYTES = 12, STR = 65, BYTES = 66 };
-enum { MOST_BYTES = 1 << 30 };
+/* Of a packet, and so of a file; of files in a session. */
+enum { MOST_BYTES = 1 << 27, MOST_FILES = 64, MOST_NAME = 128 };
+static const int64_t MOST_STORED = 1 << 28;
 static const char VERSION[] = "0.8.0";
 
 int get(int fd, void *at, size_t size) {
@@ -132,7 +134,7 @@ static int reply(int fd, int32_t code, const Value *values, int32_t count) {
   return ok;
 }
 
-static int reply_error(int fd, const char *what) {
+int put_error(int fd, const char *what) {
   char message[256];
   snprintf(message, sizeof message, "bnn-server: %s", what);
   Value v = {RAW_STR, 0, message, strlen(message)};
@@ -149,33 +151,53 @@ static int reply_text(int fd, char *words) {
   return reply_result(fd, (Value){RAW_STR, 0, words, strlen(words)});
 }
 
+/* A name in this folder, and nothing else; NULL if it is none. */
+static const char *plain_name(Value *v) {
+  const char *name = text(v);
+  if (!v->size || v->size > MOST_NAME || *name == '.' || strlen(name) != v->size) return NULL;
+  for (const char *c = name; *c; ++c)
+    if (*c <= ' ' || *c > '~' || *c == '/') return NULL;
+  return name;
+}
+
 static int work_path(int fd, Value *values, int32_t count) {
-  char path[256];
-  if (count != 1 || strchr(text(&values[0]), '/')) return reply_error(fd, "give a plain file name");
-  snprintf(path, sizeof path, "./%s", text(&values[0]));
+  char path[MOST_NAME + 3];
+  const char *name = count == 1 ? plain_name(&values[0]) : NULL;
+  if (!name) return put_error(fd, "bad file name");
+  snprintf(path, sizeof path, "./%s", name);
   return reply_text(fd, path);
 }
 
 static int upload(int fd, Value *values, int32_t count) {
-  if (count != 2 || !values[1].data) return reply_error(fd, "upload takes a name and bytes");
-  const char *data = values[1].data, *name = text(&values[0]);
+  static int files;
+  static int64_t stored;
+  if (count != 2 || !values[1].data) return put_error(fd, "upload takes a name and bytes");
+  const char *data = values[1].data, *name = plain_name(&values[0]);
   size_t size = values[1].size;
-  if (!*name || *name == '.' || strchr(name, '/')) return reply_error(fd, "bad file name");
-  int file = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
-  int ok = file >= 0;
+  if (!name) return put_error(fd, "bad file name");
+  if (files == MOST_FILES) return put_error(fd, "a session takes at most 64 files");
+  if (stored + (int64_t)size > MOST_STORED) return put_error(fd, "a session takes at most 256 MiB");
+  ++files;
+  stored += (int64_t)size;
+  /* Anew: what is there may be a program that runs, or a link that one made. */
+  unlink(name);
+  int file = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700), ok = file >= 0;
   for (size_t done = 0; ok && done < size;) {
     ssize_t n = write(file, data + done, size - done);
     ok = n > 0;
     done += ok ? (size_t)n : 0;
   }
-  if (file >= 0 && close(file)) ok = 0;
-  return ok ? reply_result(fd, (Value){0}) : reply_error(fd, strerror(errno));
+  int why = errno;
+  if (file >= 0 && close(file) && ok) ok = 0, why = errno;
+  if (ok) return reply_result(fd, (Value){0});
+  unlink(name);
+  return put_error(fd, strerror(why));
 }
 
 static int run(int fd, Value *values, int32_t count) {
   static char result[LAUNCH_TEXT];
   char *argv[2 * MOST_ARGUMENTS + 1] = {0};
-  if (count < 2 || values[0].type != INT) return reply_error(fd, "launch takes seconds, a program");
+  if (count < 2 || values[0].type != INT) return put_error(fd, "launch takes seconds, a program");
   memcpy(argv, prefix, sizeof prefix);
   for (int32_t i = 1; i < count; ++i) argv[prefix_count + i - 1] = text(&values[i]);
   launch(argv, (int)values[0].number, fd, result, sizeof result);
@@ -213,10 +235,10 @@ static int handle(int fd, Packet *packet) {
   }
   if (code == CALL) take(packet, &which, 8);
   int32_t count = take_values(packet, values);
-  if (packet->wrong) return reply_error(fd, "malformed packet");
+  if (packet->wrong) return put_error(fd, "malformed packet");
   switch (code) {
     case INIT:
-      return strcmp(version, VERSION) ? reply_error(fd, "speaks version 0.8.0 of TVM's protocol")
+      return strcmp(version, VERSION) ? put_error(fd, "speaks version 0.8.0 of TVM's protocol")
                                       : reply(fd, RETURN, &none, 1);
     case GET_FUNCTION:
       return find(fd, values, count);
@@ -224,9 +246,9 @@ static int handle(int fd, Packet *packet) {
       return reply(fd, RETURN, &none, 1);
     case CALL:
       if (which >= 1 && which <= FUNCTION_COUNT) return FUNCTIONS[which - 1].call(fd, values, count);
-      return reply_error(fd, "unknown function");
+      return put_error(fd, "unknown function");
     default:
-      return reply_error(fd, "only uploading and running programs is supported");
+      return put_error(fd, "only uploading and running programs is supported");
   }
 }
 
@@ -234,7 +256,11 @@ void session(int fd) {
   for (uint64_t size; get(fd, &size, 8);) {
     if (size == 0) continue;
     char *bytes = size <= MOST_BYTES ? malloc(size + 1) : NULL;
-    if (!bytes || !get(fd, bytes, size)) return;
+    if (!bytes) {
+      put_error(fd, size > MOST_BYTES ? "a file has at most 128 MiB" : "out of memory");
+      return;
+    }
+    if (!get(fd, bytes, size)) return;
     Packet packet = {bytes, size, 0};
     int on = handle(fd, &packet);
     free(bytes);

@@ -50,6 +50,7 @@ def tune_network(
     *,
     target: str | Path = "native",
     device: str | None = None,
+    secret: str | Path | None = None,
     checkpoint: str | Path | None = None,
     input_dtype: str = "float32",
     mean: Sequence[float] = (0.0,),
@@ -63,7 +64,8 @@ def tune_network(
 ) -> tuner.Report:
     """Tune the kernels of a network on this machine, or on the boards at ``device``.
 
-    ``device`` is tracker://HOST:PORT/KEY (every board of that key) or rpc://HOST:PORT/KEY.
+    ``device`` is tracker://HOST:PORT/KEY (every board of that key) or rpc://HOST:PORT/KEY,
+    ``secret`` the file that their servers were given, if they were.
     ``schedules`` is the file of records to add to (default: the shipped one), ``journal`` the log
     of trials that a stopped search is resumed from (default: in the user's cache). The input's
     dtype, mean, std and ``allow_reorder`` are as in ``compile``. At most
@@ -76,7 +78,7 @@ def tune_network(
     if trials < 1 or (minutes is not None and not minutes > 0):
         raise InputError(f"trials {trials}, minutes {minutes}: give at least one trial, some time")
     chosen = targets.load(target)
-    machine = _machine(chosen, device)
+    machine = _machine(chosen, device, secret)
     normalization = normalization_of(input_dtype, mean, std)
     tasks = extract(
         model,
@@ -193,13 +195,17 @@ def default_journal(target: targets.Target, machine: str = "") -> Path:
     return cache / f"{name.replace(' ', '-')}.trials.jsonl"
 
 
-def _machine(target: targets.Target, device: str | None) -> Machine:
+def _machine(
+    target: targets.Target, device: str | None, secret: str | Path | None = None
+) -> Machine:
     if device is not None:
         # TVM's RPC is imported only where it is used.
         from bnn_compiler.device.address import Address
         from bnn_compiler.device.boards import Boards
+        from bnn_compiler.device.secret import Secret
 
-        return Boards(Address.parse(device), target.arch, target.link)
+        known = None if secret is None else Secret.read(secret)
+        return Boards(Address.parse(device), target.arch, target.link, known)
     if target.arch != cpu.machine():
         raise TargetError(
             f"{target.name} is for {target.arch}, this machine is {cpu.machine()}: measure on a"

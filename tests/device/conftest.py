@@ -22,12 +22,13 @@ ARM = "cortex-a72"
 class Board:
     """A server in a process group of its own."""
 
-    def __init__(self, command, environment=None):
+    def __init__(self, command, environment=None, folder=None):
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            cwd=folder,
             env={**os.environ, **(environment or {})},
         )
         line = self.process.stdout.readline()
@@ -57,6 +58,25 @@ def native(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def sanitized(tmp_path_factory):
+    """The same, with the compiler's checks of memory and arithmetic."""
+    path = tmp_path_factory.mktemp("server") / "bnn-server"
+    sources = [str(program.HERE / name) for name in program.SERVER]
+    flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    subprocess.run([edge.tool("gcc", "clang"), *flags, "-o", str(path), *sources], check=True)
+    return path
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A file with a secret."""
+    path = tmp_path / "secret"
+    path.write_text("correct horse battery staple\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture(scope="session")
 def arm(tmp_path_factory, qemu):
     """The path of our server for aarch64."""
     path = tmp_path_factory.mktemp("server") / "bnn-server"
@@ -69,12 +89,12 @@ def serve(tmp_path):
     """Starts boards, each with a folder for its files; ends them all and looks for litter."""
     started = []
 
-    def start(server, key, *options, prefix=()):
+    def start(server, key, *options, prefix=(), **environment):
         folder = tmp_path / f"board{len(started)}"
         folder.mkdir()
         board = Board(
-            [*prefix, str(server), "--key", key, "--bind", "127.0.0.1", "--port", "0", *options],
-            {"TMPDIR": str(folder)},
+            [*prefix, str(server), "--key", key, "--port", "0", *options],
+            {"TMPDIR": str(folder), **environment},
         )
         board.folder = folder
         started.append(board)
