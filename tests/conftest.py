@@ -19,12 +19,12 @@ settings.load_profile("any speed")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """The longest first; a unit of order.py stays in one process."""
+    """Longest first; each unit of work in one process."""
+    items.sort(key=lambda item: order.rank(item.nodeid))
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            path = item.nodeid.split("::")[0]
-            if path not in order.SPLIT:
-                item.add_marker(pytest.mark.xdist_group(path))
+            if unit := order.unit(item.nodeid):
+                item.add_marker(pytest.mark.xdist_group(unit))
 
 
 def runnable(names):
