@@ -93,7 +93,7 @@ def first_port():
 
 @pytest.fixture
 def closed_port():
-    """A port of loopback at which nothing answers: it is taken, by a socket that does not listen."""
+    """A port of loopback that is taken, by a socket that does not listen."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]

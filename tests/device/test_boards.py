@@ -12,7 +12,7 @@ from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.measure import Plan
 from bnn_compiler.errors import BuildError, DeviceError
 from bnn_compiler.target import Link
-from tests.device import conftest, programs
+from tests.device import programs
 
 NATIVE = targets.load("native")
 

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +52,7 @@ def main() -> None:
             variants.setdefault(variant, {})[target] = entry(lowered)
     partial = options.output.with_suffix(".partial")
     partial.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, options.output)
+    partial.replace(options.output)
 
 
 if __name__ == "__main__":
