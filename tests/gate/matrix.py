@@ -1,6 +1,7 @@
 """What the gate lowers: networks with fixed weights, options, targets."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,16 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A network at one size; ``quick`` are the targets of the selection (none: left out)."""
+    """A network at one size; ``variants`` names the targets of the selection for each variant.
+
+    A case whose variants have none is left out of the selection.
+    """
 
     network: str
     size: int
+    variants: dict[str, tuple[str, ...]]
     width: float = 1.0
     batch: int = 1
-    variants: tuple[str, ...] = ("float32",)
-    quick: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -40,35 +43,57 @@ class Case:
         return f"{self.network}-{self.size}{width}{batch}"
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """The targets that this run lowers it for."""
-        return tuple(targets.names()) if FULL else self.quick
+    def quick(self) -> bool:
+        """Whether the selection has it."""
+        return any(self.variants.values())
+
+
+def runs(case: Case) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(variant, targets to lower for), of what this run does."""
+    for variant, selected in case.variants.items():
+        chosen = tuple(targets.names()) if FULL else selected
+        if chosen:
+            yield variant, chosen
+
+
+def _only(*names: str) -> dict[str, tuple[str, ...]]:
+    """Float images."""
+    return {"float32": names}
 
 
 _V3, _V4, _VPOPCNT = "x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt"
-_ALL = tuple(VARIANTS)
+_ONE_OF_A_KIND = (_V3, _V4, _VPOPCNT, "cortex-a72", "aarch64-android")
+_UNSELECTED: dict[str, tuple[str, ...]] = dict.fromkeys(VARIANTS, ())
 
 #: At 224 the shipped records are used, at 32 the cost model; a batch goes by its image's record.
-#: The selection has every network, every target with every family of kernels that it has, and for
-#: each target with records the records.
+#: The selection has every network, every target, and every family of kernels with every kind of
+#: hardware.
 CASES = (
-    Case("birealnet18", 224, variants=_ALL, quick=tuple(targets.names())),
-    Case("birealnet18", 224, batch=4, quick=(_V3, _VPOPCNT)),
-    Case("birealnet18", 32, variants=_ALL),
-    Case("reactnet_a", 224, variants=_ALL),
-    Case("reactnet_a", 32, variants=_ALL, quick=(_V4, "cortex-a53")),
-    Case("mobinet", 224),
-    Case("mobinet", 32, quick=(_V3, "neoverse-n1")),
-    Case("mobinet", 32, width=0.25),
-    Case("xnornet", 32, quick=(_V4, "aarch64")),
-    Case("xnornet", 32, width=0.25, batch=2, quick=(_VPOPCNT, "cortex-a76")),
-    Case("bop_net", 32, quick=(_V3, "aarch64-android")),
-    Case("birealnet34", 32, quick=(_V4,)),
-    Case("birealnet50", 32, quick=(_VPOPCNT,)),
-    Case("bireal_depth", 32, quick=("cortex-a72",)),
-    Case("react_birealnet18", 32, quick=(_V3,)),
-    Case("reactnet_b", 32, quick=("cortex-a76",)),
-    Case("reactnet_c", 32, quick=(_VPOPCNT,)),
+    Case(
+        "birealnet18",
+        224,
+        {
+            "float32": tuple(targets.names()),
+            "uint8": _ONE_OF_A_KIND,
+            "reorder": _ONE_OF_A_KIND,
+        },
+    ),
+    Case("birealnet18", 224, _only(), batch=4),
+    Case("birealnet18", 32, _UNSELECTED),
+    Case("reactnet_a", 224, _UNSELECTED),
+    Case("reactnet_a", 32, {"float32": (_V4, "cortex-a53"), "uint8": (_V3,), "reorder": ()}),
+    Case("mobinet", 224, _only()),
+    Case("mobinet", 32, _only(_V3, "neoverse-n1")),
+    Case("mobinet", 32, _only(), width=0.25),
+    Case("xnornet", 32, _only(_V4, "aarch64")),
+    Case("xnornet", 32, _only(_VPOPCNT, "cortex-a76"), width=0.25, batch=2),
+    Case("bop_net", 32, _only(_V3, "aarch64-android")),
+    Case("birealnet34", 32, _only(_V4)),
+    Case("birealnet50", 32, _only(_VPOPCNT)),
+    Case("bireal_depth", 32, _only("cortex-a72")),
+    Case("react_birealnet18", 32, _only(_V3)),
+    Case("reactnet_b", 32, _only("cortex-a76")),
+    Case("reactnet_c", 32, _only(_VPOPCNT)),
 )
 
 

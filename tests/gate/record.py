@@ -27,9 +27,9 @@ def entry(lowered: adapter.Lowered) -> Entry:
 def lowerings(case: matrix.Case) -> Iterator[tuple[str, str, adapter.Lowered]]:
     """(variant, target, lowered network) of everything that this run does with ``case``."""
     fused = adapter.traced(*matrix.network(case))
-    for variant in case.variants:
+    for variant, targets in matrix.runs(case):
         lowered = fused(matrix.VARIANTS[variant])
-        for target in case.targets:
+        for target in targets:
             yield variant, target, lowered(target)
 
 
