@@ -37,6 +37,7 @@ setup(
             "hypothesis",
             "mypy",
             "pytest",
+            "pytest-xdist>=3.6",
             "ruff",
             "scikit-learn",
             "tornado",

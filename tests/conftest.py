@@ -3,11 +3,28 @@ import warnings
 
 import pytest
 import torch
+from hypothesis import settings
 
 from bnn_compiler import target as targets
 from bnn_compiler.runtime import cpu
+from tests import order
 
 warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+# What an example takes depends on what else runs.
+settings.register_profile("any speed", deadline=None)
+settings.load_profile("any speed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Longest first; each unit of work in one process."""
+    items.sort(key=lambda item: order.rank(item.nodeid))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if unit := order.unit(item.nodeid):
+                item.add_marker(pytest.mark.xdist_group(unit))
 
 
 def runnable(names):

@@ -106,21 +106,28 @@ def serve(tmp_path):
             assert not list(board.folder.iterdir()), "files were left on the board"
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def first_port():
+    """Where TVM's servers look for a free port; not the same in two processes of the suite."""
+    return 10_000 + os.getpid() % 20_000
+
+
+@pytest.fixture
+def closed_port():
+    """A port of loopback that is taken, by a socket that does not listen."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
 def tracker():
     """HOST:PORT of TVM's tracker."""
     edge.require(importlib.util.find_spec("tornado"), "no tornado: pip install tornado")
-    port = free_port()
     # What `python -m tvm.exec.rpc_tracker` starts, without the process in between.
-    state = f"PopenTrackerServerState('127.0.0.1', {port}, {port + 1})"
-    code = f"from tvm.rpc import tracker; tracker.{state}"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    state = f"tracker.PopenTrackerServerState('127.0.0.1', {first_port()}, 65535)"
+    code = f"from tvm.rpc import tracker; print({state}.port, flush=True)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    port = int(process.stdout.readline())
     address = Address(True, "127.0.0.1", port, "any")
     for _ in range(600):
         try:

@@ -12,7 +12,7 @@ from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.measure import Plan
 from bnn_compiler.errors import BuildError, DeviceError
 from bnn_compiler.target import Link
-from tests.device import conftest, programs
+from tests.device import programs
 
 NATIVE = targets.load("native")
 
@@ -108,7 +108,6 @@ def test_a_farm_whose_only_board_restarts(tracker, native, serve, registered, tm
     assert found[0].found
 
 
-def test_a_board_that_is_not_there():
-    port = conftest.free_port()
-    with pytest.raises(DeviceError, match=f"no server answers at 127.0.0.1:{port}"):
-        machine(f"rpc://127.0.0.1:{port}/k")
+def test_a_board_that_is_not_there(closed_port):
+    with pytest.raises(DeviceError, match=f"no server answers at 127.0.0.1:{closed_port}"):
+        machine(f"rpc://127.0.0.1:{closed_port}/k")

@@ -41,10 +41,10 @@ def test_addresses():
             Address.parse(bad)
 
 
-def test_no_tracker():
-    port = conftest.free_port()
-    with pytest.raises(DeviceError, match=f"no tracker answers at 127.0.0.1:{port}.*rpc_tracker"):
-        client.check(Address(True, "127.0.0.1", port, "k"))
+def test_no_tracker(closed_port):
+    words = f"no tracker answers at 127.0.0.1:{closed_port}.*rpc_tracker"
+    with pytest.raises(DeviceError, match=words):
+        client.check(Address(True, "127.0.0.1", closed_port, "k"))
 
 
 def test_something_else_than_a_tracker():
@@ -82,12 +82,12 @@ def test_a_session_stores_files_and_runs_programs(native, serve):
     assert session.run(["sleep", "60"], 1) == (124, "")
 
 
-def test_a_wrong_key_is_refused(native, serve):
+def test_a_wrong_key_is_refused(native, serve, closed_port):
     board = serve(native, "here")
     with pytest.raises(Lost, match="cannot find server that matches key"):
         Session("127.0.0.1", board.port, "other", launcher)
     with pytest.raises(Lost):
-        Session("127.0.0.1", conftest.free_port(), "here", launcher)
+        Session("127.0.0.1", closed_port, "here", launcher)
 
 
 def test_a_farm_that_is_gone(tracker, monkeypatch):
@@ -116,7 +116,7 @@ def test_tvms_own_server(tracker, registered, every_target, tmp_path):
     host, port = tracker.split(":")
     code = (
         "from tvm.rpc import server as s;"
-        f"s.PopenRPCServerState('127.0.0.1', {conftest.free_port()}, 65535,"
+        f"s.PopenRPCServerState('127.0.0.1', {conftest.first_port()}, 65535,"
         f" tracker_addr=('{host}', {port}), key='stock')"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
