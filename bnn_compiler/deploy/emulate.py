@@ -88,9 +88,11 @@ class Emulated(Artifact):
                 self._runner = _Runner(self._files, link.static_toolchain(self._arch))
             return self._runner
 
-    def _compute(self, arrays: list[NDArray[Any]], results: list[NDArray[Any]]) -> None:
+    def _compute(
+        self, arrays: Sequence[NDArray[Any]], results: list[NDArray[Any]], places: list[int]
+    ) -> None:
         session = Session(self)
-        session.inputs, session.outputs = arrays, results
+        session.inputs, session.outputs = list(arrays), results
         session.run(0, len(self.manifest["steps"]))
 
     def _run_steps(

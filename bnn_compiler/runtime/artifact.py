@@ -5,6 +5,7 @@ import ctypes
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from bnn_compiler.runtime import files
 from bnn_compiler.runtime.bounds import Bound, Peaks, bound
 from bnn_compiler.runtime.library import Library
 from bnn_compiler.runtime.session import Session, aligned, pointers
-from bnn_compiler.runtime.tensors import Tensor, address, is_tensor
+from bnn_compiler.runtime.tensors import Tensor, address, is_tensor, writable_address
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ class _Frame:
 
     def __init__(self, workspace: NDArray[np.uint8], inputs: int, outputs: int, steps: int) -> None:
         self.workspace = workspace
-        self.inputs = (ctypes.c_void_p * inputs)()
-        self.outputs = (ctypes.c_void_p * outputs)()
+        self.pointers = (ctypes.c_void_p * (inputs + outputs))()
+        start = ctypes.addressof(self.pointers)
         # As ctypes objects: to convert them in each call would take as long as the call.
         self.arguments = (
-            ctypes.c_void_p(ctypes.addressof(self.inputs)),
-            ctypes.c_void_p(ctypes.addressof(self.outputs)),
+            ctypes.c_void_p(start),
+            ctypes.c_void_p(start + inputs * ctypes.sizeof(ctypes.c_void_p)),
             ctypes.c_void_p(address(workspace)),
             ctypes.c_int32(0),
             ctypes.c_int32(steps),
@@ -94,6 +95,7 @@ class Artifact:
         self._content = content
         self._inputs = [Tensor.of(t) for t in manifest["inputs"]]
         self._outputs = [Tensor.of(t) for t in manifest["outputs"]]
+        self._sizes = [t.bytes for t in (*self._inputs, *self._outputs)]
         self._lock = threading.Lock()
         self._library: Library | None = None
         self._frames: deque[_Frame] | None = deque()
@@ -119,10 +121,20 @@ class Artifact:
         returned. Raises InputError for a wrong number, shape or dtype, for a NaN, which has no sign
         bit, and for an ``out`` that overlaps an input or another; ArtifactError once it is closed.
         """
-        arrays = self._checked(inputs, check_finite)
-        results = self._new_outputs() if out is None else self._given_outputs(out, arrays)
-        self._compute(arrays, results)
-        if out is None and is_tensor(inputs[0] if inputs else None):
+        arrays: Sequence[Any] = inputs
+        places = [t.quick(x, check_finite) for t, x in zip(self._inputs, inputs)]  # noqa: B905
+        unusual = 0 in places or len(inputs) != len(self._inputs)
+        if unusual:
+            arrays = self._checked(inputs, check_finite)
+            places = [address(a) for a in arrays]
+        if out is None:
+            results = self._new_outputs()
+            for result in results:
+                places.append(writable_address(result))
+        else:
+            results = self._given_outputs(out, places)
+        self._compute(arrays, results, places)
+        if unusual and out is None and inputs and is_tensor(inputs[0]):
             torch = sys.modules["torch"]
             results = [torch.from_numpy(r) for r in results]
         return results[0] if len(results) == 1 else tuple(results)
@@ -240,17 +252,17 @@ class Artifact:
             raise InputError(f"the network has {len(wanted)} inputs, got {len(inputs)}")
         return [t.checked(x, check_finite) for t, x in zip(wanted, inputs, strict=True)]
 
-    def _compute(self, arrays: list[NDArray[Any]], results: list[NDArray[Any]]) -> None:
+    def _compute(
+        self, arrays: Sequence[NDArray[Any]], results: list[NDArray[Any]], places: list[int]
+    ) -> None:
+        """Run on ``arrays`` into ``results``, which begin at ``places``."""
         library, frames = self._library or self._mapped(), self._open()
         try:
             frame = frames.pop()
         except IndexError:
             steps = len(self.manifest["steps"])
             frame = _Frame(self.new_workspace(), len(arrays), len(results), steps)
-        for i, array in enumerate(arrays):
-            frame.inputs[i] = address(array)
-        for i, array in enumerate(results):
-            frame.outputs[i] = address(array)
+        frame.pointers[:] = places  # type: ignore[assignment]
         code = library.run_steps(*frame.arguments)
         frames.append(frame)
         if code:
@@ -278,20 +290,20 @@ class Artifact:
         except MemoryError as e:
             raise ArtifactError(f"{self.path}: no memory for its outputs") from e
 
-    def _given_outputs(self, out: Any, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    def _given_outputs(self, out: Any, places: list[int]) -> list[NDArray[Any]]:
+        """``out`` as a list, whose addresses are added to those of the inputs in ``places``."""
         results = list(out) if isinstance(out, tuple | list) else [out]
         if len(results) != len(self._outputs):
             raise InputError(
                 f"the network has {len(self._outputs)} outputs, out has {len(results)}"
             )
         for tensor, result in zip(self._outputs, results, strict=True):
-            tensor.check_out(result)
-        # All are contiguous, so two that share memory overlap as ranges of addresses.
-        for i, result in enumerate(results):
-            if any(np.may_share_memory(result, a) for a in [*arrays, *results[:i]]):
-                raise InputError(
-                    f"out for {self._outputs[i].name} overlaps an input or another output"
-                )
+            at = tensor.quick(result, False) or tensor.out_address(result)
+            end = at + tensor.bytes
+            for place, size in zip(places, self._sizes, strict=False):
+                if at < place + size and place < end:
+                    raise InputError(f"out for {tensor.name} overlaps an input or another output")
+            places.append(at)
         return results
 
 

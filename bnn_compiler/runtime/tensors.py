@@ -1,9 +1,10 @@
 """What a network takes and gives: arrays are checked against it before every run."""
 
 import ctypes
+import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from bnn_compiler.errors import InputError
 
 _FLOAT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
-_minimum = np.minimum.reduce
+_SHORT = 8192
+_Array, _dot, _minimum, _address = np.ndarray, np.vdot, np.minimum.reduce, ctypes.addressof
 _byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 
@@ -23,36 +25,45 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", math.prod(self.shape) * self.dtype.itemsize)
 
     @staticmethod
     def of(described: Mapping[str, Any]) -> "Tensor":
         """From an entry of the manifest."""
         return Tensor(described["name"], tuple(described["shape"]), np.dtype(described["dtype"]))
 
+    def quick(self, value: Any, check_finite: bool) -> int:
+        """The address of ``value`` if it can be used as it is, writable; 0 if more has to be done.
+
+        Most calls bring what is needed, so as little as possible is asked here.
+        """
+        dtype = self.dtype
+        if type(value) is not _Array or value.dtype is not dtype or value.shape != self.shape:
+            return 0
+        try:
+            at = writable_address(value)
+        except (TypeError, ValueError):
+            return 0
+        if dtype is _FLOAT32 and (at & 3 or (check_finite and _has_nan(value))):
+            return 0
+        return at
+
     def checked(self, value: Any, check_finite: bool) -> NDArray[Any]:
         """``value`` as an aligned array in C order, the same memory where that is possible.
 
         Raises InputError for another type, dtype or shape, and for a NaN if ``check_finite``.
         """
-        # Most calls bring what is needed: few attributes are read then.
-        if not (
-            type(value) is np.ndarray
-            and value.dtype == self.dtype
-            and value.shape == self.shape
-            and value.flags.carray
-        ):
-            value = self._converted(value)
-        if check_finite and self.dtype == _FLOAT32:
-            # The minimum is NaN if anything is: several times faster than looking at each element.
-            least = _minimum(value, None)
-            if least != least:
-                at = [int(i) for i in np.argwhere(np.isnan(value))[0]]
-                raise InputError(f"input {self.name} is NaN at {at}, and a NaN has no sign")
-        array: NDArray[Any] = value
+        array = self._converted(value)
+        if check_finite and self.dtype == _FLOAT32 and _has_nan(array):
+            at = [int(i) for i in np.argwhere(np.isnan(array))[0]]
+            raise InputError(f"input {self.name} is NaN at {at}, and a NaN has no sign")
         return array
 
-    def check_out(self, value: Any) -> None:
-        """Raise InputError unless a result can be written to ``value`` as it is."""
+    def out_address(self, value: Any) -> int:
+        """The address of ``value``. Raises InputError if no result can be written to it as it is."""
         if not isinstance(value, np.ndarray):
             raise InputError(
                 f"out for {self.name} is a {type(value).__name__}; give a numpy array"
@@ -68,6 +79,7 @@ class Tensor:
                 f"out for {self.name} is not a writable, aligned array in C order; give one made by"
                 " np.empty"
             )
+        return address(value)
 
     def _converted(self, value: Any) -> NDArray[Any]:
         given = value.dtype if is_tensor(value) else None
@@ -109,10 +121,24 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def writable_address(array: NDArray[Any]) -> int:
+    """The same as ``address`` in a third of the time.
+
+    Raises TypeError or ValueError unless the array is writable, in C order and not empty.
+    """
+    return _address(_byte(array))
+
+
 def address(array: NDArray[Any]) -> int:
     """Where an array's memory begins."""
-    try:
-        # A third of the time that array.ctypes takes, but for writable arrays only.
-        return ctypes.addressof(_byte(array))
-    except (TypeError, ValueError):
-        return int(array.ctypes.data)
+    return int(array.ctypes.data)
+
+
+def _has_nan(array: NDArray[Any]) -> bool:
+    """Whether anything is NaN: then so are the sum of the squares, and the minimum.
+
+    Both are several times faster than looking at each element. BLAS is the faster one for short
+    arrays, and would start threads for long ones.
+    """
+    found = _dot(array, array) if array.size <= _SHORT else _minimum(array, None)
+    return bool(found != found)
