@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bnn_compiler import target as targets
-from bnn_compiler.deploy import elf, example, glue, link, lower, package
-from bnn_compiler.deploy.manifest import manifest
+from bnn_compiler.deploy import example, glue, link, lower, package
+from bnn_compiler.deploy.manifest import manifest, zero_activation
 from bnn_compiler.deploy.program import Program
-from bnn_compiler.errors import InputError
+from bnn_compiler.errors import BuildError, InputError
 from bnn_compiler.kernels import codegen
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
+from bnn_compiler.passes.graph import Graph
 from bnn_compiler.runtime import Artifact, load
+from bnn_compiler.runtime.manifest import complete, digest
 from bnn_compiler.tune.schedules import Schedules
 from bnn_compiler.verification import checking
 
@@ -82,15 +84,23 @@ def compile(
     if not any(s.op == "bnn.conv2d" for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
-        files = build_files(Path(folder), prefix, program, functions, device, tools, progress)
         description = manifest(
-            program, prefix, known, network.source_hash, zero_weight, options.normalization
+            program,
+            prefix,
+            known,
+            network.source_hash,
+            zero_weight,
+            options.normalization,
+            zero_activation(Graph.of(network.imported.module), program),
+            static_weights=as_folder,
         )
-        description["code_bytes"] = elf.code_bytes(files[f"{prefix}.so"])
+        description, files = build_files(
+            Path(folder), description, program, functions, device, tools, progress
+        )
         if check:
             progress("check")
             draft = Path(folder) / "draft"
-            package.write_artifact(draft, description, files, as_folder=True)
+            package.write_artifact(draft, description, files, as_folder=as_folder)
             checking.check_draft(draft, network, options, progress)
         progress("package")
         package.write_artifact(Path(output), description, files, as_folder=as_folder)
@@ -105,14 +115,18 @@ def _identifier(text: str) -> str:
 
 def build_files(
     folder: Path,
-    name: str,
+    description: dict[str, Any],
     program: Program,
     functions: dict[str, Any],
     device: targets.Target,
     tools: link.Toolchain,
     progress: Progress,
-) -> dict[str, Path]:
-    """The files of the artifact, built in ``folder``."""
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The manifest and the files of the artifact, built in ``folder``.
+
+    ``description`` is the manifest before anything is built; its digest is compiled in.
+    """
+    name = description["name"]
     progress("codegen")
     halves = [dict(list(functions.items())[i::2]) for i in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
@@ -121,13 +135,21 @@ def build_files(
     for module, path in zip(modules, objects, strict=True):
         codegen.write_object(module, path)
     progress("link")
-    (folder / f"{name}.h").write_text(glue.header(program, name, threads=device.threads))
+    header, sample = folder / f"{name}.h", folder / "example.c"
+    header.write_text(glue.header(program, name, threads=device.threads))
+    sample.write_text(example.source(program, name, tools, threads=device.threads))
+    sealed = digest(description, {p.name: p.read_bytes() for p in (header, sample)})
     # Half of L2 for the next step; only measured on x86.
     ahead = device.hardware.l2_kib * 512 if device.arch == "x86_64" else 0
-    (folder / f"{name}.c").write_text(glue.source(program, name, ahead))
+    (folder / f"{name}.c").write_text(glue.source(program, name, ahead, sealed))
     (folder / "weights.bin").write_bytes(program.weights)
-    (folder / f"{name}.S").write_text(glue.weights_assembly(name, "weights.bin"))
-    shared, static = link.build(folder, name, objects, tools, threads=device.threads)
-    sample = folder / "example.c"
-    sample.write_text(example.source(program, name, tools, threads=device.threads))
-    return {p.name: p for p in (shared, static, folder / f"{name}.h", sample)}
+    assembly = glue.weights_assembly(name, "weights.bin", 0, len(program.weights))
+    (folder / f"{name}.S").write_text(assembly)
+    whole = description["static_weights"]
+    built = link.build(folder, name, objects, tools, threads=device.threads, weights=whole)
+    files = {p.name: p for p in (*built, header, sample)}
+    contents = {n: p.read_bytes() for n, p in files.items()}
+    offset = contents[f"{name}.so"].find(program.weights)
+    if offset < 0:
+        raise BuildError(f"the linker did not keep the weights of {name}.so in one piece")
+    return complete(description, contents, offset), files

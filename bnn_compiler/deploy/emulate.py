@@ -7,20 +7,19 @@ steps on a state from its stdin (runtime/bnn_runner.c). Emulated times mean noth
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.deploy import link
-from bnn_compiler.errors import ArtifactError, BuildError, InputError
-from bnn_compiler.runtime import cpu, files
-from bnn_compiler.runtime.artifact import Artifact, LayerProfile
+from bnn_compiler.deploy import link, static
+from bnn_compiler.errors import ArtifactError, BuildError
+from bnn_compiler.runtime import cpu, files, manifest
+from bnn_compiler.runtime.artifact import Artifact, LayerProfile, check_threads
 from bnn_compiler.runtime.session import Session
-from bnn_compiler.target import ARCHITECTURES
 
 #: What qemu calls the CPUs that only LLVM has; any 64-bit ARM is at least the A53.
 _CPUS = {"generic": "cortex-a53"}
@@ -34,56 +33,78 @@ class Emulated(Artifact):
     """
 
     def __init__(self, path: str | Path) -> None:
-        path = Path(path)
-        manifest, members = files.read(path)
-        archive = members.get(f"{manifest['name']}.a")
-        arch = manifest["target"].get("arch")
-        if archive is None or arch not in ARCHITECTURES:
-            raise ArtifactError(f"{path} cannot be emulated; compile it again")
-        if arch == cpu.machine():
+        found = files.read(Path(path))
+        self._arch = static.arch_of(found, "emulated")
+        if self._arch == cpu.machine():
             raise ArtifactError(f"{path} is for this kind of machine: run it without --emulate")
-        super().__init__(path, manifest, archive)
-        self._qemu = _qemu(arch, str(manifest["target"].get("cpu", "max")))
+        super().__init__(found.path, found.manifest, b"", found.size)
+        self._qemu = _qemu(self._arch, str(found.manifest["target"].get("cpu", "max")))
+        self._files = found
+        self._threads = 1
+        self._runner: _Runner | None = None
+
+    @property
+    def threads(self) -> int:
+        """The number of threads in force."""
+        return self._threads
 
     def check_runs_here(self) -> None:
-        """Build the program that runs it."""
-        assert self._runner is not None
+        """Build the program that runs it. Raises ArtifactError if it is closed."""
+        self._built()
 
     def set_threads(self, count: int) -> int:
         """Use ``count`` threads from now on; 1 is in force in an artifact without threads."""
-        if count < 1:
-            raise InputError(f"{count} threads; give at least 1")
-        self.threads = count if self.manifest.get("threads", True) else 1
-        return self.threads
+        check_threads(count)
+        self._open()
+        self._threads = count if self.manifest["threads"] else 1
+        return self._threads
 
     def profile(self, *inputs: Any, repeat: int = 20) -> list[LayerProfile]:
         """Not here: raises ArtifactError."""
         raise ArtifactError(f"{self.path}: times under emulation mean nothing")
 
-    @cached_property
-    def _runner(self) -> Path:
-        self._folder = tempfile.TemporaryDirectory(prefix="bnn-")
-        folder, name = Path(self._folder.name), self.manifest["name"]
-        (folder / f"{name}.a").write_bytes(self._library)
-        tools = link.static_toolchain(self.manifest["target"]["arch"])
-        names = [f"-DBNN_RUN_STEPS={name}_run_steps", f"-DBNN_SET_THREADS={name}_set_threads"]
-        source = str(link.RUNTIME / "bnn_runner.c")
-        link.run(
-            [*tools.program, "-std=c11", *names, source, f"{name}.a", "-o", "runner", "-pthread"],
-            folder,
-        )
-        return folder / "runner"
+    def close(self) -> None:
+        """Remove the program that runs it, once runs in other threads have ended."""
+        super().close()
+        self._runner = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._open()
+        return _restore, (self.path, self._threads)
+
+    def __copy__(self) -> "Emulated":
+        self._open()
+        other = _restore(self.path, self._threads)
+        other._runner = self._runner
+        return other
+
+    def _built(self) -> "_Runner":
+        runner = self._runner
+        if runner is not None:
+            return runner
+        with self._lock:
+            self._open()
+            if self._runner is None:
+                self._runner = _Runner(self._files, link.static_toolchain(self._arch))
+            return self._runner
+
+    def _compute(
+        self, arrays: Sequence[NDArray[Any]], results: list[NDArray[Any]], places: list[int]
+    ) -> None:
+        session = Session(self)
+        session.inputs, session.outputs = list(arrays), results
+        session.run(0, len(self.manifest["steps"]))
 
     def _run_steps(
         self, session: Session, first: int, last: int, seconds: NDArray[np.float64] | None
     ) -> None:
+        runner = self._built()
         results = [*session.outputs, session.workspace]
-        state = [*session.inputs, *results]
-        head = [first, last, self.threads, len(session.inputs), len(session.outputs)]
-        request = np.array([*head, *(a.nbytes for a in state)], np.int64)
+        head = np.array([first, last, self._threads], np.int64)
+        state = [head, *session.inputs, *results]
         done = subprocess.run(
-            [*self._qemu, str(self._runner)],
-            input=b"".join(a.tobytes() for a in (request, *state)),
+            [*self._qemu, str(runner.program)],
+            input=runner.digest + b"".join(a.tobytes() for a in state),
             capture_output=True,
             check=False,
         )
@@ -95,6 +116,29 @@ class Emulated(Artifact):
             raw = np.frombuffer(done.stdout, array.dtype, array.size, at)
             array[...] = raw.reshape(array.shape)
             at += array.nbytes
+
+
+class _Runner:
+    """The program that runs steps of a network, in a folder that goes with it."""
+
+    def __init__(self, found: files.Files, tools: link.Toolchain) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="bnn-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.program = folder / "runner"
+        self.digest = bytes.fromhex(manifest.digest(found.manifest, found.members))
+        name = found.manifest["name"]
+        uses = ("run_steps", "set_threads", "info")
+        names = [f"-DBNN_{use.upper()}={name}_{use}" for use in uses]
+        sources = [link.RUNTIME / "bnn_runner.c", *static.unpack(found, folder)]
+        command = [*tools.program, "-std=c11", *names, *map(str, sources)]
+        link.run([*command, "-o", str(self.program), "-pthread"], folder)
+
+
+def _restore(path: Path, threads: int) -> Emulated:
+    """A pickled or copied artifact, read again."""
+    artifact = Emulated(path)
+    artifact.set_threads(threads)
+    return artifact
 
 
 def emulate(

@@ -16,6 +16,7 @@ _EXAMPLE = """\
  *   ./example {usage}
  *
 {shapes} *
+ * {name}.a has to be that of a folder (bnnc compile --folder), which holds the weights.
  * Prints {what}; with OUTPUT files, writes the outputs to them.
  */
 #include <stdint.h>

@@ -3,6 +3,8 @@
 No heap and no globals. Every pointer is an offset fixed at compile time.
 """
 
+import math
+
 from bnn_compiler.deploy.manifest import external_shape
 from bnn_compiler.deploy.program import ALIGN, Argument, Buffer, Program
 
@@ -12,7 +14,11 @@ LINE = 64
 _LINES = 24
 
 _HEADER = """\
-/* {name}: a binary neural network compiled by bnn_compiler. */
+/* {name}: a binary neural network compiled by bnn_compiler.
+ *
+ * To link {name}.a, take it from a folder (bnnc compile --folder). That of an artifact in one file
+ * lacks the weights, which are in {name}.so: the linker misses {name}_weights.
+ */
 #ifndef {guard}_H
 #define {guard}_H
 
@@ -55,6 +61,18 @@ _SOURCE = """\
 #define HIDDEN __attribute__((visibility("hidden")))
 
 extern const unsigned char {name}_weights[];
+
+/* What this was compiled as, to be checked before it is run: the SHA-256 of its manifest, the bytes
+ * of the workspace, the numbers of steps, inputs and outputs, the bytes of each input and output.
+ */
+const struct {{
+  unsigned char manifest[32];
+  int64_t sizes[{count}];
+}} {name}_info = {{
+  {{{digest}}},
+  {{{sizes}}},
+}};
+
 HIDDEN int32_t bnn_parallel(int32_t (*task)(void *, int32_t, int32_t), void *arguments,
                             int32_t count);
 /* Referenced by the object's start-up record; nothing needs registering here. Weak, because every
@@ -183,16 +201,20 @@ def header(program: Program, name: str, *, threads: bool) -> str:
     )
 
 
-def source(program: Program, name: str, ahead: int) -> str:
+def source(program: Program, name: str, ahead: int, digest: str) -> str:
     """``NAME.c``: every step as one case of a switch.
 
     While a step runs, at most ``ahead`` bytes of the next one's weights are brought into L2.
+    ``digest`` is the SHA-256 of the manifest, in hexadecimal.
     """
     counts = {s.kernel: len(s.arguments) for s in program.steps}
     kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
     cases = "\n".join(_case(program, name, i, ahead) for i in range(len(program.steps)))
     return _SOURCE.format(
         name=name,
+        count=len(_sizes(program)),
+        digest=", ".join(map(str, bytes.fromhex(digest))),
+        sizes=", ".join(map(str, _sizes(program))),
         line=LINE,
         kernels=kernels,
         halos=_CLEAR * ("clear(" in cases) + _FILL * ("fill(" in cases),
@@ -202,6 +224,17 @@ def source(program: Program, name: str, ahead: int) -> str:
         outputs=", ".join(f"out{i}" for i in range(len(program.outputs))),
         steps=len(program.steps),
     )
+
+
+def _sizes(program: Program) -> list[int]:
+    """What a caller has to know: bytes of the workspace, counts, bytes of the tensors."""
+    counts = [len(program.steps), len(program.inputs), len(program.outputs)]
+    tensors = [*program.inputs, *program.outputs]
+    return [program.workspace, *counts, *(b.layout.itemsize * _elements(b) for b in tensors)]
+
+
+def _elements(buffer: Buffer) -> int:
+    return math.prod(external_shape(buffer))
 
 
 def _declare(kernel: str, count: int) -> str:
@@ -274,9 +307,10 @@ def _pointer(program: Program, name: str, argument: Argument) -> str:
     return f"a + {offset}"
 
 
-def weights_assembly(name: str, blob: str) -> str:
-    """An assembler file that puts the file ``blob`` into read-only data under a hidden symbol."""
+def weights_assembly(name: str, file: str, offset: int, size: int) -> str:
+    """An assembler file: ``size`` bytes of ``file`` as read-only data under a hidden symbol."""
+    data = f'.incbin "{file}", {offset}, {size}\n' if size else ""
     return (
         f".section .rodata\n.balign {ALIGN}\n.globl {name}_weights\n.hidden {name}_weights\n"
-        f'{name}_weights:\n.incbin "{blob}"\n.section .note.GNU-stack,"",%progbits\n'
+        f'{name}_weights:\n{data}.section .note.GNU-stack,"",%progbits\n'
     )

@@ -155,9 +155,12 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def build(
-    folder: Path, name: str, objects: list[Path], tools: Toolchain, *, threads: bool = True
+    folder: Path, name: str, objects: list[Path], tools: Toolchain, *, threads: bool, weights: bool
 ) -> tuple[Path, Path]:
-    """NAME.so and NAME.a from NAME.c, NAME.S, the thread pool and the kernels' objects."""
+    """NAME.so and NAME.a from NAME.c, NAME.S, the thread pool and the kernels' objects.
+
+    ``weights`` says whether NAME.a holds NAME.S too.
+    """
     # Two networks in one program keep their pools apart.
     renamed = [f"-Dbnn_parallel={name}_parallel", f"-Dbnn_set_threads={name}_set_threads"]
     flags = renamed if threads else [*renamed, "-DBNN_NO_THREADS"]
@@ -184,13 +187,14 @@ def build(
         ],
         folder,
     )
-    run([*_archiver(tools.cc), "rcs", str(static), *everything], folder)
+    archived = everything if weights else [o for o in everything if o != f"{name}-weights.o"]
+    run([*_archiver(tools.cc), "rcs", str(static), *archived], folder)
     return shared, static
 
 
 def _exports(folder: Path, name: str) -> list[str]:
     path = folder / f"{name}.map"
-    entry = "; ".join(f"{name}_{f}" for f in ("run", "run_steps", "set_threads"))
+    entry = "; ".join(f"{name}_{f}" for f in ("run", "run_steps", "set_threads", "info"))
     path.write_text(f"{{ global: {entry}; local: *; }};\n")
     return [f"-Wl,--version-script={path}"]
 

@@ -1,14 +1,16 @@
 """The manifest: what an artifact is, in JSON."""
 
+import hashlib
 from dataclasses import asdict
 from typing import Any
 
 from bnn_compiler import __version__
 from bnn_compiler.deploy.program import ALIGN, Buffer, Program
+from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.passes.byte_input import Normalization
+from bnn_compiler.passes.graph import Graph
+from bnn_compiler.runtime.manifest import FORMAT
 from bnn_compiler.tune.schedules import Schedules
-
-FORMAT = 1
 
 
 def manifest(
@@ -18,8 +20,14 @@ def manifest(
     source_hash: str,
     zero_weight: str,
     normalization: Normalization | None,
+    zero_activation: str,
+    *,
+    static_weights: bool,
 ) -> dict[str, Any]:
-    """Everything but the files' hashes, which packaging adds."""
+    """What is known before the library is linked; packaging adds the rest.
+
+    ``static_weights`` says whether NAME.a holds the weights.
+    """
     target = schedules.target
     reorder = any(s.op == "bnn.winograd_conv2d" for s in program.steps)
     return {
@@ -34,12 +42,18 @@ def manifest(
             "cpu": target.tvm.get("mcpu", ""),
         },
         "threads": target.threads,
-        "contract": {"zero_activation": "+1", "zero_weight": zero_weight, "reorder": reorder},
+        "contract": {
+            "zero_activation": zero_activation,
+            "zero_weight": zero_weight,
+            "reorder": reorder,
+        },
         "normalization": None if normalization is None else asdict(normalization),
         "stale_records": schedules.stale,
         "inputs": [_tensor(b) for b in program.inputs],
         "outputs": [_tensor(b) for b in program.outputs],
         "weights_bytes": len(program.weights),
+        "weights_sha256": hashlib.sha256(program.weights).hexdigest(),
+        "static_weights": static_weights,
         "workspace_bytes": program.workspace,
         "workspace_lower_bound": program.live,
         "workspace_align": ALIGN,
@@ -61,6 +75,20 @@ def manifest(
         ],
         "buffers": [_buffer(b) for b in program.buffers],
     }
+
+
+def zero_activation(imported: Graph, program: Program) -> str:
+    """What becomes of activations that are exactly 0, of which one bit cannot tell.
+
+    "exact": as the model says; "+1": where the model's sign leaves 0 at 0, it is +1.
+    """
+    leave = {
+        var.name
+        for var, value in imported.values.items()
+        if ops.is_op(value, "relax.bnn.sign") and int(value.attrs["zero"]) == 0
+    }
+    packed = {name for buffer in program.buffers for name in buffer.signs}
+    return "+1" if leave & packed else "exact"
 
 
 def _tensor(buffer: Buffer) -> dict[str, Any]:

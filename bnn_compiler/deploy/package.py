@@ -1,7 +1,7 @@
 """Write an artifact in one piece or not at all."""
 
 import errno
-import hashlib
+import io
 import json
 import os
 import shutil
@@ -11,26 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from bnn_compiler.errors import ArtifactError
+from bnn_compiler.runtime.files import blank_comment, seal
+from bnn_compiler.runtime.manifest import dumps
 
 
 def write_artifact(
     path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path], *, as_folder: bool
 ) -> None:
-    """Write to a temporary name beside ``path``, then rename.
+    """Write to a temporary name beside ``path``, then rename. ``manifest`` is complete.
 
     Raises ArtifactError if ``path`` exists and is no artifact, or cannot be written; nothing
     half-written is left behind.
     """
     _refuse_foreign(path)
     data = {name: source.read_bytes() for name, source in files.items()}
-    described = {
-        **manifest,
-        "files": {
-            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            for name, content in data.items()
-        },
-    }
-    data["manifest.json"] = json.dumps(described, indent=1).encode()
+    data["manifest.json"] = dumps(manifest)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
@@ -48,23 +43,27 @@ def write_artifact(
 
 
 def _write_zip(path: Path, data: Mapping[str, bytes]) -> None:
-    with path.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in sorted(data):
-                # A fixed date: equal contents give equal files.
-                entry = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
-                archive.writestr(entry, data[name], zipfile.ZIP_DEFLATED)
-        file.flush()
-        os.fsync(file.fileno())
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = blank_comment()
+        for name in sorted(data):
+            # A fixed date: equal contents give equal files.
+            entry = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
+            archive.writestr(entry, data[name], zipfile.ZIP_DEFLATED)
+    _write(path, seal(memory.getvalue()))
 
 
 def _write_folder(path: Path, data: Mapping[str, bytes]) -> None:
     path.mkdir()
     for name, content in data.items():
-        with (path / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(path / name, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:
@@ -89,6 +88,6 @@ def _is_manifest(file: Path | zipfile.Path) -> bool:
     """Whether ``file`` is what ``write_artifact`` writes; a model's .pt2 is a zip too."""
     try:
         found = json.loads(file.read_text())
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
         return False
     return isinstance(found, dict) and {"format", "files"} <= found.keys()

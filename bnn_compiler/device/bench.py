@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from bnn_compiler.deploy import link
+from bnn_compiler.deploy import link, static
 from bnn_compiler.device import program
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.measure import Outcome, Plan
 from bnn_compiler.device.program import Buffer, Program
 from bnn_compiler.device.secret import Secret
-from bnn_compiler.errors import ArtifactError, DeviceError, InputError
+from bnn_compiler.errors import DeviceError, InputError
 from bnn_compiler.runtime import files
-from bnn_compiler.target import ARCHITECTURES, Link
+from bnn_compiler.target import Link
 
 #: Runs whose times fit a result, and seconds all of them may take.
 _MOST_REPEATS, _LIMIT = 2000, 300
@@ -40,33 +40,27 @@ def bench(
     if threads < 1 or not 1 <= repeat <= _MOST_REPEATS:
         raise InputError(f"threads {threads}, repeat {repeat}: give 1 or more, at most 2000 runs")
     path = Path(path)
-    manifest, members = files.read(path)
-    name, target = manifest["name"], manifest["target"]
-    archive, arch = members.get(f"{name}.a"), target.get("arch")
-    if archive is None or arch not in ARCHITECTURES:
-        raise ArtifactError(f"{path} cannot be linked for a board; compile it again")
+    found = files.read(path)
+    arch = static.arch_of(found, "linked for a board")
     known = None if secret is None else Secret.read(secret)
     boards = Boards(Address.parse(device), arch, Link(zig=f"{arch}-linux-musl"), known)
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="bnnc-bench-") as folder:
-        built = _build(Path(folder), manifest, archive, boards.tools)
+        built = _build(Path(folder), found, boards.tools)
         plan = Plan(repeat, 0.0, _LIMIT, threads)
         boards.measure([built], plan, outcomes.__setitem__)
-    found = outcomes[0].found
-    if found is None:
+    timed = outcomes[0].found
+    if timed is None:
         raise DeviceError(f"{path} on {device}: {outcomes[0].error}")
     return {
-        "median_ms": 1e3 * statistics.median(found.seconds),
-        "min_ms": 1e3 * min(found.seconds),
+        "median_ms": 1e3 * statistics.median(timed.seconds),
+        "min_ms": 1e3 * min(timed.seconds),
     }
 
 
-def _build(
-    folder: Path, manifest: dict[str, Any], archive: bytes, tools: link.Toolchain
-) -> Program:
-    name = manifest["name"]
-    library, source = folder / f"{name}.a", folder / "bench.c"
-    library.write_bytes(archive)
+def _build(folder: Path, found: files.Files, tools: link.Toolchain) -> Program:
+    manifest = found.manifest
+    name, source = manifest["name"], folder / "bench.c"
     ins = [_buffer(t, None) for t in manifest["inputs"]]
     outs = [_buffer(t, "OUTPUT") for t in manifest["outputs"]]
     buffers = [*ins, *outs, Buffer("SCRATCH", manifest["workspace_bytes"])]
@@ -84,7 +78,7 @@ def _build(
     )
     built = Program(folder / "bench.run")
     built.constants.write_bytes(b"")
-    sources = [program.HERE / "trial.c", source, library]
+    sources = [program.HERE / "trial.c", source, *static.unpack(found, folder)]
     program.executable(tools, built.path, sources, static=True, threads=True)
     return built
 

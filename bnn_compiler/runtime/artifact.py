@@ -1,14 +1,15 @@
 """A compiled network, loaded: run it, profile it, read its manifest."""
 
+import copy
 import ctypes
 import sys
-import tempfile
 import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from bnn_compiler.errors import ArtifactError, InputError
 from bnn_compiler.runtime import files
 from bnn_compiler.runtime.bounds import Bound, Peaks, bound
-from bnn_compiler.runtime.session import Session, pointers
+from bnn_compiler.runtime.library import Library
+from bnn_compiler.runtime.session import Session, aligned, pointers
+from bnn_compiler.runtime.tensors import Tensor, address, is_tensor, writable_address
 
 
 @dataclass(frozen=True)
@@ -58,74 +61,81 @@ class LayerProfile:
         return bound(peaks, macs=self.products or self.macs, op=self.op, size=self.bytes)
 
 
-class Artifact:
-    """Thread-safe: concurrent calls of ``run`` get a workspace each."""
+class _Frame:
+    """The workspace and the C arguments of one run at a time, made once for many runs."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], library: bytes) -> None:
+    def __init__(self, workspace: NDArray[np.uint8], inputs: int, outputs: int, steps: int) -> None:
+        self.workspace = workspace
+        self.pointers = (ctypes.c_void_p * (inputs + outputs))()
+        start = ctypes.addressof(self.pointers)
+        # As ctypes objects: to convert them in each call would take as long as the call.
+        self.arguments = (
+            ctypes.c_void_p(start),
+            ctypes.c_void_p(start + inputs * ctypes.sizeof(ctypes.c_void_p)),
+            ctypes.c_void_p(address(workspace)),
+            ctypes.c_int32(0),
+            ctypes.c_int32(steps),
+            ctypes.c_void_p(None),
+        )
+
+
+class Artifact:
+    """A compiled network. Thread-safe: concurrent calls of ``run`` get a workspace each.
+
+    ``with load(...) as net:`` or ``net.close()`` gives back its memory and its threads, as does the
+    last reference that goes. It can be pickled, with its library; copies share the mapped library,
+    and with it the number of threads.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], content: bytes, size: int) -> None:
         self.path = path
         self.manifest = manifest
-        self.threads = 1
-        self._library = library
-        self._sessions: list[Session] = []
+        #: Bytes on disk.
+        self.size_bytes = size
+        self._content = content
+        self._inputs = [Tensor.of(t) for t in manifest["inputs"]]
+        self._outputs = [Tensor.of(t) for t in manifest["outputs"]]
+        self._sizes = [t.bytes for t in (*self._inputs, *self._outputs)]
         self._lock = threading.Lock()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    @cached_property
-    def _code(self) -> ctypes.CDLL:
-        """The library, mapped when it is first needed: another machine's can be described here."""
-        files.check_cpu(self.path, self.manifest)
-        self._folder = tempfile.TemporaryDirectory(prefix="bnn-")
-        name = self.manifest["name"]
-        shared = Path(self._folder.name) / f"{name}.so"
-        try:
-            shared.write_bytes(self._library)
-            code = ctypes.CDLL(str(shared))
-            steps = code[f"{name}_run_steps"]
-            code[f"{name}_set_threads"]
-        except (OSError, AttributeError) as e:
-            raise ArtifactError(f"{self.path}: its library cannot be mapped: {e}") from e
-        steps.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int32] * 2 + [ctypes.c_void_p]
-        steps.restype = ctypes.c_int32
-        self._steps = steps
-        return code
-
-    def check_runs_here(self) -> None:
-        """Raise ArtifactError if this CPU cannot run it or the library cannot be mapped."""
-        assert self._code is not None
+        self._library: Library | None = None
+        self._frames: deque[_Frame] | None = deque()
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes on disk."""
-        if self.path.is_dir():
-            return sum(p.stat().st_size for p in self.path.iterdir())
-        return self.path.stat().st_size
+    def threads(self) -> int:
+        """The number of threads in force."""
+        return 1 if self._library is None else self._library.threads
+
+    def check_runs_here(self) -> None:
+        """Raise ArtifactError if it is closed, or this CPU or the loader refuses its library."""
+        self._mapped()
 
     def set_threads(self, count: int) -> int:
         """Use ``count`` threads; the number in force. Raises InputError below 1."""
-        if count < 1:
-            raise InputError(f"{count} threads; give at least 1")
-        set_threads = self._code[f"{self.manifest['name']}_set_threads"]
-        self.threads = int(set_threads(ctypes.c_int32(count)))
-        return self.threads
+        check_threads(count)
+        return self._mapped().set_threads(count)
 
-    def run(self, *inputs: Any, check_finite: bool = True) -> Any:
+    def run(self, *inputs: Any, check_finite: bool = True, out: Any = None) -> Any:
         """One result, or a tuple: numpy in, numpy out; torch in, torch out.
 
-        Raises InputError for a wrong number, shape or dtype, or a NaN, which has no sign bit.
+        ``out``, a float32 array or a tuple of one for each output, gets the results, and is what is
+        returned. Raises InputError for a wrong number, shape or dtype, for a NaN, which has no sign
+        bit, and for an ``out`` that overlaps an input or another; ArtifactError once it is closed.
         """
-        arrays = self._arrays(inputs, check_finite)
-        session = self._take()
-        try:
-            for i, array in enumerate(arrays):
-                session.inputs[i] = array
-            session.outputs = [np.empty(t["shape"], np.float32) for t in self.manifest["outputs"]]
-            session.run(0, len(self.manifest["steps"]))
-            results: list[Any] = list(session.outputs)
-        finally:
-            with self._lock:
-                self._sessions.append(session)
-        torch = sys.modules.get("torch")
-        if torch is not None and inputs and isinstance(inputs[0], torch.Tensor):
+        arrays: Sequence[Any] = inputs
+        places = [t.quick(x, check_finite) for t, x in zip(self._inputs, inputs)]  # noqa: B905
+        unusual = 0 in places or len(inputs) != len(self._inputs)
+        if unusual:
+            arrays = self._checked(inputs, check_finite)
+            places = [address(a) for a in arrays]
+        if out is None:
+            results = self._new_outputs()
+            for result in results:
+                places.append(writable_address(result))
+        else:
+            results = self._given_outputs(out, places)
+        self._compute(arrays, results, places)
+        if unusual and out is None and inputs and is_tensor(inputs[0]):
+            torch = sys.modules["torch"]
             results = [torch.from_numpy(r) for r in results]
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -134,7 +144,7 @@ class Artifact:
         if repeat < 1:
             raise InputError(f"repeat {repeat}; give at least 1")
         session = Session(self)
-        session.inputs = self._arrays(inputs, True)
+        session.inputs = self._checked(inputs, True)
         steps = self.manifest["steps"]
         runs = []
         for _ in range(repeat + 2):
@@ -162,11 +172,15 @@ class Artifact:
         ]
 
     def close(self) -> None:
-        """Remove the extracted library; the artifact must not be used any more."""
-        if self._folder is not None:
-            self._folder.cleanup()
+        """Give everything back, once the runs in progress in other threads have ended.
 
-    def __enter__(self) -> "Artifact":
+        Any further use raises ArtifactError.
+        """
+        with self._lock:
+            self._frames = self._library = None
+            self._content = b""
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -177,55 +191,136 @@ class Artifact:
     ) -> None:
         self.close()
 
-    def _take(self) -> Session:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.path, self.manifest, self._bytes(), self.size_bytes, self.threads)
+
+    def __copy__(self) -> Self:
+        self._open()
+        other = type(self)(self.path, self.manifest, self._content, self.size_bytes)
+        other._library = self._library
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = copy.copy(self)
+        other.manifest = copy.deepcopy(self.manifest, memo)
+        return other
+
+    def new_workspace(self) -> NDArray[np.uint8]:
+        """Memory for one run at a time."""
+        self._open()
+        size = self.manifest["workspace_bytes"]
+        try:
+            return aligned(size)
+        except MemoryError as e:
+            raise ArtifactError(
+                f"{self.path}: no memory for its workspace of {size / 1e6:.1f} MB"
+            ) from e
+
+    def _open(self) -> "deque[_Frame]":
+        if self._frames is None:
+            raise ArtifactError(f"{self.path} is closed; load it again")
+        return self._frames
+
+    def _mapped(self) -> Library:
+        """The library, mapped when it is first needed: another machine's can be described here.
+
+        Whoever calls into it holds this reference, so that ``close`` does not unmap it under them.
+        """
+        library = self._library
+        if library is not None:
+            return library
         with self._lock:
-            return self._sessions.pop() if self._sessions else Session(self)
+            self._open()
+            if self._library is None:
+                files.check_cpu(self.path, self.manifest)
+                try:
+                    self._library = Library(self.manifest["name"], self._content)
+                except OSError as e:
+                    raise ArtifactError(f"{self.path}: its library cannot be mapped: {e}") from e
+                self._content = b""
+            return self._library
+
+    def _bytes(self) -> bytes:
+        """The library's file."""
+        with self._lock:
+            self._open()
+            return self._content if self._library is None else self._library.content
+
+    def _checked(self, inputs: tuple[Any, ...], check_finite: bool) -> list[NDArray[Any]]:
+        wanted = self._inputs
+        if len(inputs) != len(wanted):
+            raise InputError(f"the network has {len(wanted)} inputs, got {len(inputs)}")
+        return [t.checked(x, check_finite) for t, x in zip(wanted, inputs, strict=True)]
+
+    def _compute(
+        self, arrays: Sequence[NDArray[Any]], results: list[NDArray[Any]], places: list[int]
+    ) -> None:
+        """Run on ``arrays`` into ``results``, which begin at ``places``."""
+        library, frames = self._library or self._mapped(), self._open()
+        try:
+            frame = frames.pop()
+        except IndexError:
+            steps = len(self.manifest["steps"])
+            frame = _Frame(self.new_workspace(), len(arrays), len(results), steps)
+        frame.pointers[:] = places  # type: ignore[assignment]
+        code = library.run_steps(*frame.arguments)
+        frames.append(frame)
+        if code:
+            raise ArtifactError(f"{self.path}: a kernel returned {code}")
 
     def _run_steps(
         self, session: Session, first: int, last: int, seconds: NDArray[np.float64] | None
     ) -> None:
-        self.check_runs_here()
-        code = self._steps(
-            pointers(session.inputs),
-            pointers(session.outputs),
-            session.workspace.ctypes.data,
-            first,
-            last,
-            None if seconds is None else seconds.ctypes.data,
+        library = self._mapped()
+        inputs, outputs = pointers(session.inputs), pointers(session.outputs)
+        code = library.run_steps(
+            ctypes.c_void_p(ctypes.addressof(inputs)),
+            ctypes.c_void_p(ctypes.addressof(outputs)),
+            ctypes.c_void_p(address(session.workspace)),
+            ctypes.c_int32(first),
+            ctypes.c_int32(last),
+            ctypes.c_void_p(None if seconds is None else address(seconds)),
         )
         if code:
             raise ArtifactError(f"{self.path}: a kernel returned {code}")
 
-    def _arrays(self, inputs: tuple[Any, ...], check_finite: bool) -> list[NDArray[Any]]:
-        wanted = self.manifest["inputs"]
-        if len(inputs) != len(wanted):
-            raise InputError(f"the network has {len(wanted)} inputs, got {len(inputs)}")
-        return [_array(x, t, check_finite) for x, t in zip(inputs, wanted, strict=True)]
+    def _new_outputs(self) -> list[NDArray[Any]]:
+        try:
+            return [np.empty(t.shape, t.dtype) for t in self._outputs]
+        except MemoryError as e:
+            raise ArtifactError(f"{self.path}: no memory for its outputs") from e
+
+    def _given_outputs(self, out: Any, places: list[int]) -> list[NDArray[Any]]:
+        """``out`` as a list, whose addresses are added to those of the inputs in ``places``."""
+        results = list(out) if isinstance(out, tuple | list) else [out]
+        if len(results) != len(self._outputs):
+            raise InputError(
+                f"the network has {len(self._outputs)} outputs, out has {len(results)}"
+            )
+        for tensor, result in zip(self._outputs, results, strict=True):
+            at = tensor.quick(result, False) or tensor.out_address(result)
+            end = at + tensor.bytes
+            for place, size in zip(places, self._sizes, strict=False):
+                if at < place + size and place < end:
+                    raise InputError(f"out for {tensor.name} overlaps an input or another output")
+            places.append(at)
+        return results
 
 
-def _array(value: Any, wanted: dict[str, Any], check_finite: bool) -> NDArray[Any]:
-    name, shape, dtype = wanted["name"], wanted["shape"], wanted["dtype"]
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if not isinstance(value, np.ndarray):
-        raise InputError(f"input {name} is a {type(value).__name__}; give a numpy array or tensor")
-    if value.dtype != np.dtype(dtype):
-        raise InputError(
-            f"input {name} is {value.dtype}, compiled for {dtype}; convert it, or compile with"
-            f" input_dtype={str(value.dtype)!r} if that is float32 or uint8"
-        )
-    if list(value.shape) != shape:
-        raise InputError(
-            f"input {name} has shape {list(value.shape)}, compiled for {shape}; the batch size is"
-            " fixed at compile time"
-        )
-    array = np.ascontiguousarray(value)
-    # The minimum is NaN if anything is, and several times faster than looking at each element.
-    if check_finite and array.dtype.kind == "f" and np.isnan(array.min()):
-        first = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
-        raise InputError(f"input {name} is NaN at {list(first)}, and a NaN has no sign")
-    return array
+def _restore(
+    path: Path, manifest: dict[str, Any], content: bytes, size: int, threads: int
+) -> Artifact:
+    """A pickled artifact; its library is mapped when it is used."""
+    artifact = Artifact(path, manifest, content, size)
+    if threads > 1:
+        artifact.set_threads(threads)
+    return artifact
+
+
+def check_threads(count: int) -> None:
+    """Raise InputError for a number of threads below 1."""
+    if count < 1:
+        raise InputError(f"{count} threads; give at least 1")
 
 
 def load(path: str | Path, *, run_here: bool = True) -> Artifact:
@@ -235,12 +330,8 @@ def load(path: str | Path, *, run_here: bool = True) -> Artifact:
     damaged or foreign artifact and for a CPU that lacks a feature; with ``run_here`` False those
     of another CPU can be loaded, and raise when they are run.
     """
-    path = Path(path)
-    manifest, members = files.read(path)
-    library = members.get(f"{manifest['name']}.so")
-    if library is None:
-        raise ArtifactError(f"{path} holds no {manifest['name']}.so")
-    artifact = Artifact(path, manifest, library)
+    found = files.read(Path(path))
+    artifact = Artifact(found.path, found.manifest, found.library, found.size)
     if run_here:
         artifact.check_runs_here()
     return artifact

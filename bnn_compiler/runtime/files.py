@@ -1,98 +1,200 @@
-"""The files of an artifact, checked before anything of them is used."""
+"""The files of an artifact, checked before anything of them is used.
+
+One file is a zip whose comment ends in the SHA-256 of every byte before it. In a folder only the
+files that the manifest names are looked at.
+"""
 
 import hashlib
+import io
 import json
 import zipfile
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bnn_compiler.errors import ArtifactError
-from bnn_compiler.runtime import cpu
+from bnn_compiler.runtime import cpu, elf, manifest
 
-FORMAT = 1
-#: Keys of a manifest and the types of their values.
-_KEYS: dict[str, type] = {
-    "format": int,
-    "name": str,
-    "compiler": str,
-    "target": dict,
-    "inputs": list,
-    "outputs": list,
-    "workspace_bytes": int,
-    "steps": list,
-    "buffers": list,
-    "files": dict,
-}
+_MANIFEST = "manifest.json"
+_COMMENT = b"bnn_compiler artifact, SHA-256 "
+_HEX = 64
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Manifest and files of a folder or zip. Raises ArtifactError for anything else."""
-    if path.is_dir():
-        members = {p.name: p.read_bytes() for p in path.iterdir() if p.is_file()}
-    elif path.is_file():
-        members = _unzip(path)
-    else:
-        raise ArtifactError(f"no artifact {path}")
-    if "manifest.json" not in members:
-        raise ArtifactError(f"{path} is not an artifact: it has no manifest.json")
-    manifest = _manifest(path, members.pop("manifest.json"))
-    return manifest, {name: _checked(path, members, name, manifest) for name in manifest["files"]}
+@dataclass(frozen=True)
+class Files:
+    """A checked artifact: its manifest, its other files by name, the bytes of all on disk."""
+
+    path: Path
+    manifest: dict[str, Any]
+    members: dict[str, bytes]
+    size: int
+
+    @property
+    def library(self) -> bytes:
+        """NAME.so."""
+        return self.members[f"{self.manifest['name']}.so"]
+
+    @property
+    def archive(self) -> bytes:
+        """NAME.a; without the weights unless the manifest's ``static_weights`` says otherwise."""
+        return self.members[f"{self.manifest['name']}.a"]
 
 
-def _unzip(path: Path) -> dict[str, bytes]:
+def read(path: Path) -> Files:
+    """Manifest and files of a folder or zip.
+
+    Raises ArtifactError for anything else, for another format, and if any byte was changed.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            for name in names:
-                if PurePosixPath(name).name != name:
-                    raise ArtifactError(f"{path} is not an artifact: it holds {name!r}")
-            return {name: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as e:
-        raise ArtifactError(f"{path} is damaged or no artifact: {e}") from e
-    except zipfile.zlib.error as e:  # type: ignore[attr-defined]
-        raise ArtifactError(f"{path} is damaged: {e}") from e
+        if path.is_dir():
+            return _read_folder(path)
+        if path.is_file():
+            return _read_zip(path, path.read_bytes())
+    except OSError as e:
+        raise ArtifactError(f"cannot read {path}: {e}") from e
+    raise ArtifactError(f"no artifact {path}")
 
 
-def _manifest(path: Path, data: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(data)
-    except ValueError as e:
-        raise ArtifactError(f"{path}: manifest.json is damaged: {e}") from e
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ArtifactError(
-            f"{path} has format {found!r}, this version reads {FORMAT}; compile it again"
-        )
-    for key, kind in _KEYS.items():
-        if not isinstance(manifest.get(key), kind):
-            raise ArtifactError(f"{path}: manifest.json has no valid {key!r}")
-    if not str(manifest["name"]).isidentifier():
-        raise ArtifactError(f"{path}: manifest.json has no valid 'name'")
-    return manifest
+def seal(archive: bytes) -> bytes:
+    """``archive``, a zip that ends in ``blank_comment``, with its SHA-256 there."""
+    body = archive[:-_HEX]
+    return body + hashlib.sha256(body).hexdigest().encode()
 
 
-def _checked(path: Path, members: dict[str, bytes], name: str, manifest: dict[str, Any]) -> bytes:
-    if name not in members:
-        raise ArtifactError(f"{path}: {name} is missing")
-    wanted = manifest["files"][name]
-    if not isinstance(wanted, dict) or hashlib.sha256(members[name]).hexdigest() != wanted.get(
-        "sha256"
-    ):
-        raise ArtifactError(f"{path}: {name} is damaged (its SHA-256 differs from the manifest's)")
-    return members[name]
+def blank_comment() -> bytes:
+    """The comment of a zip before it is sealed."""
+    return _COMMENT + b"0" * _HEX
 
 
-def check_cpu(path: Path, manifest: dict[str, Any]) -> None:
+def check_cpu(path: Path, manifest: Mapping[str, Any]) -> None:
     """Raise ArtifactError if this CPU cannot run the artifact."""
     target = manifest["target"]
-    if target.get("arch") != cpu.machine():
+    if target["arch"] != cpu.machine():
         raise ArtifactError(
-            f"{path} is for {target.get('arch')}, this machine is {cpu.machine()}; compile it with"
+            f"{path} is for {target['arch']}, this machine is {cpu.machine()}; compile it with"
             " --target native here, or run it with --emulate"
         )
-    lacking = sorted(set(target.get("features", [])) - cpu.features())
+    lacking = sorted(set(target["features"]) - cpu.features())
     if lacking:
         raise ArtifactError(
             f"{path} needs {', '.join(lacking)}, which this CPU lacks; compile it with --target"
             " native here"
         )
+
+
+def _read_folder(path: Path) -> Files:
+    file = path / _MANIFEST
+    if not file.is_file():
+        raise ArtifactError(f"{path} is not an artifact: it has no {_MANIFEST}")
+    data = file.read_bytes()
+    found = _parse(path, data)
+
+    def member(name: str) -> bytes:
+        if not (path / name).is_file():
+            raise ArtifactError(f"{path}: {name} is missing")
+        return (path / name).read_bytes()
+
+    return _checked(path, data, found, member)
+
+
+def _read_zip(path: Path, data: bytes) -> Files:
+    body = memoryview(data)[:-_HEX]
+    if data[-_HEX:] != hashlib.sha256(body).hexdigest().encode():
+        raise _unsealed(path, data)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            held = archive.namelist()
+            if _MANIFEST not in held:
+                raise ArtifactError(f"{path} is not an artifact: it has no {_MANIFEST}")
+            text = archive.read(_MANIFEST)
+            found = _parse(path, text)
+            wanted = sorted([*manifest.names(found["name"]), _MANIFEST])
+            for name in wanted:
+                if name not in held:
+                    raise ArtifactError(f"{path}: {name} is missing")
+            if held != wanted:
+                raise ArtifactError(f"{path} is not an artifact: it holds {held}")
+            files = _checked(path, text, found, archive.read)
+    except ArtifactError:
+        raise
+    # A zip can be damaged in more ways than zipfile has errors for.
+    except Exception as e:
+        raise ArtifactError(f"{path} is damaged or no artifact: {e}") from e
+    return Files(path, found, files.members, len(data))
+
+
+def _unsealed(path: Path, data: bytes) -> ArtifactError:
+    """Why a file that does not end in its SHA-256 is no artifact."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            known = _MANIFEST in archive.namelist()
+            found = json.loads(archive.read(_MANIFEST)) if known else None
+    except Exception as e:  # as above
+        return ArtifactError(f"{path} is damaged or no artifact: {e}")
+    if not known:
+        return ArtifactError(f"{path} is not an artifact: it has no {_MANIFEST}")
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != manifest.FORMAT:
+        return _other_format(path, version)
+    return ArtifactError(
+        f"{path} is damaged: it was changed after it was written (its SHA-256 differs)"
+    )
+
+
+def _other_format(path: Path, version: object) -> ArtifactError:
+    return ArtifactError(
+        f"{path} has format {version!r}, this version reads {manifest.FORMAT}; compile it again"
+    )
+
+
+def _parse(path: Path, data: bytes) -> dict[str, Any]:
+    """A manifest of this format with a name. Raises ArtifactError."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as e:
+        raise ArtifactError(f"{path}: {_MANIFEST} is damaged: {e}") from e
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != manifest.FORMAT:
+        raise _other_format(path, version)
+    name = found.get("name")
+    if not (isinstance(name, str) and name.isascii() and name.isidentifier()):
+        raise ArtifactError(f"{path}: {_MANIFEST} has no valid 'name'")
+    return dict(found)
+
+
+def _checked(
+    path: Path, data: bytes, found: dict[str, Any], member: Callable[[str], bytes]
+) -> Files:
+    """The artifact, if its files are those of the manifest and its library was made with it."""
+    name = found["name"]
+    members = {n: member(n) for n in manifest.names(name)}
+    listed = found.get("files")
+    for file, content in members.items():
+        wanted = listed.get(file) if isinstance(listed, dict) else None
+        if wanted != manifest.entry(content):
+            raise ArtifactError(
+                f"{path}: {file} is damaged (its SHA-256 or size is not the manifest's)"
+            )
+    changed = ArtifactError(
+        f"{path}: {_MANIFEST} was changed: it is not what {name}.so was compiled with"
+    )
+    library = members[f"{name}.so"]
+    try:
+        digest = manifest.digest(found, members)
+        held = elf.exported(library, f"{name}_info")
+        if held[: len(digest) // 2] != bytes.fromhex(digest):
+            raise changed
+        # From here on the manifest's numbers are the compiler's.
+        if held != manifest.info(found, digest):
+            raise ArtifactError(f"{path}: {name}.so has other sizes than the manifest")
+        manifest.weights(found, library)
+        if manifest.dumps(manifest.complete(found, members, found["weights_offset"])) != data:
+            raise changed
+    except RecursionError as e:
+        raise changed from e
+    except ValueError as e:
+        raise ArtifactError(f"{path}: {name}.so is damaged: {e}") from e
+    if bytes.fromhex(digest) not in members[f"{name}.a"]:
+        raise ArtifactError(f"{path}: {name}.a was compiled with another manifest")
+    return Files(path, found, members, len(data) + sum(map(len, members.values())))

@@ -1,10 +1,13 @@
 """Step-by-step execution with every buffer of the arena readable and writable."""
 
 import ctypes
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bnn_compiler.runtime.tensors import address
 
 if TYPE_CHECKING:
     from bnn_compiler.runtime.artifact import Artifact
@@ -15,7 +18,7 @@ ALIGN = 64
 def aligned(size: int) -> NDArray[np.uint8]:
     """``size`` zeroed bytes, aligned to 64."""
     memory = np.zeros(size + ALIGN, np.uint8)
-    start = -memory.ctypes.data % ALIGN
+    start = -address(memory) % ALIGN
     return memory[start : start + size]
 
 
@@ -35,12 +38,15 @@ def unpack_bits(words: NDArray[np.uint32], channels: int) -> NDArray[np.int8]:
 
 
 class Session:
-    """One workspace and one set of inputs and outputs of an artifact."""
+    """One workspace and one set of inputs and outputs of an artifact.
+
+    Raises ArtifactError if the artifact is closed or there is no memory for the workspace.
+    """
 
     def __init__(self, artifact: "Artifact") -> None:
         self._artifact = artifact
         self._buffers = {b["id"]: b for b in artifact.manifest["buffers"]}
-        self.workspace = aligned(artifact.manifest["workspace_bytes"])
+        self.workspace = artifact.new_workspace()
         self.inputs = [np.zeros(t["shape"], t["dtype"]) for t in artifact.manifest["inputs"]]
         self.outputs = [np.zeros(t["shape"], np.float32) for t in artifact.manifest["outputs"]]
 
@@ -80,6 +86,6 @@ class Session:
             inside[..., : buffer["shape"][3]] = value
 
 
-def pointers(arrays: list[NDArray[Any]]) -> Any:
+def pointers(arrays: Sequence[NDArray[Any]]) -> Any:
     """A C array of the arrays' addresses."""
-    return (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
+    return (ctypes.c_void_p * len(arrays))(*map(address, arrays))

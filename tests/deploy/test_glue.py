@@ -14,7 +14,7 @@ def parts(iterations, size, ahead=512 * 1024):
         Step("a", "bnn.conv2d", "k", [Argument(weights=0, size=1 << 20)], [], [], iterations),
         Step("b", "bnn.conv2d", "l", [Argument(weights=64, size=size)], [], [], 7),
     ]
-    text = glue.source(Program([], [], [], steps, b""), "net", ahead)
+    text = glue.source(Program([], [], [], steps, b""), "net", ahead, "00" * 32)
     first, last = re.findall(r"\{call_[kl], p, net_weights( \+ \d+)?, (\d+), (\d+)\}", text)
     assert last == ("", "7", "0")
     return first[0], int(first[1]), int(first[2])

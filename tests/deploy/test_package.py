@@ -6,6 +6,8 @@ import pytest
 from bnn_compiler.deploy import package
 from bnn_compiler.errors import ArtifactError
 
+MANIFEST = {"format": 2, "files": {}}
+
 
 @pytest.fixture
 def files(tmp_path):
@@ -17,13 +19,13 @@ def files(tmp_path):
 def test_writes_and_replaces(files, tmp_path, as_folder):
     out = tmp_path / "out" / "net.bnn"
     for _ in range(2):
-        package.write_artifact(out, {"format": 1}, files, as_folder=as_folder)
+        package.write_artifact(out, MANIFEST, files, as_folder=as_folder)
     assert [p.name for p in out.parent.iterdir()] == ["net.bnn"]
 
 
 def test_equal_contents_give_equal_files(files, tmp_path):
     for name in ("a", "b"):
-        package.write_artifact(tmp_path / name, {"format": 1}, files, as_folder=False)
+        package.write_artifact(tmp_path / name, MANIFEST, files, as_folder=False)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -40,7 +42,7 @@ def test_nothing_half_written(files, tmp_path, monkeypatch, error, raised, words
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
     with pytest.raises(raised, match=words):
-        package.write_artifact(tmp_path / "o" / "net.bnn", {"format": 1}, files, as_folder=False)
+        package.write_artifact(tmp_path / "o" / "net.bnn", MANIFEST, files, as_folder=False)
     assert not list((tmp_path / "o").iterdir())
 
 
@@ -54,6 +56,6 @@ def test_refuses_to_replace_what_is_no_artifact(files, tmp_path):
     before = sorted(tmp_path.iterdir())
     for path in (thesis, model, project):
         with pytest.raises(ArtifactError, match="not an artifact"):
-            package.write_artifact(path, {"format": 1}, files, as_folder=False)
+            package.write_artifact(path, MANIFEST, files, as_folder=False)
     assert sorted(tmp_path.iterdir()) == before
     assert thesis.read_text() and zipfile.is_zipfile(model) and list(project.iterdir())

@@ -1,0 +1,144 @@
+"""What a network takes and gives: arrays are checked against it before every run."""
+
+import ctypes
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn_compiler.errors import InputError
+
+_FLOAT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
+_SHORT = 8192
+_Array, _dot, _minimum, _address = np.ndarray, np.vdot, np.minimum.reduce, ctypes.addressof
+_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input or output: its name, its shape and its dtype, "float32" or "uint8"."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", math.prod(self.shape) * self.dtype.itemsize)
+
+    @staticmethod
+    def of(described: Mapping[str, Any]) -> "Tensor":
+        """From an entry of the manifest."""
+        return Tensor(described["name"], tuple(described["shape"]), np.dtype(described["dtype"]))
+
+    def quick(self, value: Any, check_finite: bool) -> int:
+        """The address of ``value`` if it can be used as it is, writable; 0 if more has to be done.
+
+        Most calls bring what is needed, so as little as possible is asked here.
+        """
+        dtype = self.dtype
+        if type(value) is not _Array or value.dtype is not dtype or value.shape != self.shape:
+            return 0
+        try:
+            at = writable_address(value)
+        except (TypeError, ValueError):
+            return 0
+        if dtype is _FLOAT32 and (at & 3 or (check_finite and _has_nan(value))):
+            return 0
+        return at
+
+    def checked(self, value: Any, check_finite: bool) -> NDArray[Any]:
+        """``value`` as an aligned array in C order, the same memory where that is possible.
+
+        Raises InputError for another type, dtype or shape, and for a NaN if ``check_finite``.
+        """
+        array = self._converted(value)
+        if check_finite and self.dtype == _FLOAT32 and _has_nan(array):
+            at = [int(i) for i in np.argwhere(np.isnan(array))[0]]
+            raise InputError(f"input {self.name} is NaN at {at}, and a NaN has no sign")
+        return array
+
+    def out_address(self, value: Any) -> int:
+        """The address of ``value``. Raises InputError if no result can be written to it as it is."""
+        if not isinstance(value, np.ndarray):
+            raise InputError(
+                f"out for {self.name} is a {type(value).__name__}; give a numpy array"
+                " (of a tensor: y.numpy(), which shares its memory)"
+            )
+        if value.dtype != self.dtype or value.shape != self.shape:
+            raise InputError(
+                f"out for {self.name} is {value.dtype} {list(value.shape)}, the output is"
+                f" {self.dtype} {list(self.shape)}"
+            )
+        if not value.flags.carray:
+            raise InputError(
+                f"out for {self.name} is not a writable, aligned array in C order; give one made by"
+                " np.empty"
+            )
+        return address(value)
+
+    def _converted(self, value: Any) -> NDArray[Any]:
+        given = value.dtype if is_tensor(value) else None
+        if given is not None:
+            try:
+                value = value.detach().cpu().numpy()
+            except (TypeError, RuntimeError, NotImplementedError) as e:
+                if str(given) == "torch.bfloat16":
+                    raise self._wrong_dtype(given) from e
+                raise InputError(f"input {self.name} cannot be read as an array: {e}") from e
+        if not isinstance(value, np.ndarray):
+            raise InputError(
+                f"input {self.name} is a {type(value).__name__}; give a numpy array or tensor"
+            )
+        if value.dtype != self.dtype:
+            raise self._wrong_dtype(value.dtype if given is None else given)
+        if value.shape != self.shape:
+            raise InputError(
+                f"input {self.name} has shape {list(value.shape)}, compiled for"
+                f" {list(self.shape)}; the batch size is fixed at compile time"
+            )
+        return np.require(value, requirements=["C", "A"])
+
+    def _wrong_dtype(self, given: object) -> InputError:
+        found = str(given)
+        if self.dtype == _UINT8:
+            way = "give bytes from 0 to 255, or compile without input_dtype for float32"
+        else:
+            tensor = found.startswith("torch.")
+            way = f"convert it: {'x.float()' if tensor else 'x.astype(np.float32)'}"
+            if found in ("uint8", "torch.uint8"):
+                way += ', or compile(input_dtype="uint8") for images as bytes'
+        return InputError(f"input {self.name} is {found}, compiled for {self.dtype}; {way}")
+
+
+def is_tensor(value: object) -> bool:
+    """Whether it is torch's; torch is not imported to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def writable_address(array: NDArray[Any]) -> int:
+    """The same as ``address`` in a third of the time.
+
+    Raises TypeError or ValueError unless the array is writable, in C order and not empty.
+    """
+    return _address(_byte(array))
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's memory begins."""
+    return int(array.ctypes.data)
+
+
+def _has_nan(array: NDArray[Any]) -> bool:
+    """Whether anything is NaN: then so are the sum of the squares, and the minimum.
+
+    Both are several times faster than looking at each element. BLAS is the faster one for short
+    arrays, and would start threads for long ones.
+    """
+    found = _dot(array, array) if array.size <= _SHORT else _minimum(array, None)
+    return bool(found != found)
