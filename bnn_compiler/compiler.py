@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bnn_compiler import target as targets
 from bnn_compiler.deploy import elf, example, glue, link, lower, package
 from bnn_compiler.deploy.manifest import manifest
@@ -76,8 +78,10 @@ def compile(
     progress("import")
     traced, source_hash = trace_model(model, example_inputs, checkpoint=checkpoint)
     progress("passes")
+    module = importer.to_relax(traced)
+    del traced  # Its folded weights are as large as the model.
     module = pipeline.run(
-        importer.to_relax(traced),
+        module,
         zero_weight=zero_weight,
         byte_input=normalization,
         allow_reorder=allow_reorder,
@@ -86,6 +90,7 @@ def compile(
     prefix = name or _identifier(Path(output).stem)
     progress("kernels")
     program, functions = lower.lower(Graph.of(module), known, prefix)
+    del module
     if not any(s.op == "bnn.conv2d" for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
@@ -112,7 +117,7 @@ def trace_model(
     digest = hashlib.sha256(str(traced.graph).encode())
     for key, value in sorted(traced.constants.items()):
         digest.update(key.encode())
-        digest.update(value.detach().contiguous().numpy().tobytes())
+        digest.update(value.detach().contiguous().numpy().reshape(-1).view(np.uint8))
     return traced, digest.hexdigest()
 
 

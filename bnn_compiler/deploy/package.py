@@ -22,20 +22,13 @@ def write_artifact(
     half-written is left behind.
     """
     _refuse_foreign(path)
-    data = {name: source.read_bytes() for name, source in files.items()}
-    described = {
-        **manifest,
-        "files": {
-            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            for name, content in data.items()
-        },
-    }
-    data["manifest.json"] = json.dumps(described, indent=1).encode()
+    described = {**manifest, "files": {name: _describe(file) for name, file in files.items()}}
+    text = json.dumps(described, indent=1)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_folder(partial, data) if as_folder else _write_zip(partial, data)
+        (_write_folder if as_folder else _write_zip)(partial, text, files)
         if path.is_dir():
             path.replace(old)
         partial.replace(path)
@@ -47,23 +40,36 @@ def write_artifact(
         _remove(old)
 
 
-def _write_zip(path: Path, data: Mapping[str, bytes]) -> None:
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": digest, "bytes": path.stat().st_size}
+
+
+def _write_zip(path: Path, manifest: str, files: Mapping[str, Path]) -> None:
     with path.open("wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in sorted(data):
+            for name in sorted([*files, "manifest.json"]):
                 # A fixed date: equal contents give equal files.
                 entry = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
-                archive.writestr(entry, data[name], zipfile.ZIP_DEFLATED)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                if name == "manifest.json":
+                    archive.writestr(entry, manifest)
+                    continue
+                entry.file_size = files[name].stat().st_size
+                with files[name].open("rb") as source, archive.open(entry, "w") as member:
+                    shutil.copyfileobj(source, member)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _write_folder(path: Path, data: Mapping[str, bytes]) -> None:
+def _write_folder(path: Path, manifest: str, files: Mapping[str, Path]) -> None:
     path.mkdir()
-    for name, content in data.items():
-        with (path / name).open("wb") as file:
-            file.write(content)
-            file.flush()
+    (path / "manifest.json").write_text(manifest)
+    for name, source in files.items():
+        shutil.copyfile(source, path / name)
+    for member in path.iterdir():
+        with member.open("rb") as file:
             os.fsync(file.fileno())
 
 
