@@ -117,7 +117,7 @@ def trace_model(
     digest = hashlib.sha256(str(traced.graph).encode())
     for key, value in sorted(traced.constants.items()):
         digest.update(key.encode())
-        digest.update(value.detach().contiguous().numpy().reshape(-1).view(np.uint8))
+        digest.update(value.detach().contiguous().numpy().reshape(-1).view(np.uint8).data)
     return traced, digest.hexdigest()
 
 

@@ -126,13 +126,13 @@ class Weights:
 
     def add(self, array: np.ndarray) -> int:
         """Byte offset of the array."""
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         key = hashlib.sha256(data).digest()
         if key not in self._known:
             self._known[key] = len(self.data)
-            self.sizes[len(self.data)] = data.size
-            self.data += memoryview(data)
-            self.data += bytes(round_up(data.size, ALIGN) - data.size)
+            self.sizes[len(self.data)] = data.nbytes
+            self.data += data
+            self.data += bytes(round_up(data.nbytes, ALIGN) - data.nbytes)
         return self._known[key]
 
 

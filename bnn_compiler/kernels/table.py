@@ -97,8 +97,8 @@ def constants(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.nd
     words = -(-binary.grouping(work).inputs // 32)
     nibbles = plane[:, :, :, : words * 32].reshape(blocks, kh, kw, words, 8, 4, lanes)
     index = np.zeros((*nibbles.shape[:5], lanes), np.uint8)
-    for i in range(4):
-        index |= nibbles[..., i, :].astype(np.uint8) << np.uint8(i)
+    for bit in range(4):
+        index |= nibbles[..., bit, :].astype(np.uint8) << np.uint8(bit)
     # Output ``half * h + k`` of a vector is byte ``2 * k + h``.
     index = index.reshape(*index.shape[:-1], -1, 2, point.word // 16).swapaxes(-1, -2)
     index = np.ascontiguousarray(index).reshape(blocks, kh, kw, words, 8, lanes)
