@@ -7,7 +7,6 @@ memory: nothing here is a measured time. Needs qemu-user, LLVM's tools and zig.
 """
 
 import argparse
-import json
 import subprocess
 import tempfile
 from collections import defaultdict
@@ -269,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     report.RESULTS.mkdir(exist_ok=True)
     (report.RESULTS / f"{args.name}.md").write_text(written)
     rows = [asdict(k) for k in kernels]
-    (report.RESULTS / f"{args.name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (report.RESULTS / f"{args.name}.json").write_text(report.as_json(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a comparison reports: its rows as a table, the machine, and the files in results/."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -83,6 +84,19 @@ def table(all_rows: Sequence[Row], bounds_ms: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
+def as_json(value: object, indent: int) -> str:
+    """Strict JSON, which has no NaN and no infinity: they become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n"
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write(name: str, markdown: str, setting: Setting, **parts: object) -> Path:
     """Write results/<name>.md and .json, which has `parts` too; returns the path of the table."""
     record = {
@@ -93,7 +107,7 @@ def write(name: str, markdown: str, setting: Setting, **parts: object) -> Path:
         **parts,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    (RESULTS / f"{name}.json").write_text(as_json(record, indent=2))
     path = RESULTS / f"{name}.md"
     path.write_text(f"{markdown}\n\n{setting}\n")
     return path

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
-from bnn_compiler.kernels import channelwise, families, schedule
+from bnn_compiler.kernels import channelwise, depthwise, families, schedule
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.resize import resize_tables
 from bnn_compiler.kernels.task import Task
@@ -90,10 +90,9 @@ def _conv2d(request: Request) -> Kernel:
 
 
 def _depthwise(request: Request, work: ConvWorkload, weights: np.ndarray) -> Kernel:
-    lanes = np.zeros((*work.kernel, work.x.channels), np.float32)
-    lanes[..., : work.shape[3]] = weights[..., 0].transpose(1, 2, 0)
     kernel = _plain(request, channelwise.depthwise, work)
-    return replace(kernel, constants=(lanes,), macs=work.macs, products=work.macs)
+    constants = (depthwise.by_tap(work, weights),)
+    return replace(kernel, constants=constants, macs=work.macs, products=work.macs)
 
 
 def _winograd_conv2d(request: Request) -> Kernel:

@@ -75,9 +75,10 @@ class Lowering:
         for buffer, var in zip(outputs, self.graph.outputs, strict=True):
             buffer.kind, buffer.shape = "output", ops.shape_of(var)
         workspace = plan_memory(self.steps)
-        blob = b"".join(self.weights.chunks)
         live = largest_live(self.steps)
-        return Program(inputs, outputs, self.buffers, self.steps, blob, workspace, live)
+        return Program(
+            inputs, outputs, self.buffers, self.steps, self.weights.data, workspace, live
+        )
 
     # ---- buffers
 

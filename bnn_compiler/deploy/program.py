@@ -1,5 +1,6 @@
 """A compiled network as data: buffers in one arena and the static sequence of kernel calls."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,7 +84,7 @@ class Program:
     outputs: list[Buffer]
     buffers: list[Buffer]
     steps: list[Step]
-    weights: bytes
+    weights: bytes | bytearray
     workspace: int = 0
     live: int = 0
 
@@ -119,21 +120,20 @@ class Weights:
     """The constant section, without duplicates, each array aligned to 64 bytes."""
 
     def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-        self.size = 0
+        self.data = bytearray()
         self.sizes: dict[int, int] = {}
         self._known: dict[bytes, int] = {}
 
     def add(self, array: np.ndarray) -> int:
         """Byte offset of the array."""
-        data = np.ascontiguousarray(array).tobytes()
-        if data not in self._known:
-            self._known[data] = self.size
-            self.sizes[self.size] = len(data)
-            padded = data + bytes(round_up(len(data), ALIGN) - len(data))
-            self.chunks.append(padded)
-            self.size += len(padded)
-        return self._known[data]
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        key = hashlib.sha256(data).digest()
+        if key not in self._known:
+            self._known[key] = len(self.data)
+            self.sizes[len(self.data)] = data.nbytes
+            self.data += data
+            self.data += bytes(round_up(data.nbytes, ALIGN) - data.nbytes)
+        return self._known[key]
 
 
 def plan_memory(steps: list[Step]) -> int:

@@ -113,6 +113,11 @@ def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> 
             evaluate.env = known
             with torch.no_grad():
                 known[node] = evaluate.run_node(node)
+            evaluate.values.clear()
+            for source in node.all_input_nodes:
+                if all(user in known for user in source.users):
+                    # Read for the last time: intermediate weights are as large as the model.
+                    known[source] = None
     for node, value in known.items():
         feeds = any(user not in known for user in node.users)
         if node.op != "call_function" or not feeds or not isinstance(value, torch.Tensor):

@@ -2,7 +2,15 @@
 
 from types import ModuleType
 
-from bnn_compiler.kernels import binary, float32, int16, table, winograd
+from bnn_compiler.kernels import (
+    binary,
+    channelwise,
+    depthwise,
+    float32,
+    int16,
+    table,
+    winograd,
+)
 from bnn_compiler.kernels.grouping import Grouping
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -13,6 +21,7 @@ FAMILIES: dict[str, ModuleType] = {
     "popcount": binary,
     "table": table,
     "float32": float32,
+    "depthwise": depthwise,
     "int16": int16,
     "winograd": winograd,
 }
@@ -34,6 +43,8 @@ _BY_INPUT = {"uint32": ("popcount", "table"), "float32": ("float32",), "int16": 
 
 
 def _names(work: ConvWorkload) -> tuple[str, ...]:
+    if channelwise.is_depthwise(work):
+        return ("depthwise",)
     return ("winograd",) if work.winograd else _BY_INPUT[work.x.dtype]
 
 

@@ -96,7 +96,9 @@ def constants(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.nd
     blocks, kh, kw, _, lanes = plane.shape
     words = -(-binary.grouping(work).inputs // 32)
     nibbles = plane[:, :, :, : words * 32].reshape(blocks, kh, kw, words, 8, 4, lanes)
-    index = (nibbles * np.array([1, 2, 4, 8])[:, None]).sum(axis=5).astype(np.uint8)
+    index = np.zeros((*nibbles.shape[:5], lanes), np.uint8)
+    for bit in range(4):
+        index |= nibbles[..., bit, :].astype(np.uint8) << np.uint8(bit)
     # Output ``half * h + k`` of a vector is byte ``2 * k + h``.
     index = index.reshape(*index.shape[:-1], -1, 2, point.word // 16).swapaxes(-1, -2)
     index = np.ascontiguousarray(index).reshape(blocks, kh, kw, words, 8, lanes)

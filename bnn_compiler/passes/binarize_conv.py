@@ -8,6 +8,7 @@ from tvm import relax
 
 from bnn_compiler.errors import ModelError
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.blocks import blocks
 from bnn_compiler.ops.epilogue import Epilogue, Output
 from bnn_compiler.passes.graph import Graph, array, bind, derived
 
@@ -30,6 +31,17 @@ class BinaryWeights:
 
 def split_weights(w: np.ndarray) -> BinaryWeights | None:
     """Signs and scales of float weights [O,KH,KW,C]; None if a channel is not two-valued."""
+    signs, scale, zeros = np.empty(w.shape, np.int8), np.empty(len(w), np.float32), 0
+    for rows in blocks(len(w), w[0].size):
+        part = _split_rows(w[rows])
+        if part is None:
+            return None
+        signs[rows], scale[rows] = part.signs, part.scale
+        zeros += part.zeros
+    return BinaryWeights(signs, scale, zeros)
+
+
+def _split_rows(w: np.ndarray) -> BinaryWeights | None:
     flat = np.abs(w.reshape(w.shape[0], -1).astype(np.float64))
     largest = flat.max(axis=1, keepdims=True)
     zero = flat == 0

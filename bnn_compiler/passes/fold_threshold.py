@@ -6,6 +6,7 @@ from tvm import relax
 
 from bnn_compiler.ops import reference
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.blocks import blocks
 from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue, Output
 from bnn_compiler.passes.graph import Graph, array
 
@@ -46,7 +47,7 @@ def _fold(call: relax.Call) -> relax.Call | None:
     if found is None:
         return None
     threshold, negate = found
-    signs = np.where(negate[:, None, None, None], -weights, weights).astype(np.int8)
+    signs = np.where(negate[:, None, None, None], -weights, weights)
     return ops.anchor(
         "conv2d",
         [call.args[0], relax.const(signs)],
@@ -64,8 +65,20 @@ def thresholds(
     The bit is ``value >= threshold`` of the integer in [-reach, reach], negated first if asked.
     """
     channels = operands[0].shape[0]
+    threshold, negate = np.empty(channels, np.float32), np.empty(channels, bool)
+    for part in blocks(channels, 2 * reach + 1):
+        found = _thresholds(epilogue, [o[part] for o in operands], reach)
+        if found is None:
+            return None
+        threshold[part], negate[part] = found
+    return threshold, negate
+
+
+def _thresholds(
+    epilogue: Epilogue, operands: list[np.ndarray], reach: int
+) -> tuple[np.ndarray, np.ndarray] | None:
     integers = np.arange(-reach, reach + 1, dtype=np.float32)
-    grid = np.broadcast_to(integers[:, None], (integers.size, channels))
+    grid = np.broadcast_to(integers[:, None], (integers.size, len(operands[0])))
     (bits,) = reference.apply_epilogue(epilogue, grid, operands)
     decided = bits > 0
     changes = (decided[1:] != decided[:-1]).sum(axis=0)
@@ -77,4 +90,4 @@ def thresholds(
     last = integers[integers.size - 1 - np.argmax(decided[::-1], axis=0)]
     constant = np.where(decided[0], -np.inf, np.inf)
     threshold = np.where(rising, first, np.where(falling, -last, constant))
-    return threshold.astype(np.float32), falling
+    return threshold, falling

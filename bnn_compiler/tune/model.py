@@ -13,11 +13,10 @@ import numpy as np
 import xgboost
 
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.files import replace_bytes
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Hardware
-from bnn_compiler.tune import features
+from bnn_compiler.tune import features, sealed
 
 log = logging.getLogger("bnn_compiler")
 
@@ -88,9 +87,9 @@ class CostModel:
         return points[int(self.predict(task, points).argmin())]
 
     def save(self, path: Path) -> None:
-        """Write the model (UBJSON). Raises ScheduleError if it cannot be written."""
+        """Write the model (UBJSON, sealed). Raises ScheduleError if it cannot be written."""
         try:
-            replace_bytes(path, bytes(self._booster.save_raw("ubj")))
+            sealed.write(path, bytes(self._booster.save_raw("ubj")))
         except OSError as e:
             raise ScheduleError(f"cannot write {path}: {e}; --schedules names another file") from e
 
@@ -103,18 +102,19 @@ def beside(records: Path) -> Path:
 def load(path: Path, hardware: Hardware) -> CostModel | None:
     """The model in a file; None, with a warning, for one of other features; None if there is none.
 
-    Raises ScheduleError for a file that is not a model.
+    Raises ScheduleError for a file that is not, bit for bit, what ``save`` wrote.
     """
     if not path.is_file():
         return None
-    data = path.read_bytes()
     booster = xgboost.Booster()
     try:
-        if not data:
-            raise ValueError("it is empty")
-        booster.load_model(bytearray(data))
-    except (xgboost.core.XGBoostError, ValueError) as e:
-        raise ScheduleError(f"{path} is not a cost model; remove it, or tune again") from e
+        # XGBoost crashes on some damaged models, so it sees none.
+        booster.load_model(bytearray(sealed.read(path)))
+    except (xgboost.core.XGBoostError, ValueError, OSError) as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise ScheduleError(
+            f"{path} is not a cost model: {reason}. Remove it; `bnnc tune` trains a new one"
+        ) from e
     if booster.feature_names != list(features.NAMES):
         log.warning("the cost model %s knows other features and is not used: tune again", path)
         return None

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import tvm
@@ -19,7 +19,7 @@ from tvm.target import Target as TvmTarget
 from bnn_compiler import roofline
 from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.kernels import families, intrinsics
+from bnn_compiler.kernels import intrinsics
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task, digest
 from bnn_compiler.runtime.bounds import bound
@@ -27,10 +27,11 @@ from bnn_compiler.target import Target
 from bnn_compiler.tune import features
 from bnn_compiler.tune import model as models
 from bnn_compiler.tune import records as record_files
+from bnn_compiler.tune.float_times import with_float_times
 from bnn_compiler.tune.journal import Journal, Trial
 from bnn_compiler.tune.model import CostModel, Quality
 from bnn_compiler.tune.records import Record
-from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch, candidate
+from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch
 from bnn_compiler.tune.workers import (
     BUILD_SECONDS,
     Builder,
@@ -46,8 +47,6 @@ _BATCH = 16
 _OPERATORS = {"uint32": "bnn.conv2d", "float32": "bnn.float_conv2d", "int16": "bnn.byte_conv2d"}
 #: Measurements, and shapes among them, that make a model worth keeping.
 _MODEL, _SHAPES = 200, 8
-#: Channels of a group below which a word is so empty that float32 may be faster.
-_FEW = 64
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ def tune(
                         raise
         found = _best(searches, known)
         if found and not search.over():
-            found = _with_float_times(found, builder, Runner(machine, search.fault))
+            found = with_float_times(found, search.model, builder, Runner(machine, search.fault))
         return _finish(search, searches, found, schedules, bounds)
 
 
@@ -325,38 +324,6 @@ def _run(searches: list[TaskSearch], log: _Log, builder: Builder, runner: Runner
         database=None,
         cost_model=None,
     )
-
-
-def _with_float_times(
-    found: dict[str, Record], builder: Builder, runner: Runner
-) -> dict[str, Record]:
-    """Binary layers of few channels measured in float32 too, for ``profile`` to mention."""
-    target = builder.device
-    few = {
-        key: record
-        for key, record in found.items()
-        if families.is_binary(record.task.work)
-        and record.task.work.x.shape[3] // record.task.work.groups < _FEW
-        and record.float_seconds is None
-    }
-    if not few:
-        return found
-    forms = [record.task.as_float() for record in few.values()]
-    candidates = [candidate(f, families.rule(f.work, target.hardware)) for f in forms]
-    device = TvmTarget({**target.tvm, "num-cores": 1})
-    built = builder.build([ms.builder.BuilderInput(c.sch.mod, device) for c in candidates])
-    good = {
-        key: ms.runner.RunnerInput(b.artifact_path, "cpu", c.args_info)
-        for key, b, c in zip(few, built, candidates, strict=True)
-        if not b.error_msg
-    }
-    futures = runner.run(list(good.values()))
-    ran = {key: future.result() for key, future in zip(good, futures, strict=True)}
-    for key, result in ran.items():
-        if not result.error_msg:
-            seconds = min(float(s) for s in result.run_secs)
-            found[key] = replace(found[key], float_seconds=seconds)
-    return found
 
 
 def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:

@@ -47,23 +47,27 @@ def attributes(candidate: ms.MeasureCandidate) -> tuple[Task, Point]:
     return Task.from_dict(task), Point.from_dict(point)
 
 
+class _Pool(PopenPoolExecutor):
+    """Its processes never see Ctrl-C, not even while they start."""
+
+    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As of any executor."""
+        # The thread that this starts, and the process that the thread starts, inherit the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def pool(workers: int, seconds: float) -> Iterator[PopenPoolExecutor]:
     """Processes that are gone when this ends; Ctrl-C is left to the process that owns them."""
-    executor = PopenPoolExecutor(
-        max_workers=workers,
-        timeout=seconds,
-        initializer=_leave_interrupts,
-        maximum_process_uses=200,
-    )
+    executor = _Pool(max_workers=workers, timeout=seconds, maximum_process_uses=200)
     try:
         yield executor
     finally:
         executor.shutdown()
-
-
-def _leave_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def cores() -> int:

@@ -42,3 +42,20 @@ def test_results_are_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "other processes 0.25 cores" in path.read_text()
     record = json.loads(path.with_suffix(".json").read_text())
     assert (record["rows"], record["core"], record["load"]["others"]) == ([], 1, 0.25)
+
+
+def test_what_is_no_number_is_null() -> None:
+    nan = float("nan")
+    text = report.as_json([{"loop": nan, "also": (1.5, -float("inf"), "NaN", 2)}], indent=1)
+    assert json.loads(text, parse_constant=_no_number) == [
+        {"loop": None, "also": [1.5, None, "NaN", 2]}
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(report.RESULTS.glob("*.json")), ids=lambda p: p.name)
+def test_committed_results_are_strict_json(path: Path) -> None:
+    assert json.loads(path.read_text(), parse_constant=_no_number)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

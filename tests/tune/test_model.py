@@ -3,7 +3,7 @@ import pytest
 
 from bnn_compiler import target as targets
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.tune import features, model
+from bnn_compiler.tune import features, model, sealed
 from bnn_compiler.tune.model import CostModel, Sample
 from tests.kernels import kernel
 
@@ -60,9 +60,31 @@ def test_cross_validation_sees_only_other_workloads():
 def test_foreign_files(tmp_path):
     assert model.load(tmp_path / "none.ubj", HARDWARE) is None
     bad = tmp_path / "bad.ubj"
-    bad.write_bytes(b"nonsense")
-    with pytest.raises(ScheduleError, match="not a cost model"):
+    older = CostModel.fit(samples(), HARDWARE)._booster.save_raw("ubj")
+    for foreign in (b"nonsense", b"", bytes(older)):
+        bad.write_bytes(foreign)
+        with pytest.raises(ScheduleError, match=r"bad\.ubj is not a cost model: .*bnnc tune"):
+            model.load(bad, HARDWARE)
+    sealed.write(bad, b"nonsense")
+    with pytest.raises(ScheduleError, match=r"bad\.ubj is not a cost model: .*bnnc tune"):
         model.load(bad, HARDWARE)
-    bad.write_bytes(b"")
+
+
+def test_no_damaged_model_reaches_xgboost(tmp_path):
+    path = tmp_path / "m.ubj"
+    CostModel.fit(samples(), HARDWARE).save(path)
+    whole = path.read_bytes()
+    bits = np.random.default_rng(0).integers(0, 8 * len(whole), 400)
+    for bit in [*range(0, 8 * 64, 3), *bits.tolist()]:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ScheduleError, match="not a cost model"):
+            model.load(path, HARDWARE)
+    for size in (1, 8, 39, 40, 41, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ScheduleError, match="not a cost model"):
+            model.load(path, HARDWARE)
+    path.write_bytes(whole + b"\0")
     with pytest.raises(ScheduleError, match="not a cost model"):
-        model.load(bad, HARDWARE)
+        model.load(path, HARDWARE)
