@@ -40,10 +40,8 @@ def extract(
     from bnn_compiler.compiler import trace_model
 
     traced, _ = trace_model(model, example_inputs, checkpoint=checkpoint)
-    # A zero weight has no bearing on speed.
     module = pipeline.run(
         importer.to_relax(traced),
-        zero_weight="+1",
         byte_input=byte_input,
         allow_reorder=allow_reorder,
     )

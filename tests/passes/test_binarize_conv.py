@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from bnn_compiler.nn import BinaryConv2d, Sign
-from bnn_compiler.passes.binarize_conv import BinarizeConv, split_weights
+from bnn_compiler.passes.binarize_conv import BinarizeConv
+from bnn_compiler.passes.weights import split_weights
 from tests.network import after, anchors, image, names
 
 
