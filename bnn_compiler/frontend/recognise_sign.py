@@ -69,7 +69,8 @@ def _match_sign(node: Node) -> tuple[Node, int] | None:
             assert isinstance(inner, Node) and isinstance(inner.args[0], Node)
             up = (shift > 0) == (op_name(source) == "add")
             fixed = inner.args[1] if inner.target is sign else 0
-            return inner.args[0], int(fixed) or (1 if up else -1)  # type: ignore[call-overload]
+            assert isinstance(fixed, int)
+            return inner.args[0], fixed or (1 if up else -1)
     return source, 0
 
 

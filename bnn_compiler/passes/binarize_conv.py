@@ -1,6 +1,7 @@
 """BinarizeConv: a convolution of signs with two-valued or ternary weights becomes bnn.conv2d."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tvm
@@ -64,7 +65,7 @@ class _Rewrite:
             return
         tensors = weights.planes(self.zero_weight, var.name)
         planes = sign_planes(self.atoms, sign.args[0], int(sign.attrs["zero"]), pad_value)
-        attrs = {
+        attrs: dict[str, Any] = {
             "strides": [int(v) for v in conv.attrs.strides],
             "padding": padding,
             "dilation": [int(v) for v in conv.attrs.dilation],
