@@ -9,7 +9,8 @@ from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from tests.network import Function, after, image
 
-CONV, BINARY = nn.Conv2d(4, 4, 3), nn.Sequential(Sign(), BinaryConv2d(4, 4, 3, scale=False))
+CONV = nn.Conv2d(4, 4, 3)
+BINARY, OTHER = (nn.Sequential(Sign(), BinaryConv2d(4, 4, 3, scale=False)) for _ in range(2))
 
 
 def norm(bias, mean=0.3):
@@ -51,7 +52,7 @@ def atoms_of(function, *layers):
         (True, lambda x, conv, bn: bn(conv(x)), (BINARY, norm(0.0, mean=0.0))),
         (False, lambda x, conv: conv(x) + 0.5, (BINARY,)),
         (False, lambda x, a, b: a(x) + b(x), (BINARY, CONV)),
-        (False, lambda x, a, b, n: n(a(x)) + b(x) * 0.123, (BINARY, BINARY, norm(0.2))),
+        (False, lambda x, a, b, n: n(a(x)) + b(x) * 0.123, (BINARY, OTHER, norm(0.2))),
     ],
 )
 def test_where_zero_is_more_than_an_accident(zero, function, layers):
@@ -72,9 +73,7 @@ def test_a_dead_channel_is_zero_and_the_others_are_not():
     conv = nn.Conv2d(4, 4, 3, bias=False)
     conv.weight.data[2] = 0
     atoms, result = atoms_of(lambda x, conv: conv(x), conv)
-    np.testing.assert_array_equal(
-        atoms.may_equal(result, np.zeros(4)), [False, False, True, False]
-    )
+    np.testing.assert_array_equal(atoms.may_equal(result, np.zeros(4)), [False, False, True, False])
 
 
 def test_ranges():
