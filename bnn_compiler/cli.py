@@ -49,7 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--target", default="native", help="name or TOML file (default: native)")
     compile_.add_argument("-o", "--output", required=True, type=Path)
     compile_.add_argument("--folder", action="store_true", help="a folder instead of one file")
-    compile_.add_argument("--zero-weight", choices=["error", "+1", "-1"], default="error")
+    compile_.add_argument(
+        "--zero-weight",
+        choices=["exact", "error", "+1", "-1"],
+        default="exact",
+        help="binary weights that are 0: compute them, refuse them, or change the network",
+    )
     add_input(compile_)
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     compile_.add_argument("--no-threads", action="store_true", help="leave the thread pool out")

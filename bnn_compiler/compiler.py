@@ -35,7 +35,7 @@ def compile(
     output: str | Path,
     name: str | None = None,
     checkpoint: str | Path | None = None,
-    zero_weight: str = "error",
+    zero_weight: str = "exact",
     input_dtype: str = "float32",
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
@@ -53,9 +53,10 @@ def compile(
     ``example_inputs`` are tensors of the shapes to compile for (batch size included). ``target``
     is a shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or
     a folder if ``as_folder``. ``schedules`` is a file of tuned records that go before the shipped
-    ones. ``zero_weight`` ("error", "+1", "-1") says how to read a binary
-    weight that is exactly 0. With ``input_dtype`` "uint8" the program takes images as bytes and
-    the network sees (byte / 255 - mean) / std, computed in the first convolution. ``threads``
+    ones. ``zero_weight`` says what becomes of binary weights that are exactly 0: "exact" computes
+    them, at twice the work of their layer, "error" refuses them, "+1" and "-1" read them as that,
+    which makes another network. With ``input_dtype`` "uint8" the program takes images as bytes
+    and the network sees (byte / 255 - mean) / std, computed in the first convolution. ``threads``
     False leaves the thread pool out; None does what the target says. ``allow_reorder`` lets large
     strided float convolutions of the image add in another order, which takes half the time: still
     the same bits on every target, but not those of the order that PyTorch adds in. Before the

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnn_compiler.errors import InputError
-from bnn_compiler.passes.binarize_conv import ZERO_WEIGHT
 from bnn_compiler.passes.byte_input import Normalization, normalization_of
+from bnn_compiler.passes.weights import ZERO_WEIGHT
 
 
 @dataclass(frozen=True)
 class Options:
-    """``zero_weight`` is a key of ZERO_WEIGHT; ``normalization`` is None for float32 inputs."""
+    """``zero_weight`` is one of ZERO_WEIGHT; ``normalization`` is None for float32 inputs."""
 
-    zero_weight: str = "error"
+    zero_weight: str = "exact"
     normalization: Normalization | None = None
     allow_reorder: bool = False
 
     @staticmethod
     def of(
-        zero_weight: str = "error",
+        zero_weight: str = "exact",
         input_dtype: str = "float32",
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),

@@ -1,10 +1,26 @@
 """Torch modules to Relax and through some passes, for the tests of single passes."""
 
+import copy
+
 import torch
+from torch import nn
 
 from bnn_compiler.frontend import importer, simplify, trace
+from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.passes import pipeline
 from bnn_compiler.passes.graph import Graph
+
+
+class Function(nn.Module):
+    """A network from a function of (x, *layers)."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.layers, self.function = nn.ModuleList(layers), function
+
+    def forward(self, x):
+        return self.function(x, *self.layers)
 
 
 def imported(model, x):
@@ -31,3 +47,12 @@ def anchors(graph, name):
 
 def image(channels, size=6, batch=1):
     return torch.randn(batch, channels, size, size)
+
+
+def computed(model, x, **options):
+    """(the fused graph, its result by the reference, PyTorch's in float64)."""
+    graph = Graph.of(pipeline.run(imported(model, x), **options))
+    values = evaluate.run(graph, [x.numpy()])
+    with torch.no_grad():
+        wanted = copy.deepcopy(model).double()(x.double())
+    return graph, values[graph.outputs[0]], wanted.numpy()

@@ -147,7 +147,6 @@ class Lowering:
         shape = (*ops.shape_of(normal(value))[:3], int(value.attrs["channels"]))
         work = choose.window_work(value, source.layout, shape)
         result = self._result(var, shape, "uint32")
-        result.signs.append(var.name)
         constants = [array(value.args[1])]
         function = channelwise.bits_max_pool2d(work)
         self._emit(var, "bits_max_pool2d", function, [source], constants, [result], key=work)
@@ -200,10 +199,7 @@ class Lowering:
         items = _item_vars(self.graph, var, len(epilogue.outputs))
         results = []
         for item, out in zip(items, epilogue.outputs, strict=True):
-            buffer = self._result(item, shape, "uint32" if out.is_bits else "float32")
-            if out.is_bits:
-                buffer.signs.append(item.name)
-            results.append(buffer)
+            results.append(self._result(item, shape, "uint32" if out.is_bits else "float32"))
         self.env[var] = results[0] if len(results) == 1 else results
         return results
 

@@ -8,7 +8,7 @@ from bnn_compiler import __version__
 from bnn_compiler.deploy.program import ALIGN, Buffer, Program
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.passes.byte_input import Normalization
-from bnn_compiler.passes.graph import Graph
+from bnn_compiler.passes.graph import Graph, derived
 from bnn_compiler.runtime.manifest import FORMAT
 from bnn_compiler.tune.schedules import Schedules
 
@@ -87,8 +87,10 @@ def zero_activation(imported: Graph, program: Program) -> str:
         for var, value in imported.values.items()
         if ops.is_op(value, "relax.bnn.sign") and int(value.attrs["zero"]) == 0
     }
-    packed = {name for buffer in program.buffers for name in buffer.signs}
-    return "+1" if leave & packed else "exact"
+    alone = any(
+        buffer.name == derived(name, "bits") for buffer in program.buffers for name in leave
+    )
+    return "+1" if alone else "exact"
 
 
 def _tensor(buffer: Buffer) -> dict[str, Any]:
@@ -117,5 +119,4 @@ def _buffer(buffer: Buffer) -> dict[str, Any]:
         "physical": list(layout.physical),
         "halo": list(layout.halo),
         "fill": buffer.fill,
-        "signs": buffer.signs,
     }

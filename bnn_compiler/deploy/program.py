@@ -24,7 +24,6 @@ class Buffer:
     fill: int = 0
     offset: int = 0
     shape: tuple[int, ...] = ()
-    signs: list[str] = field(default_factory=list)
 
     @property
     def needs_fill(self) -> bool:

@@ -171,10 +171,37 @@ def _neg(im: "Importer", x: Any) -> Value:
 def _clip(lo: float, hi: float) -> Callable[..., Value]:
     def convert(im: "Importer", x: Any, low: Any = lo, high: Any = hi) -> Value:
         value = im.data(x)
-        bounds = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
+        bounds = (_bound(im, low, -np.inf), _bound(im, high, np.inf))
+        if im.node.meta["val"].numel() != int(np.prod(ops.shape_of(value.expr))):
+            raise im.fail("its bounds have more dimensions than its input")
         return im.emit(relax.op.clip(value.expr, *bounds), value.flat)
 
     return convert
+
+
+def _bound(im: "Importer", bound: Any, absent: float) -> float:
+    """A clamp's bound: a number, or a constant tensor of one value."""
+    if bound is None:
+        return absent
+    constant = im.constant(bound)
+    if constant is None:
+        raise im.fail("a bound is computed at run time; only constant bounds can be compiled")
+    values = np.unique(constant)
+    if values.size != 1 or np.isnan(values[0]):
+        raise im.fail(
+            f"a bound of shape {list(constant.shape)} has {values.size} different values; only one"
+            " number for the whole tensor can be compiled"
+        )
+    return float(values[0])
+
+
+def _clamp(
+    im: "Importer",
+    x: Any,
+    min: Any = None,
+    max: Any = None,
+) -> Value:
+    return _clip(-np.inf, np.inf)(im, x, min, max)
 
 
 def _prelu(im: "Importer", x: Any, slope: Any) -> Value:
@@ -349,9 +376,9 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "relu": _clip(0.0, np.inf),
     "relu6": _clip(0.0, 6.0),
     "hardtanh": _clip(-1.0, 1.0),
-    "clamp": _clip(-np.inf, np.inf),
-    "clamp_min": _clip(-np.inf, np.inf),
-    "clamp_max": lambda im, x, high: _clip(-np.inf, np.inf)(im, x, None, high),
+    "clamp": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": lambda im, x, max: _clamp(im, x, None, max),
     "prelu": _prelu,
     "_prelu_kernel": _prelu,
     "leaky_relu": _leaky_relu,

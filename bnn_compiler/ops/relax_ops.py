@@ -19,6 +19,7 @@ c // 32, 1 means +1, the tail bits of the last word are 0.
 | bits_max_pool2d | bits, flip uint32 [words] | per channel OR (flip 0) or AND (flip 1) |
 
 Operators with an epilogue (ops/epilogue.py) are anchors; they return one tensor per output.
+A ``sign`` whose zero is 0 may be ternary: convolutions read it as planes (passes/sign_planes.py).
 """
 
 from collections.abc import Sequence

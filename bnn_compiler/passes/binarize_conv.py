@@ -1,58 +1,18 @@
-"""BinarizeConv: a convolution of signs with two-valued weights becomes bnn.conv2d."""
+"""BinarizeConv: a convolution of signs with two-valued or ternary weights becomes bnn.conv2d."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax
 
-from bnn_compiler.errors import ModelError
+from bnn_compiler.errors import InputError
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.blocks import blocks
-from bnn_compiler.ops.epilogue import Epilogue, Output
+from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.graph import Graph, array, bind, derived
-
-#: Weights of one output channel may differ this much in magnitude and still count as two-valued.
-#: Folding a straight-through expression moves them by 3e-7; Larq Compute Engine allows 5e-3.
-TOLERANCE = 1e-5
-
-#: How to read an exact-zero weight, which has no bit.
-ZERO_WEIGHT = {"error": 0, "+1": 1, "-1": -1}
-
-
-@dataclass(frozen=True)
-class BinaryWeights:
-    """``signs`` int8 [O,KH,KW,C/groups] of -1/+1 and ``scale`` float32 [O], w = scale * signs."""
-
-    signs: np.ndarray
-    scale: np.ndarray
-    zeros: int
-
-
-def split_weights(w: np.ndarray) -> BinaryWeights | None:
-    """Signs and scales of float weights [O,KH,KW,C]; None if a channel is not two-valued."""
-    signs, scale, zeros = np.empty(w.shape, np.int8), np.empty(len(w), np.float32), 0
-    for rows in blocks(len(w), w[0].size):
-        part = _split_rows(w[rows])
-        if part is None:
-            return None
-        signs[rows], scale[rows] = part.signs, part.scale
-        zeros += part.zeros
-    return BinaryWeights(signs, scale, zeros)
-
-
-def _split_rows(w: np.ndarray) -> BinaryWeights | None:
-    flat = np.abs(w.reshape(w.shape[0], -1).astype(np.float64))
-    largest = flat.max(axis=1, keepdims=True)
-    zero = flat == 0
-    dead = largest[:, 0] == 0
-    if not np.all(zero | (np.abs(flat - largest) <= TOLERANCE * largest)):
-        return None
-    counted = np.maximum((~zero).sum(axis=1), 1)
-    scale = flat.sum(axis=1) / counted
-    signs = np.where(w > 0, 1, np.where(w < 0, -1, 0)).astype(np.int8)
-    signs[dead] = 1
-    return BinaryWeights(signs, scale.astype(np.float32), int((signs == 0).sum()))
+from bnn_compiler.passes.sign_planes import SignPlanes, plane, sign_planes
+from bnn_compiler.passes.weights import ZERO_WEIGHT, TernaryWeights, split_weights
 
 
 class BinarizeConv:
@@ -62,72 +22,110 @@ class BinarizeConv:
         y = nn.conv2d(pad(s, v), W)       ->     i = bnn.conv2d(b, sign(W); pad_value=v)
                                                  y = bnn.affine(i, |W|, 0)
 
-    Raises ModelError for an exact-zero weight unless ``zero_weight`` says how to read it.
+    Zeros of the signs (``sign_planes``) and of the weights (``TernaryWeights.planes``) become
+    sums of planes: i is then a sum of up to four such convolutions, and the scale is shared.
+
+    Raises ModelError for a weight that is exactly 0 if ``zero_weight`` is "error", InputError
+    if it is not in ZERO_WEIGHT.
     """
 
     name = "BinarizeConv"
 
-    def __init__(self, zero_weight: str = "error") -> None:
+    def __init__(self, zero_weight: str = "exact") -> None:
+        if zero_weight not in ZERO_WEIGHT:
+            known = ", ".join(map(repr, ZERO_WEIGHT))
+            raise InputError(f"zero_weight {zero_weight!r}; known: {known}")
         self.zero_weight = zero_weight
 
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
-        bits: dict[relax.Var, relax.Var] = {}
+        rewrite = _Rewrite(graph, Atoms(graph), self.zero_weight)
         for var, value in list(graph.values.items()):
             if ops.is_op(value, "relax.nn.conv2d"):
-                self._convert(graph, var, value, bits)
+                rewrite.convolution(var, value)
         return graph.module()
 
-    def _convert(
-        self, graph: Graph, var: relax.Var, conv: relax.Call, bits: dict[relax.Var, relax.Var]
-    ) -> None:
-        source, padding, pad_value = _padded_source(graph, conv)
-        sign = graph.value(source)
+
+_WORDS = {">=": "from_0", ">": "above_0"}
+
+
+@dataclass
+class _Rewrite:
+    """State of one run; ``bits`` has the planes made so far, by the sign and the compare."""
+
+    graph: Graph
+    atoms: Atoms
+    zero_weight: str
+    bits: dict[tuple[relax.Var, str], relax.Var] = field(default_factory=dict)
+
+    def convolution(self, var: relax.Var, conv: relax.Call) -> None:
+        source, padding, pad_value = _padded_source(self.graph, conv)
+        sign = self.graph.value(source)
         if sign is None or not ops.is_op(sign, "relax.bnn.sign"):
             return
         weights = split_weights(array(conv.args[1]))
         if weights is None:
             return
-        new: list[tuple[relax.Var, relax.Expr]] = []
-        if source not in bits:
-            packed = sign_bits(sign.args[0], int(sign.attrs["zero"]))
-            bits[source] = bind(packed, derived(source.name, "bits"))
-            graph.replace(source, [(source, sign), (bits[source], packed)])
-        binary = ops.anchor(
-            "conv2d",
-            [bits[source], relax.const(self._without_zeros(weights, var))],
-            Epilogue(),
-            strides=[int(v) for v in conv.attrs.strides],
-            padding=padding,
-            dilation=[int(v) for v in conv.attrs.dilation],
-            groups=int(conv.attrs.groups),
-            pad_value=pad_value,
-            channels=ops.shape_of(sign.args[0])[3],
-        )
-        if np.all(weights.scale == 1):
-            new.append((var, binary))
-        else:
-            inner = bind(binary, derived(var.name, "sum"))
-            zero = np.zeros_like(weights.scale)
-            scaled = ops.call_op("affine", [inner, relax.const(weights.scale), relax.const(zero)])
-            new += [(inner, binary), (var, scaled)]
-        graph.replace(var, new)
-
-    def _without_zeros(self, weights: BinaryWeights, var: relax.Var) -> np.ndarray:
-        if weights.zeros and self.zero_weight == "error":
-            raise ModelError(
-                f"{var.name}: {weights.zeros} of {weights.signs.size} binary weights are exactly 0,"
-                " which has no bit; nudge them in the checkpoint or choose --zero-weight +1 or -1"
+        tensors = weights.planes(self.zero_weight, var.name)
+        planes = sign_planes(self.atoms, sign.args[0], int(sign.attrs["zero"]), pad_value)
+        attrs: dict[str, Any] = {
+            "strides": [int(v) for v in conv.attrs.strides],
+            "padding": padding,
+            "dilation": [int(v) for v in conv.attrs.dilation],
+            "groups": int(conv.attrs.groups),
+            "pad_value": planes.pad_value,
+            "channels": ops.shape_of(sign.args[0])[3],
+        }
+        calls = [
+            ops.anchor(
+                "conv2d", [self._plane(source, sign, compare, planes), relax.const(w)], **attrs
             )
-        chosen = np.int8(ZERO_WEIGHT[self.zero_weight])
-        return np.where(weights.signs == 0, chosen, weights.signs)
+            for compare in planes.compares
+            for w in tensors
+        ]
+        new: list[tuple[relax.Var, relax.Expr]] = []
+
+        def emit(expr: relax.Expr) -> relax.Var:
+            new.append((bind(expr, derived(var.name, f"sum{len(new)}")), expr))
+            return new[-1][0]
+
+        total, *others = [emit(call) for call in calls]
+        for other in others:
+            total = emit(relax.op.add(total, other))
+        for scale, bias in _affines(planes, weights, tensors):
+            total = emit(ops.call_op("affine", [total, relax.const(scale), relax.const(bias)]))
+        *inner, (_, last) = new
+        self.graph.replace(var, [*inner, (var, last)])
+
+    def _plane(
+        self, source: relax.Var, sign: relax.Call, compare: str, planes: SignPlanes
+    ) -> relax.Var:
+        """The bits ``compare`` of a sign; NAME__bits where they are all of it."""
+        if (source, compare) not in self.bits:
+            packed = plane(sign.args[0], compare)
+            what = "bits" if planes.divisor == 1 else f"bits_{_WORDS[compare]}"
+            bits = bind(packed, derived(source.name, what))
+            self.bits[source, compare] = bits
+            self.graph.replace(source, [(source, sign), (bits, packed)])
+        return self.bits[source, compare]
 
 
-def sign_bits(x: relax.Expr, zero: int) -> relax.Call:
-    """The bits of sign(x). A sign that leaves 0 at 0 gives +1 there (docs/contract.md)."""
-    compare = ">" if zero < 0 else ">="
-    threshold = relax.const(np.zeros(ops.shape_of(x)[3], np.float32))
-    return ops.anchor("map", [x], Epilogue((), (Output(compare, 0),)), [threshold])
+def _affines(
+    planes: SignPlanes, weights: TernaryWeights, tensors: list[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(scale, bias) float32 [O], in order, that turn the sum of all planes into the convolution.
+
+    The offset of the signs is added to the integer first, so that 0 stays exactly 0.
+    """
+    one = np.ones_like(weights.scale)
+    found = []
+    if planes.offset:
+        taps = sum(w.sum(axis=(1, 2, 3), dtype=np.int64) for w in tensors)
+        found.append((one, (planes.offset * taps).astype(np.float32)))
+    scale = weights.scale / np.float32(planes.divisor * len(tensors))
+    if np.any(scale != 1):
+        found.append((scale, 0 * one))
+    return found
 
 
 def _padded_source(graph: Graph, conv: relax.Call) -> tuple[relax.Expr, list[int], int]:
@@ -139,6 +137,7 @@ def _padded_source(graph: Graph, conv: relax.Call) -> tuple[relax.Expr, list[int
     widths = [int(v) for v in value.attrs.pad_width]
     fill = float(value.attrs.pad_value)
     outer = [widths[2], widths[4], widths[3], widths[5]]
-    if fill not in (-1.0, 0.0, 1.0) or (fill != 0 and any(padding)):
+    spatial = not any(widths[:2] + widths[6:]) and min(outer) >= 0
+    if not spatial or fill not in (-1.0, 0.0, 1.0) or (fill != 0 and any(padding)):
         return source, padding, 0
     return value.args[0], [a + b for a, b in zip(padding, outer, strict=True)], int(fill)

@@ -6,6 +6,7 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue
+from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.graph import Graph, affine_operands, array
 
 
@@ -16,7 +17,8 @@ class FoldAffine:
         bnn.map(bnn.affine(x, 1, b); bits>=0)   ->  bnn.map(x; bits>= -b)
 
     The products are rounded once, from float64. The second rewrite is exact: x + b rounds to a
-    number of the same sign as the sum.
+    number of the same sign as the sum. A shift that makes zeros of atoms (``Atoms``) is not merged
+    with a pure scale: b*t is rounded, and x*s*t + b*t would be a residue where it was 0.
     """
 
     name = "FoldAffine"
@@ -25,7 +27,8 @@ class FoldAffine:
         graph = Graph.of(module)
         for var, value in list(graph.values.items()):
             if ops.is_op(value, "relax.bnn.affine"):
-                _merge(graph, var, value)
+                while _merge(graph, var, graph.values[var]):
+                    pass
         for var, value in list(graph.values.items()):
             if is_sign_bits(value):
                 _shift_threshold(graph, var, value)
@@ -40,17 +43,21 @@ def is_sign_bits(expr: relax.Expr) -> bool:
     return not epilogue.steps and len(epilogue.outputs) == 1 and epilogue.outputs[0].is_bits
 
 
-def _merge(graph: Graph, var: relax.Var, value: relax.Call) -> None:
+def _merge(graph: Graph, var: relax.Var, value: relax.Call) -> bool:
+    """Whether ``value`` was merged with the affine map in front of it."""
     inner_var = value.args[0]
     inner = affine_operands(graph, inner_var)
     if inner is None or graph.only_user(inner_var) is None:
-        return
+        return False
     (s, b), (t, c) = inner, (array(value.args[1]), array(value.args[2]))
+    if np.any((b != 0) & (c == 0)) and Atoms(graph).may_be_zero(inner_var):
+        return False
     scale = s.astype(np.float64) * t
     bias = b.astype(np.float64) * t + c
     x = graph.values[inner_var].args[0]
     operands = [relax.const(v.astype(np.float32)) for v in (scale, bias)]
     graph.set(var, ops.call_op("affine", [x, *operands]))
+    return True
 
 
 def _shift_threshold(graph: Graph, var: relax.Var, value: relax.Call) -> None:

@@ -13,12 +13,13 @@ from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
+from bnn_compiler.passes.sign_before_pad import SignBeforePad
 
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
 
 
 def phases(
-    zero_weight: str = "error",
+    zero_weight: str = "exact",
     byte_input: Normalization | None = None,
     allow_reorder: bool = False,
 ) -> tuple[tuple[str, tuple[Pass, ...]], ...]:
@@ -27,7 +28,7 @@ def phases(
     if allow_reorder:
         last.append(FilterStridedConv())
     return (
-        ("recognise", (BinarizeConv(zero_weight),)),
+        ("recognise", (SignBeforePad(), BinarizeConv(zero_weight))),
         ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
         ("fuse", (FuseEpilogue(), FoldThreshold(), *last)),
     )
@@ -36,7 +37,7 @@ def phases(
 def run(
     module: tvm.IRModule,
     *,
-    zero_weight: str = "error",
+    zero_weight: str = "exact",
     byte_input: Normalization | None = None,
     allow_reorder: bool = False,
     dump_dir: Path | None = None,

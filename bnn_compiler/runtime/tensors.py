@@ -63,7 +63,7 @@ class Tensor:
         return array
 
     def out_address(self, value: Any) -> int:
-        """The address of ``value``. Raises InputError if no result can be written to it as it is."""
+        """The address of ``value``. Raises InputError if no result can be written to it."""
         if not isinstance(value, np.ndarray):
             raise InputError(
                 f"out for {self.name} is a {type(value).__name__}; give a numpy array"

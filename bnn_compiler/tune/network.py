@@ -37,8 +37,7 @@ def extract(
     Raises what ``bnn_compiler.compile`` raises for the same network.
     """
     network = Network.of(model, example_inputs, checkpoint=checkpoint)
-    # A zero weight has no bearing on speed.
-    options = Options(zero_weight="+1", normalization=byte_input, allow_reorder=allow_reorder)
+    options = Options(normalization=byte_input, allow_reorder=allow_reorder)
     asked = Schedules(target)
     lower.lower(network.fused(options), asked, "net")
     return asked.tasks

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -5,6 +6,7 @@ from torch import nn
 import bnn_compiler
 from bnn_compiler.errors import InputError, ModelError, UnsupportedError
 from bnn_compiler.nn import BinaryConv2d, Sign
+from tests.network import computed, image, imported
 
 
 class Attention(nn.Module):
@@ -30,16 +32,54 @@ def test_no_binary_layer_is_a_warning(tmp_path, caplog):
     torch.testing.assert_close(artifact.run(x), model(x).detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_exact_zero_weight_is_an_error_or_a_choice(tmp_path):
+def test_exact_zero_weight_is_exact_refused_or_a_choice(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 8, 1), Sign(), nn.Conv2d(8, 8, 3, bias=False))
     weights = torch.where(torch.randn(8, 8, 3, 3) >= 0, 1.0, -1.0)
     weights[2, 3, 1, 1] = 0
     model[2].weight.data = weights
-    x = torch.randn(1, 3, 5, 5)
+    x, path = torch.randn(1, 3, 5, 5), tmp_path / "n.bnn"
+    exact = bnn_compiler.compile(model, (x,), output=path, zero_weight="exact")
+    torch.testing.assert_close(exact.run(x), model(x).detach(), rtol=0, atol=0)
     with pytest.raises(ModelError, match="exactly 0"):
-        bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn")
-    artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn", zero_weight="+1")
+        bnn_compiler.compile(model, (x,), output=path, zero_weight="error")
+    with pytest.raises(InputError, match=r"zero_weight '1'; known: 'exact', 'error', '\+1', '-1'"):
+        bnn_compiler.compile(model, (x,), output=path, zero_weight="1")
+    artifact = bnn_compiler.compile(model, (x,), output=path, zero_weight="+1")
     assert artifact.manifest["contract"]["zero_weight"] == "+1"
+
+
+class Clamped(nn.Module):
+    def __init__(self, low, high):
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x):
+        return torch.clamp(x, self.low(x), self.high(x))
+
+
+def test_clamps_by_constant_tensors():
+    full = lambda value: lambda x: torch.full((1, 4, 1, 1), value)  # noqa: E731
+    for low, high in (
+        (lambda x: torch.tensor(-0.5), lambda x: torch.tensor(0.25)),
+        (full(-0.5), full(0.25)),
+        (full(0.5), full(-0.25)),
+    ):
+        _, found, wanted = computed(Clamped(low, high), image(4))
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("high", "why"),
+    [
+        (lambda x: torch.arange(4.0).reshape(1, 4, 1, 1), r"clamp.*4 different values"),
+        (lambda x: x.mean(), "clamp.*bound is computed at run time"),
+        (lambda x: torch.tensor(float("nan")), "clamp.*bound"),
+        (lambda x: torch.ones(2, 1, 1, 1), "clamp.*bounds have more"),
+    ],
+)
+def test_other_clamps_say_why_they_cannot_be_compiled(high, why):
+    with pytest.raises(UnsupportedError, match=why):
+        imported(Clamped(lambda x: torch.tensor(-1.0), high), image(4))
 
 
 def test_float64_input_is_refused(tmp_path):

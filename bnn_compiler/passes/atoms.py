@@ -1,0 +1,394 @@
+"""Which numbers a value takes with more than rounding's probability, and its range.
+
+A continuous value is 0 by accident only. Behind a ReLU, a pad or a binary convolution 0 is common,
+and then it matters that torch.sign leaves it at 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tvm import relax
+
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.passes.graph import Graph, array
+from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
+from bnn_compiler.passes.weights import split_weights
+
+#: More atoms than this are not listed one by one.
+MOST_ATOMS = 24
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of a value, per channel [C].
+
+    ``low`` and ``high`` bound it. ``atoms`` are the numbers it takes often, NaN where a channel
+    lacks one; None if they are too many to list, then ``lattice`` may hold them. ``discrete``
+    if it takes no other numbers. ``roots`` are the convolutions and inputs it is made of, element
+    by element.
+    """
+
+    low: Vector
+    high: Vector
+    atoms: tuple[Vector, ...] | None
+    discrete: bool
+    roots: frozenset[relax.Var]
+    lattice: Lattice | None = None
+
+    def nonnegative(self) -> bool:
+        """Whether no channel is ever below 0."""
+        return bool(np.all(self.low >= 0))
+
+    def nonpositive(self) -> bool:
+        """Whether no channel is ever above 0."""
+        return bool(np.all(self.high <= 0))
+
+
+class Atoms:
+    """Facts about the values of ``graph``, found on demand. What is unknown may be any number."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._facts: dict[relax.Var, Fact] = {}
+
+    def fact(self, expr: relax.Expr) -> Fact:
+        """What is known of ``expr``."""
+        if expr in self._facts:
+            return self._facts[expr]
+        value = self.graph.value(expr)
+        rule = _RULES.get(str(value.op.name)) if isinstance(value, relax.Call) else None
+        fact = rule(self, expr, value) if rule else _unknown(expr)
+        if isinstance(expr, relax.Var):
+            self._facts[expr] = fact
+        return fact
+
+    def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
+        """Per channel, whether ``expr`` is exactly ``number`` [C] more often than by accident."""
+        fact = self.fact(expr)
+        inside = (fact.low <= number) & (number <= fact.high)
+        if not inside.any():
+            return inside
+        if fact.atoms is not None:
+            return inside & _any([a == number for a in fact.atoms], inside)
+        if fact.lattice is not None:
+            return inside & fact.lattice.holds(number)
+        value = self.graph.value(expr)
+        ask = _QUESTIONS.get(str(value.op.name)) if isinstance(value, relax.Call) else None
+        return inside & ask(self, value, number) if ask else inside
+
+    def may_be_zero(self, expr: relax.Expr) -> bool:
+        """Whether any channel of ``expr`` is exactly 0 more often than by accident."""
+        return bool(self.may_equal(expr, np.zeros(_channels(expr))).any())
+
+
+def _channels(expr: relax.Expr) -> int:
+    return ops.shape_of(expr)[-1]
+
+
+def _any(masks: list[Mask], like: Mask) -> Mask:
+    return np.logical_or.reduce(masks) if masks else np.zeros_like(like)
+
+
+def _unknown(expr: relax.Expr) -> Fact:
+    infinite = np.full(_channels(expr), np.inf)
+    roots = frozenset([expr] if isinstance(expr, relax.Var) else [])
+    return Fact(-infinite, infinite, None, False, roots)
+
+
+def _listed(atoms: list[Vector]) -> tuple[Vector, ...] | None:
+    """Without repetitions; None if they are too many."""
+    distinct = {(a + 0.0).tobytes(): a for a in atoms if not np.isnan(a).all()}
+    return tuple(distinct.values()) if len(distinct) <= MOST_ATOMS else None
+
+
+# ---- facts, operator by operator
+
+
+def _affine(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    fact = atoms.fact(value.args[0])
+    scale, bias = (array(a).astype(np.float64) for a in value.args[1:3])
+    constant = scale == 0
+
+    def at(x: Vector) -> Vector:
+        with np.errstate(invalid="ignore"):
+            return np.where(constant, bias, x * scale + bias)
+
+    ends = at(fact.low), at(fact.high)
+    listed = None
+    if fact.atoms is not None:
+        fixed = [np.where(constant, bias, np.nan)] if constant.any() else []
+        listed = _listed([np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms] + fixed)
+    lattice = fact.lattice
+    if lattice is not None:
+        scales = tuple(s * scale for s in lattice.scales)
+        lattice = replace(lattice, scales=scales, bias=at(lattice.bias))
+    return replace(
+        fact, low=np.minimum(*ends), high=np.maximum(*ends), atoms=listed, lattice=lattice
+    )
+
+
+def _clip(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    fact = atoms.fact(value.args[0])
+    lo, hi = (float(a.value) for a in value.args[1:3])
+    cut = [np.where(fact.low < lo, min(lo, hi), np.nan), np.where(fact.high > hi, hi, np.nan)]
+    return replace(
+        fact,
+        low=np.clip(fact.low, lo, hi),
+        high=np.clip(fact.high, lo, hi),
+        atoms=None
+        if fact.atoms is None
+        else _listed([*(np.clip(a, lo, hi) for a in fact.atoms), *cut]),
+        lattice=None,
+    )
+
+
+def _prelu(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    fact = atoms.fact(value.args[0])
+    slope = array(value.args[1]).astype(np.float64)
+
+    def at(x: Vector) -> Vector:
+        return np.where(x > 0, x, np.where(slope == 0, 0.0, x * np.where(slope == 0, 1, slope)))
+
+    ends = at(fact.low), at(fact.high)
+    around = (fact.low < 0) & (fact.high > 0)
+    flat = np.where((slope == 0) & (fact.low < 0), 0.0, np.nan)
+    return replace(
+        fact,
+        low=np.where(around, np.minimum(0, np.minimum(*ends)), np.minimum(*ends)),
+        high=np.where(around, np.maximum(0, np.maximum(*ends)), np.maximum(*ends)),
+        atoms=None
+        if fact.atoms is None
+        else _listed([*(np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms), flat]),
+        lattice=None,
+    )
+
+
+def _add(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    a, b = (atoms.fact(x) for x in value.args)
+    related = bool(a.roots & b.roots)
+    listed: tuple[Vector, ...] | None = None
+    if not related and () in (a.atoms, b.atoms):
+        listed = ()
+    elif not related and a.atoms is not None and b.atoms is not None:
+        listed = _listed([x + y for x in a.atoms for y in b.atoms])
+    lattice = None if related else lattice_sum(a.lattice, b.lattice)
+    discrete = a.discrete and b.discrete
+    return Fact(a.low + b.low, a.high + b.high, listed, discrete, a.roots | b.roots, lattice)
+
+
+def _keep(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    return atoms.fact(value.args[0])
+
+
+def _tile(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    fact, times = atoms.fact(value.args[0]), int(value.attrs["times"])
+    listed = None if fact.atoms is None else tuple(np.tile(a, times) for a in fact.atoms)
+    return replace(
+        fact,
+        low=np.tile(fact.low, times),
+        high=np.tile(fact.high, times),
+        atoms=listed,
+        lattice=None,
+    )
+
+
+def _average(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    """Averages of 0 are exactly 0; of other atoms, or of several, anything between."""
+    fact = atoms.fact(value.args[0])
+    attrs = value.attrs
+    padded = ops.is_op(value, "relax.nn.avg_pool2d") and any(int(v) for v in attrs.padding)
+    only_zero = fact.atoms is not None and all(np.all(np.isnan(a) | (a == 0)) for a in fact.atoms)
+    low, high = fact.low, fact.high
+    if padded:
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+    return replace(fact, low=low, high=high, atoms=fact.atoms if only_zero else None, lattice=None)
+
+
+def _resize(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    if str(value.attrs.method) == "nearest_neighbor":
+        return _keep(atoms, expr, value)
+    if str(value.attrs.method) == "linear":
+        return _average(atoms, expr, value)
+    return _unknown(expr)
+
+
+def _concat(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    parts = list(value.args[0].fields)
+    if int(value.attrs.axis) != len(ops.shape_of(expr)) - 1:
+        return _unknown(expr)
+    facts = [atoms.fact(p) for p in parts]
+    listed = None
+    if all(f.atoms is not None for f in facts):
+        starts = np.cumsum([0, *(f.low.size for f in facts)])
+        joined = []
+        for fact, start in zip(facts, starts, strict=False):
+            for atom in fact.atoms or ():
+                full = np.full(starts[-1], np.nan)
+                full[start : start + atom.size] = atom
+                joined.append(full)
+        listed = _listed(joined)
+    return Fact(
+        np.concatenate([f.low for f in facts]),
+        np.concatenate([f.high for f in facts]),
+        listed,
+        all(f.discrete for f in facts),
+        frozenset().union(*(f.roots for f in facts)),
+    )
+
+
+def _pad(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    fact, fill = atoms.fact(value.args[0]), float(value.attrs.pad_value)
+    if fact.low.size != _channels(expr):
+        return _unknown(expr)
+    edge = np.full(fact.low.size, fill)
+    return replace(
+        fact,
+        low=np.minimum(fact.low, fill),
+        high=np.maximum(fact.high, fill),
+        atoms=None if fact.atoms is None else _listed([*fact.atoms, edge]),
+        lattice=None,
+    )
+
+
+def _sign(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    source, zero = value.args[0], int(value.attrs["zero"])
+    fact = atoms.fact(source)
+    around = (fact.low <= 0) & (fact.high >= 0)
+    zeros = around if zero else atoms.may_equal(source, np.zeros(fact.low.size))
+    kinds = [
+        np.where(fact.low < 0, -1.0, np.nan),
+        np.where(zeros, float(zero), np.nan),
+        np.where(fact.high > 0, 1.0, np.nan),
+    ]
+    return Fact(np.fmin.reduce(kinds), np.fmax.reduce(kinds), _listed(kinds), True, fact.roots)
+
+
+def _binary_conv(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    weights = ops.shape_of(value.args[1])
+    reach = int(np.prod(weights[1:]))
+    padded = any(int(v) for v in value.attrs["padding"]) and int(value.attrs["pad_value"]) == 0
+    one = np.ones(weights[0])
+    lattice = Lattice((one,), (reach,), 0 * one, None if padded else reach % 2)
+    return Fact(-reach * one, reach * one, None, True, frozenset([expr]), lattice)
+
+
+def _conv(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    """A float sum is continuous, except of a dead channel or of few-valued terms."""
+    weights = array(value.args[1])
+    channels = weights.shape[0]
+    flat = weights.reshape(channels, -1)
+    dead = ~flat.any(axis=1)
+    infinite = np.where(dead, 0.0, np.inf)
+    fact = atoms.fact(value.args[0])
+    listed: tuple[Vector, ...] | None = ()
+    lattice = None
+    if dead.any():
+        listed = (np.where(dead, 0.0, np.nan),)
+    if fact.discrete:
+        split = split_weights(weights)
+        signs = fact.atoms is not None and all(
+            np.all(np.isnan(a) | np.isin(a, (-1, 0, 1))) for a in fact.atoms
+        )
+        if split is not None and signs:
+            listed = None
+            scale = split.scale.astype(np.float64)
+            lattice = Lattice((scale,), (flat.shape[1],), np.zeros(channels))
+        elif any(_is_few_valued(row) for row in flat):
+            listed = None
+    return Fact(-infinite, infinite, listed, fact.discrete, frozenset([expr]), lattice)
+
+
+def _is_few_valued(weights: np.ndarray) -> bool:
+    """Whether sums of so few magnitudes coincide more often than by accident."""
+    return weights.size < 8 or np.unique(np.abs(weights)).size * 4 <= weights.size
+
+
+_RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
+    "relax.bnn.affine": _affine,
+    "relax.bnn.sign": _sign,
+    "relax.bnn.tile": _tile,
+    "relax.bnn.conv2d": _binary_conv,
+    "relax.clip": _clip,
+    "relax.nn.prelu": _prelu,
+    "relax.add": _add,
+    "relax.nn.max_pool2d": _keep,
+    "relax.nn.avg_pool2d": _average,
+    "relax.mean": _average,
+    "relax.image.resize2d": _resize,
+    "relax.concat": _concat,
+    "relax.nn.pad": _pad,
+    "relax.nn.conv2d": _conv,
+}
+
+
+# ---- whether a value is a number, asked of its operands
+
+
+def _ask_affine(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    scale, bias = (array(a).astype(np.float64) for a in value.args[1:3])
+    constant = scale == 0
+    before = (number - bias) / np.where(constant, 1, scale)
+    return np.where(constant, number == bias, atoms.may_equal(value.args[0], before))
+
+
+def _ask_clip(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    fact = atoms.fact(value.args[0])
+    lo, hi = (float(a.value) for a in value.args[1:3])
+    cut = ((number == min(lo, hi)) & (fact.low < lo)) | ((number == hi) & (fact.high > hi))
+    return cut | atoms.may_equal(value.args[0], number)
+
+
+def _ask_prelu(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    slope = array(value.args[1]).astype(np.float64)
+    fact = atoms.fact(value.args[0])
+    flat = (slope == 0) & (number == 0) & (fact.low < 0)
+    scaled = number / np.where(slope == 0, 1, slope)
+    below = (scaled <= 0) & (slope != 0) & atoms.may_equal(value.args[0], scaled)
+    return flat | below | ((number >= 0) & atoms.may_equal(value.args[0], number))
+
+
+def _ask_add(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    facts = [atoms.fact(a) for a in value.args]
+    everything = np.ones(number.size, bool)
+    if facts[0].roots & facts[1].roots:
+        return everything
+    for fact, other in zip(facts, reversed(value.args), strict=True):
+        if fact.atoms is not None:
+            return _any([atoms.may_equal(other, number - a) for a in fact.atoms], everything)
+    return everything
+
+
+def _ask_first(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    return atoms.may_equal(value.args[0], number)
+
+
+def _ask_resize(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    if str(value.attrs.method) != "nearest_neighbor":
+        return np.ones(number.size, bool)
+    return atoms.may_equal(value.args[0], number)
+
+
+def _ask_concat(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    parts = list(value.args[0].fields)
+    sizes = [_channels(p) for p in parts]
+    if sum(sizes) != number.size:
+        return np.ones(number.size, bool)
+    pieces = np.split(number, np.cumsum(sizes)[:-1])
+    return np.concatenate([atoms.may_equal(p, t) for p, t in zip(parts, pieces, strict=True)])
+
+
+def _ask_pad(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    return (number == float(value.attrs.pad_value)) | atoms.may_equal(value.args[0], number)
+
+
+_QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
+    "relax.bnn.affine": _ask_affine,
+    "relax.clip": _ask_clip,
+    "relax.nn.prelu": _ask_prelu,
+    "relax.add": _ask_add,
+    "relax.nn.max_pool2d": _ask_first,
+    "relax.image.resize2d": _ask_resize,
+    "relax.concat": _ask_concat,
+    "relax.nn.pad": _ask_pad,
+}

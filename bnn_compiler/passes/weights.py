@@ -1,0 +1,72 @@
+"""Float weights as scale * {-1, 0, +1}, and the binary tensors that add up to them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnn_compiler.errors import ModelError
+from bnn_compiler.ops.blocks import blocks
+
+#: Weights of one output channel may differ this much in magnitude and still count as two-valued.
+#: Folding a straight-through expression moves them by 3e-7; Larq Compute Engine allows 5e-3.
+TOLERANCE = 1e-5
+
+#: How to read a binary weight that is exactly 0; "exact" is what the network computes.
+ZERO_WEIGHT = ("exact", "error", "+1", "-1")
+
+
+@dataclass(frozen=True)
+class TernaryWeights:
+    """``signs`` int8 [O,KH,KW,C/groups] of -1/0/+1 and ``scale`` float32 [O], w = scale * signs.
+
+    A channel of zeros alone has scale 0 and signs +1. ``zeros`` counts the others.
+    """
+
+    signs: np.ndarray
+    scale: np.ndarray
+    zeros: int
+
+    def planes(self, zero_weight: str, name: str) -> list[np.ndarray]:
+        """Tensors of -1/+1 whose mean is ``signs``: two if some of them are 0.
+
+        ``zero_weight`` is one of ZERO_WEIGHT; "+1" and "-1" give another network's weights.
+        Raises ModelError, naming the layer ``name``, for a zero if it is "error".
+        """
+        if not self.zeros:
+            return [self.signs]
+        if zero_weight == "error":
+            raise ModelError(
+                f"{name}: {self.zeros} of {self.signs.size} binary weights are exactly 0, which"
+                " zero_weight 'error' refuses; 'exact' computes them at twice the work"
+            )
+        read_as = (1, -1) if zero_weight == "exact" else (int(zero_weight),)
+        return [np.where(self.signs == 0, np.int8(v), self.signs) for v in read_as]
+
+
+def split_weights(w: np.ndarray) -> TernaryWeights | None:
+    """Signs and scales of float weights [O,KH,KW,C].
+
+    None if the weights of a channel that are not 0 differ in magnitude.
+    """
+    signs, scale, zeros = np.empty(w.shape, np.int8), np.empty(len(w), np.float32), 0
+    for rows in blocks(len(w), w[0].size):
+        part = _split_rows(w[rows])
+        if part is None:
+            return None
+        signs[rows], scale[rows] = part.signs, part.scale
+        zeros += part.zeros
+    return TernaryWeights(signs, scale, zeros)
+
+
+def _split_rows(w: np.ndarray) -> TernaryWeights | None:
+    flat = np.abs(w.reshape(w.shape[0], -1).astype(np.float64))
+    largest = flat.max(axis=1, keepdims=True)
+    zero = flat == 0
+    dead = largest[:, 0] == 0
+    if not np.all(zero | (np.abs(flat - largest) <= TOLERANCE * largest)):
+        return None
+    counted = np.maximum((~zero).sum(axis=1), 1)
+    scale = flat.sum(axis=1) / counted
+    signs = np.where(w > 0, 1, np.where(w < 0, -1, 0)).astype(np.int8)
+    signs[dead] = 1
+    return TernaryWeights(signs, scale.astype(np.float32), int((signs == 0).sum()))

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from bnn_compiler.errors import ModelError
+from bnn_compiler.passes.weights import split_weights
+
+TERNARY = np.array([[[[0.5, -0.5, 0.0]]], [[[0.0, 2.0, -2.0]]]], np.float32)
+
+
+def test_signs_and_scales():
+    w = np.array([[[[0.5, -0.5, 0.5]]], [[[2.0, 2.0, -2.0]]]], np.float32)
+    found = split_weights(w)
+    np.testing.assert_array_equal(found.scale, [0.5, 2.0])
+    np.testing.assert_array_equal(found.signs, np.sign(w))
+    (plane,) = found.planes("exact", "conv")
+    np.testing.assert_array_equal(plane, np.sign(w))
+
+
+def test_other_magnitudes_are_no_binary_weights():
+    w = np.array([[[[0.3, 0.2, -0.3]]]], np.float32)
+    assert split_weights(w) is None
+    assert split_weights(np.abs(w)) is None
+
+
+def test_a_dead_channel_has_scale_zero():
+    found = split_weights(np.zeros((1, 1, 1, 2), np.float32))
+    assert found.scale == 0 and found.zeros == 0
+
+
+def test_planes_of_ternary_weights_have_the_weights_as_mean():
+    found = split_weights(TERNARY)
+    planes = found.planes("exact", "conv")
+    assert len(planes) == 2 and all(set(np.unique(p)) == {-1, 1} for p in planes)
+    np.testing.assert_array_equal(sum(planes) / 2, np.sign(TERNARY))
+    np.testing.assert_array_equal(found.scale, [0.5, 2.0])
+
+
+@pytest.mark.parametrize("value", [1, -1])
+def test_a_zero_read_as_a_sign(value):
+    (plane,) = split_weights(TERNARY).planes(f"{value:+d}", "conv")
+    np.testing.assert_array_equal(plane[TERNARY == 0], value)
+
+
+def test_zeros_can_be_refused():
+    with pytest.raises(ModelError, match="conv7: 2 of 6 binary weights are exactly 0"):
+        split_weights(TERNARY).planes("error", "conv7")
