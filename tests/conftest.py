@@ -1,13 +1,10 @@
 import platform
-import warnings
 
 import pytest
 import torch
 
 from bnn_compiler import target as targets
 from bnn_compiler.runtime import cpu
-
-warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def runnable(names):

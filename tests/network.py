@@ -1,10 +1,49 @@
 """Torch modules to Relax and through some passes, for the tests of single passes."""
 
-import torch
+import copy
 
+import torch
+from torch import nn
+
+from bnn_compiler.compiler import trace_model
 from bnn_compiler.frontend import importer, simplify, trace
+from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.passes import pipeline
 from bnn_compiler.passes.graph import Graph
+
+
+class Function(nn.Module):
+    """A module from a function of its layers and its inputs."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.layers, self.function = nn.ModuleList(layers), function
+
+    def forward(self, *inputs):
+        return self.function(self.layers, *inputs)
+
+
+def fused(model, *inputs):
+    """The graph that would be lowered."""
+    traced, _ = trace_model(model.eval(), inputs)
+    return Graph.of(pipeline.run(importer.to_relax(traced)))
+
+
+def assert_agrees(model, *inputs):
+    """The fused graph, run by the numpy reference, gives PyTorch's numbers; the graph."""
+    given = [x.clone() for x in inputs]
+    graph = fused(model, *inputs)
+    for x, before in zip(inputs, given, strict=True):
+        assert torch.equal(x, before), "compiling changed an example input"
+    values = evaluate.run(graph, [x.numpy() for x in inputs])
+    with torch.no_grad():
+        wanted = copy.deepcopy(model).double()(*(x.double() for x in given))
+    wanted = [wanted] if isinstance(wanted, torch.Tensor) else list(wanted)
+    for out, expected in zip(graph.outputs, wanted, strict=True):
+        found = torch.as_tensor(values[out]).double()
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    return graph
 
 
 def imported(model, x):

@@ -128,7 +128,9 @@ class Importer:
         raise self.fail(f"an input has shape {list(shape)}; supported: [N, C, H, W] and [N, F]")
 
     def _output(self, node: Any) -> relax.Expr:
-        value = self.data(node)
+        if node not in self.env:
+            raise self.fail(f"output {node} does not depend on the input; return it from Python")
+        value = self.env[node]
         n, h, w, c = ops.shape_of(value.expr)
         nchw = self.bb.emit(relax.op.permute_dims(value.expr, [0, 3, 1, 2]), name_hint="output")
         if value.flat:

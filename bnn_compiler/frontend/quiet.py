@@ -1,35 +1,41 @@
 """torch.export without its reports of failures, which an error of ours sums up."""
 
+import contextlib
+import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 
-class _Mute(logging.Filter):
-    """Lets nothing of torch's loggers through."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record does not come from torch."""
-        return record.name.split(".")[0] != "torch"
+def _from_elsewhere(record: logging.LogRecord) -> bool:
+    return record.name.split(".")[0] != "torch"
 
 
-@contextmanager
+def _handlers() -> set[logging.Handler]:
+    """Every handler that shows what torch logs."""
+    known = [x for n, x in logging.root.manager.loggerDict.items() if n.split(".")[0] == "torch"]
+    loggers = [logging.root, *(x for x in known if isinstance(x, logging.Logger))]
+    return {h for logger in loggers for h in logger.handlers}
+
+
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Within, torch logs nothing and its own warnings are not shown; afterwards all is as before.
 
-    Other loggers, and warnings that a network's forward raises, pass.
+    Other loggers, and warnings that a network's forward raises, pass. What goes to sys.stderr is
+    shown at the end; not if an exception ends it, because torch prints its graph there then.
     """
-    mute = _Mute()
-    handlers = [h for name in ("torch", "") for h in logging.getLogger(name).handlers]
-    handlers += [logging.lastResort] if logging.lastResort else []
+    handlers = _handlers()
+    printed = io.StringIO()
     for handler in handlers:
-        handler.addFilter(mute)
+        handler.addFilter(_from_elsewhere)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
             warnings.filterwarnings("ignore", module=r"torch(\.|$)|copyreg$")
             warnings.filterwarnings("ignore", message=".*treespec", category=FutureWarning)
             yield
+        sys.stderr.write(printed.getvalue())
     finally:
         for handler in handlers:
-            handler.removeFilter(mute)
+            handler.removeFilter(_from_elsewhere)

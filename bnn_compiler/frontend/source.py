@@ -93,6 +93,8 @@ def _load_pt2(path: Path) -> ExportedProgram:
     # torch raises a dozen unrelated types for a damaged archive.
     except Exception as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
+        # torch speaks of what it logged, which is not shown.
+        reason = reason.partition("Please check the warnings")[0].strip()
         raise ModelError(f"{path} is not a readable exported program: {reason}") from e
 
 

@@ -76,7 +76,8 @@ def trace(
         tensor = constants.get(str(node.target)) if node.op == "get_attr" and node.users else None
         if tensor is not None and tensor.dtype in _NOT_FLOAT32:
             raise ModelError(
-                f"{node.target} is {tensor.dtype}; only float32 can be compiled: call model.float()"
+                f"{node.target} is {tensor.dtype}; only float32 can be compiled (model.float()"
+                " converts parameters and buffers)"
             )
     return TracedGraph(graph, constants, tuple(inputs))
 
