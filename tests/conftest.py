@@ -1,5 +1,4 @@
 import platform
-import warnings
 
 import pytest
 import torch
@@ -8,9 +7,6 @@ from hypothesis import settings
 from bnn_compiler import target as targets
 from bnn_compiler.runtime import cpu
 from tests import order
-
-warnings.filterwarnings("ignore", category=FutureWarning)
-
 
 # What an example takes depends on what else runs.
 settings.register_profile("any speed", deadline=None)

@@ -6,13 +6,26 @@ import torch
 from torch import nn
 
 from bnn_compiler.frontend import importer, simplify, trace
+from bnn_compiler.network import Network
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.options import Options
 from bnn_compiler.passes import pipeline
 from bnn_compiler.passes.graph import Graph
 
 
 class Function(nn.Module):
+    """A module from a function of its layers and its inputs."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.layers, self.function = nn.ModuleList(layers), function
+
+    def forward(self, *inputs):
+        return self.function(self.layers, *inputs)
+
+
+class Applied(nn.Module):
     """A network from a function of (x, *layers)."""
 
     def __init__(self, function, *layers):
@@ -21,6 +34,27 @@ class Function(nn.Module):
 
     def forward(self, x):
         return self.function(x, *self.layers)
+
+
+def fused(model, *inputs):
+    """The graph that would be lowered."""
+    return Network.of(model.eval(), inputs).fused(Options())
+
+
+def assert_agrees(model, *inputs):
+    """The fused graph, run by the numpy reference, gives PyTorch's numbers; the graph."""
+    given = [x.clone() for x in inputs]
+    graph = fused(model, *inputs)
+    for x, before in zip(inputs, given, strict=True):
+        assert torch.equal(x, before), "compiling changed an example input"
+    values = evaluate.run(graph, [x.numpy() for x in inputs])
+    with torch.no_grad():
+        wanted = copy.deepcopy(model).double()(*(x.double() for x in given))
+    wanted = [wanted] if isinstance(wanted, torch.Tensor) else list(wanted)
+    for out, expected in zip(graph.outputs, wanted, strict=True):
+        found = torch.as_tensor(values[out]).double()
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    return graph
 
 
 def imported(model, x):

@@ -156,8 +156,9 @@ def _resize2d(request: Request) -> Kernel:
     size = [int(v) for v in attrs["size"]]
     kernel = _plain(request, channelwise.resize2d, request.data[0], size, method, transform)
     _, h, w, _ = request.data[0].shape
-    rows = resize_tables(h, size[0], method, transform)
-    columns = resize_tables(w, size[1], method, transform)
+    fy, fx = (float(v) for v in attrs["factors"])
+    rows = resize_tables(h, size[0], method, transform, fy)
+    columns = resize_tables(w, size[1], method, transform, fx)
     return replace(kernel, constants=(*rows, *columns))
 
 

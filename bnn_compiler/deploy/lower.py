@@ -122,7 +122,9 @@ class Lowering:
         source = self.env[value.args[0]]
         axes = [int(v) for v in value.attrs.axes]
         if axes == [0, 2, 3, 1]:
-            n, c, h, w = source.layout.shape
+            # A reshape in between names the same memory.
+            n, c, h, w = ops.shape_of(value.args[0])
+            dense = replace(source.layout, shape=(n, c, h, w))
             dtype = "int16" if source.layout.dtype == "uint8" else "float32"
             result = self._result(var, (n, h, w, c), dtype)
             users = [self.graph.values[u] for u in self.graph.users(var)]
@@ -133,7 +135,7 @@ class Lowering:
                 result.layout = replace(result.layout, dense=True, halo=halo)
             elif c < LANES and all(_only_convolves(u, var) for u in users):
                 result.layout = replace(result.layout, dense=True)
-            function = channelwise.to_nhwc(source.layout, dtype)
+            function = channelwise.to_nhwc(dense, dtype)
             self._emit(var, "to_nhwc", function, [source], [], [result], key=None, unaligned=(0,))
         else:
             n, h, w, c = source.layout.shape

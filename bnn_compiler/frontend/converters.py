@@ -1,29 +1,17 @@
 """One converter per PyTorch operator: aten in, Relax in NHWC out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tvm import relax
 
+from bnn_compiler.frontend import convert_pool, convert_shape
+from bnn_compiler.frontend.value import Value, pair
 from bnn_compiler.ops import relax_ops as ops
 
 if TYPE_CHECKING:
     from bnn_compiler.frontend.importer import Importer
-
-
-@dataclass(frozen=True)
-class Value:
-    """An FX value in Relax: ``expr`` is NHWC; ``flat`` if PyTorch sees it as [N, C*H*W]."""
-
-    expr: relax.Expr
-    flat: bool = False
-
-
-def _pair(value: Any) -> list[int]:
-    pair = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
-    return pair * 2 if len(pair) == 1 else pair
 
 
 # ---- convolutions
@@ -46,22 +34,30 @@ def _conv2d(
     weight = im.constant(w)
     if weight is None:
         raise im.fail("its weight is computed at run time; only constant weights can be compiled")
-    if isinstance(padding, str):
-        raise im.fail("string padding; give numbers")
-    ph, pw = _pair(padding)
     y = im.emit(
         relax.op.nn.conv2d(
             im.data(x).expr,
             _kernel(weight),
-            strides=_pair(stride),
-            padding=[ph, pw, ph, pw],
-            dilation=_pair(dilation),
+            strides=pair(stride),
+            padding=_conv_padding(padding, weight.shape[2:], pair(dilation)),
+            dilation=pair(dilation),
             groups=groups,
             data_layout="NHWC",
             kernel_layout="OHWI",
         )
     )
     return _plus_bias(im, y, bias)
+
+
+def _conv_padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """(top, left, bottom, right); of an even "same" padding the larger half is behind."""
+    if padding == "valid":
+        return [0, 0, 0, 0]
+    if padding == "same":
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        before = [t // 2 for t in total]
+        return before + [t - b for t, b in zip(total, before, strict=True)]
+    return pair(padding) * 2
 
 
 def _plus_bias(im: "Importer", y: Value, bias: Any) -> Value:
@@ -75,7 +71,7 @@ def _plus_bias(im: "Importer", y: Value, bias: Any) -> Value:
 
 def _linear(im: "Importer", x: Any, w: Any, bias: Any = None) -> Value:
     value, weight = im.data(x), im.constant(w)
-    if weight is None or not value.flat:
+    if weight is None or weight.ndim != 2 or not value.flat:
         raise im.fail("needs a constant weight and a [N, F] input")
     _, h, wd, c = ops.shape_of(value.expr)
     y = im.emit(
@@ -94,25 +90,36 @@ def _linear(im: "Importer", x: Any, w: Any, bias: Any = None) -> Value:
 
 
 def _batch_norm(
-    im: "Importer", x: Any, gamma: Any, beta: Any, mean: Any, var: Any, *rest: Any
+    im: "Importer",
+    x: Any,
+    gamma: Any,
+    beta: Any,
+    mean: Any,
+    var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn: bool = False,
 ) -> Value:
-    eps = float(rest[2] if len(rest) == 4 else rest[-1]) if rest else 1e-5
     m, v = im.constant(mean), im.constant(var)
-    if m is None or v is None:
-        raise im.fail("batch norm without running statistics; call .eval() on the model")
+    if training or m is None or v is None:
+        raise im.fail("batch norm by the batch's own statistics; call .eval() on the model")
     g, b = im.constant(gamma), im.constant(beta)
     inverse = 1.0 / np.sqrt(v.astype(np.float64) + eps)
     scale = inverse if g is None else g.astype(np.float64) * inverse
     bias = -m.astype(np.float64) * scale + (0.0 if b is None else b.astype(np.float64))
-    return im.affine(im.data(x), scale, bias)
+    value = im.data(x)
+    return im.affine(im.vector(value) if value.flat else value, scale, bias)
 
 
-def _functional_batch_norm(
-    im: "Importer", x: Any, g: Any, b: Any, m: Any, v: Any, *rest: Any
+def _batch_norm_no_training(
+    im: "Importer", x: Any, g: Any, b: Any, m: Any, v: Any, momentum: float, eps: float
 ) -> Value:
-    # aten.batch_norm: training, momentum, eps, cudnn; *_no_training: momentum, eps
-    numbers = [r for r in rest if isinstance(r, float) and not isinstance(r, bool)]
-    return _batch_norm(im, x, g, b, m, v, numbers[-1] if numbers else 1e-5)
+    return _batch_norm(im, x, g, b, m, v, False, momentum, eps)
+
+
+def _batch_norm_of_batch(im: "Importer", *_: Any) -> Value:
+    raise im.fail("batch norm by the batch's own statistics; call .eval() on the model")
 
 
 def _arithmetic(sign: int) -> Callable[..., Value]:
@@ -120,12 +127,10 @@ def _arithmetic(sign: int) -> Callable[..., Value]:
         scale = sign * alpha
         left, right = im.constant(a), im.constant(b)
         if right is not None:
-            x = im.data(a)
-            c = im.per_channel(right, x)
+            x, c = im.per_channel(right, im.data(a))
             return im.affine(x, np.ones_like(c), scale * c)
         if left is not None:
-            x = im.data(b)
-            c = im.per_channel(left, x)
+            x, c = im.per_channel(left, im.data(b))
             return im.affine(x, np.full_like(c, scale), c)
         x, y = _same_shape(im, a, b)
         if scale != 1:
@@ -137,6 +142,8 @@ def _arithmetic(sign: int) -> Callable[..., Value]:
 
 def _same_shape(im: "Importer", a: Any, b: Any) -> tuple[Value, Value]:
     x, y = im.data(a), im.data(b)
+    if x.flat and y.flat and not (x.is_vector and y.is_vector):
+        x, y = im.vector(x), im.vector(y)
     if ops.shape_of(x.expr) != ops.shape_of(y.expr):
         raise im.fail("its two inputs have different shapes")
     return x, y
@@ -149,19 +156,20 @@ def _rsub(im: "Importer", a: Any, b: Any, alpha: float = 1) -> Value:
 def _mul(im: "Importer", a: Any, b: Any) -> Value:
     for x, c in ((a, im.constant(b)), (b, im.constant(a))):
         if c is not None:
-            value = im.data(x)
-            scale = im.per_channel(c, value)
+            value, scale = im.per_channel(c, im.data(x))
             return im.affine(value, scale, np.zeros_like(scale))
     raise im.fail("the product of two computed tensors cannot be compiled")
 
 
-def _div(im: "Importer", a: Any, b: Any) -> Value:
+def _div(im: "Importer", a: Any, b: Any, rounding_mode: Any = None) -> Value:
+    if rounding_mode is not None:
+        raise im.fail(f"rounding_mode {rounding_mode!r} cannot be compiled")
     c = im.constant(b)
     if c is None:
         raise im.fail("division by a computed tensor cannot be compiled")
-    value = im.data(a)
-    divisor = im.per_channel(c, value).astype(np.float64)
-    return im.affine(value, 1.0 / divisor, np.zeros_like(divisor))
+    value, divisor = im.per_channel(c, im.data(a))
+    with np.errstate(divide="ignore"):
+        return im.affine(value, 1.0 / divisor.astype(np.float64), np.zeros_like(divisor))
 
 
 def _neg(im: "Importer", x: Any) -> Value:
@@ -208,11 +216,15 @@ def _prelu(im: "Importer", x: Any, slope: Any) -> Value:
     value, c = im.data(x), im.constant(slope)
     if c is None:
         raise im.fail("its slope is computed at run time")
-    vector = c if c.size == 1 else c.reshape(-1, 1, 1)[: c.size]
-    if value.flat:
-        vector = c
-    slopes = relax.const(im.per_channel(vector, value))
-    return im.emit(relax.op.nn.prelu(value.expr, slopes, axis=3), value.flat)
+    value, slopes = im.per_channel(c if value.flat else c.reshape(-1, 1, 1), value)
+    return im.emit(relax.op.nn.prelu(value.expr, relax.const(slopes), axis=3), value.flat)
+
+
+def _rrelu(
+    im: "Importer", x: Any, low: float = 1 / 8, high: float = 1 / 3, training: bool = False
+) -> Value:
+    # purity.py has refused training=True.
+    return _leaky_relu(im, x, (low + high) / 2)
 
 
 def _leaky_relu(im: "Importer", x: Any, slope: float = 0.01) -> Value:
@@ -226,137 +238,7 @@ def _sign(im: "Importer", x: Any, zero: int = 0) -> Value:
     return im.emit(ops.call_op("sign", [value.expr], zero=int(zero)), value.flat)
 
 
-# ---- pools, shape and resize
-
-
-def _pool_padding(im: "Importer", padding: Any, ceil_mode: bool) -> list[int]:
-    if ceil_mode:
-        raise im.fail("ceil_mode=True cannot be compiled")
-    ph, pw = _pair(padding)
-    return [ph, pw, ph, pw]
-
-
-def _max_pool2d(
-    im: "Importer",
-    x: Any,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> Value:
-    return im.emit(
-        relax.op.nn.max_pool2d(
-            im.data(x).expr,
-            _pair(kernel),
-            strides=_pair(stride or kernel),
-            padding=_pool_padding(im, padding, ceil_mode),
-            dilation=_pair(dilation),
-            layout="NHWC",
-        )
-    )
-
-
-def _avg_pool2d(
-    im: "Importer",
-    x: Any,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor: Any = None,
-) -> Value:
-    if divisor is not None:
-        raise im.fail("divisor_override cannot be compiled")
-    return im.emit(
-        relax.op.nn.avg_pool2d(
-            im.data(x).expr,
-            _pair(kernel),
-            strides=_pair(stride or kernel),
-            padding=_pool_padding(im, padding, ceil_mode),
-            count_include_pad=count_include_pad,
-            layout="NHWC",
-        )
-    )
-
-
-def _adaptive_avg_pool2d(im: "Importer", x: Any, size: Any) -> Value:
-    if _pair(size) != [1, 1]:
-        raise im.fail(f"output size {size}; only 1 can be compiled")
-    return im.emit(relax.op.mean(im.data(x).expr, [1, 2], keepdims=True))
-
-
-def _mean(
-    im: "Importer", x: Any, dims: Any = None, keepdim: bool = False, dtype: Any = None
-) -> Value:
-    if dims is None or sorted(d % 4 for d in dims) != [2, 3]:
-        raise im.fail(f"mean over {dims}; only the mean over height and width can be compiled")
-    return im.emit(relax.op.mean(im.data(x).expr, [1, 2], keepdims=True), not keepdim)
-
-
-def _cat(im: "Importer", tensors: Any, dim: int = 0) -> Value:
-    values = [im.data(t) for t in tensors]
-    rank = 2 if values[0].flat else 4
-    spatial_one = all(ops.shape_of(v.expr)[1:3] == (1, 1) for v in values)
-    if dim % rank != 1 or (rank == 2 and not spatial_one):
-        raise im.fail("only concatenation of channels can be compiled")
-    return im.emit(relax.op.concat([v.expr for v in values], axis=3), values[0].flat)
-
-
-def _reshape(im: "Importer", x: Any, *_: Any) -> Value:
-    value = im.data(x)
-    n, h, w, c = ops.shape_of(value.expr)
-    shape = tuple(int(v) for v in im.node.meta["val"].shape)
-    if shape == (n, h * w * c):
-        return replace(value, flat=True)
-    if shape == (n, c, h, w):
-        return replace(value, flat=False)
-    raise im.fail(f"reshape of [{n}, {c}, {h}, {w}] to {list(shape)}; only flatten is supported")
-
-
-def _pad(im: "Importer", x: Any, pads: Any, mode: Any = "constant", value: Any = 0) -> Value:
-    if not isinstance(mode, str):
-        value, mode = mode, "constant"
-    widths = [int(v) for v in pads]
-    if mode != "constant" or len(widths) > 4 or im.data(x).flat:
-        raise im.fail("only constant padding of height and width can be compiled")
-    left, right, top, bottom = [*widths, *[0] * (4 - len(widths))]
-    return im.emit(
-        relax.op.nn.pad(
-            im.data(x).expr, [0, 0, top, bottom, left, right, 0, 0], pad_value=float(value or 0.0)
-        )
-    )
-
-
-def _upsample(method: str) -> Callable[..., Value]:
-    def convert(im: "Importer", x: Any, *args: Any) -> Value:
-        align = method == "linear" and any(a is True for a in args)
-        size = [int(v) for v in im.node.meta["val"].shape[2:]]
-        transform = "align_corners" if align else "half_pixel"
-        if method == "nearest_neighbor":
-            transform = "asymmetric"
-        return im.emit(
-            relax.op.image.resize2d(
-                im.data(x).expr,
-                tuple(size),
-                layout="NHWC",
-                method=method,
-                coordinate_transformation_mode=transform,
-                rounding_method="floor",
-            )
-        )
-
-    return convert
-
-
-def _first(im: "Importer", x: Any, index: int) -> Value:
-    if index != 0:
-        raise im.fail("only the first result of this operator can be used")
-    return im.data(x)
-
-
-def _same(im: "Importer", x: Any, *_: Any, **__: Any) -> Value:
+def _same(im: "Importer", x: Any, memory_format: Any = None) -> Value:
     return im.data(x)
 
 
@@ -365,8 +247,10 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "sign": _sign,
     "conv2d": _conv2d,
     "linear": _linear,
-    "batch_norm": _functional_batch_norm,
-    "_native_batch_norm_legit_no_training": _functional_batch_norm,
+    "batch_norm": _batch_norm,
+    "_native_batch_norm_legit_no_training": _batch_norm_no_training,
+    "_native_batch_norm_legit": _batch_norm_of_batch,
+    "_native_batch_norm_legit_functional": _batch_norm_of_batch,
     "add": _arithmetic(1),
     "sub": _arithmetic(-1),
     "rsub": _rsub,
@@ -382,21 +266,25 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "prelu": _prelu,
     "_prelu_kernel": _prelu,
     "leaky_relu": _leaky_relu,
-    "max_pool2d": _max_pool2d,
-    "avg_pool2d": _avg_pool2d,
-    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
-    "mean": _mean,
-    "cat": _cat,
-    "view": _reshape,
-    "reshape": _reshape,
-    "flatten": _reshape,
-    "_unsafe_view": _reshape,
-    "squeeze": _reshape,
-    "pad": _pad,
-    "constant_pad_nd": _pad,
-    "upsample_nearest2d": _upsample("nearest_neighbor"),
-    "upsample_bilinear2d": _upsample("linear"),
-    "getitem": _first,
+    "rrelu": _rrelu,
+    "max_pool2d": convert_pool.max_pool2d,
+    "max_pool2d_with_indices": convert_pool.max_pool2d,
+    "avg_pool2d": convert_pool.avg_pool2d,
+    "adaptive_avg_pool2d": convert_pool.adaptive_avg_pool2d,
+    "mean": convert_pool.mean,
+    "cat": convert_shape.cat,
+    "view": convert_shape.reshape,
+    "reshape": convert_shape.reshape,
+    "flatten": convert_shape.reshape,
+    "_unsafe_view": convert_shape.reshape,
+    "squeeze": convert_shape.reshape,
+    "unsqueeze": convert_shape.reshape,
+    "pad": convert_shape.pad,
+    "constant_pad_nd": convert_shape.constant_pad,
+    "upsample_nearest2d": convert_shape.nearest("asymmetric"),
+    "_upsample_nearest_exact2d": convert_shape.nearest("half_pixel"),
+    "upsample_bilinear2d": convert_shape.bilinear,
+    "getitem": convert_shape.first,
     "detach": _same,
     "clone": _same,
     "contiguous": _same,

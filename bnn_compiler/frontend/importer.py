@@ -5,21 +5,25 @@ Four-dimensional values are [N, C, H, W] in PyTorch and [N, H, W, C] here; a mat
 weights of the linear layer are a kernel as large as the image.
 """
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import tvm
 from torch.fx import Node
 from tvm import relax
 
 from bnn_compiler.errors import UnsupportedError
-from bnn_compiler.frontend.converters import HANDLERS, Value
+from bnn_compiler.frontend.converters import HANDLERS
 from bnn_compiler.frontend.markers import sign as sign_marker
 from bnn_compiler.frontend.oracle import Origin
-from bnn_compiler.frontend.trace import TracedGraph, describe
+from bnn_compiler.frontend.trace import TracedGraph, arguments, describe
+from bnn_compiler.frontend.value import Value
 from bnn_compiler.ops import relax_ops as ops
 
 
@@ -68,22 +72,37 @@ class Importer:
         plain = re.sub(r"[^A-Za-z0-9]+", "_", name)
         return Value(self.bb.emit(expr, name_hint=plain), flat)
 
-    def per_channel(self, value: np.ndarray, like: Value) -> np.ndarray:
-        """A constant that broadcasts along everything but the channels, as a vector [C]."""
-        shape = ops.shape_of(like.expr)
-        channels = shape[3]
+    def per_channel(self, value: np.ndarray, like: Value) -> tuple[Value, np.ndarray]:
+        """``like``, and a constant that broadcasts along everything but its channels, as [C].
+
+        A flat value whose features are no channels becomes a vector first.
+        """
         if value.size == 1:
-            return np.full(channels, value.item(), np.float32)
+            channels = ops.shape_of(like.expr)[3]
+            return like, np.full(channels, value.item(), np.float32)
+        if like.flat:
+            like = self.vector(like)
+        channels = ops.shape_of(like.expr)[3]
         value = _squeeze_equal(value)
-        spatial_one = shape[1] == shape[2] == 1
-        wanted = (channels,) if like.flat and spatial_one else (channels, 1, 1)
+        wanted = (channels,) if like.flat else (channels, 1, 1)
         padded = (1,) * (len(wanted) + 1 - value.ndim) + value.shape
-        if (like.flat and not spatial_one) or padded != (1, *wanted):
+        if padded != (1, *wanted):
             raise self.fail(
                 f"a constant operand must be a scalar or one value per channel ({channels}), not of"
                 f" shape {tuple(value.shape)}"
             )
-        return np.ascontiguousarray(value.reshape(-1), np.float32)
+        return like, np.ascontiguousarray(value.reshape(-1), np.float32)
+
+    def vector(self, value: Value) -> Value:
+        """A flat value with one channel per feature, in PyTorch's order: [N, 1, 1, F]."""
+        return value if value.is_vector else self.reshape(value, value.shape)
+
+    def reshape(self, value: Value, shape: Sequence[int]) -> Value:
+        """The elements in PyTorch's order as a tensor of 2 or 4 dimensions, moved in memory."""
+        full = [*shape, *[1] * (4 - len(shape))]
+        nchw = self.bb.emit(relax.op.permute_dims(value.expr, [0, 3, 1, 2]))
+        moved = self.bb.emit(relax.op.reshape(nchw, full))
+        return self.emit(relax.op.permute_dims(moved, [0, 2, 3, 1]), len(shape) == 2)
 
     def affine(self, x: Value, scale: np.ndarray, bias: np.ndarray) -> Value:
         """scale * x + bias per channel."""
@@ -108,7 +127,7 @@ class Importer:
             relax.Var(i.name, relax.TensorType(list(i.shape), "float32"))
             for i in self.traced.inputs
         ]
-        with self.bb.function("main", params):
+        with self.bb.function("main", params), _closing(self.bb):
             with self.bb.dataflow():
                 waiting = iter(params)
                 results: list[relax.Expr] = []
@@ -136,7 +155,9 @@ class Importer:
         raise self.fail(f"an input has shape {list(shape)}; supported: [N, C, H, W] and [N, F]")
 
     def _output(self, node: Any) -> relax.Expr:
-        value = self.data(node)
+        if node not in self.env:
+            raise self.fail(f"output {node} does not depend on the input; return it from Python")
+        value = self.env[node]
         n, h, w, c = ops.shape_of(value.expr)
         nchw = self.bb.emit(relax.op.permute_dims(value.expr, [0, 3, 1, 2]), name_hint="output")
         if value.flat:
@@ -148,7 +169,31 @@ class Importer:
         if handler is None:
             known = ", ".join(sorted(HANDLERS))
             raise self.fail(f"this operator cannot be compiled. Supported: {known}")
-        return handler(self, *node.args, **node.kwargs)
+        expected = node.meta.get("val")
+        if isinstance(expected, torch.Tensor) and expected.dtype != torch.float32:
+            raise self.fail(f"its result is {expected.dtype}; only float32 can be compiled")
+        args, kwargs = arguments(node)
+        try:
+            bound = inspect.signature(handler).bind(self, *args, **kwargs)
+        except TypeError as e:
+            raise self.fail(f"this form of the operator cannot be compiled: {e}") from e
+        value: Value = handler(*bound.args, **bound.kwargs)
+        if isinstance(expected, torch.Tensor) and value.shape != tuple(expected.shape):
+            raise self.fail(
+                f"its result has shape {list(expected.shape)}, which cannot be compiled (one of"
+                f" {list(value.shape)} could)"
+            )
+        return value
+
+
+@contextmanager
+def _closing(builder: relax.BlockBuilder) -> Iterator[None]:
+    """An error ends the function's block, which TVM would report as left open."""
+    try:
+        yield
+    except BaseException:
+        builder._end_block()
+        raise
 
 
 def _squeeze_equal(value: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def recognise_leaky(graph: Graph) -> None:
 
 def _match(node: Node) -> tuple[Node, str, float, float] | None:
     """(x, "lt" or "gt", edge, slope) of a blend."""
-    if op_name(node) != "add" or len(node.args) != 2 or node.kwargs:
+    if op_name(node) != "add" or not _is_plain(node):
         return None
     for chosen, rest in (node.args, node.args[::-1]):
         for piece, mask in _factors(chosen):
@@ -68,13 +68,20 @@ def _same_side(value: Any, compare: Any, edge: float) -> bool:
     x = compare.args[0]
     if value is x:
         return True
-    if op_name(compare) != "gt" or op_name(value) != "add" or value.kwargs:
+    if op_name(compare) != "gt" or op_name(value) != "add" or not _is_plain(value):
         return False
     leaky, low = value.args
     if op_name(leaky) != "leaky_relu" or not isinstance(low, int | float) or low > edge:
         return False
     inner = leaky.args[0]
-    return op_name(inner) == "sub" and inner.args[0] is x and inner.args[1] == low
+    return (
+        op_name(inner) == "sub" and _is_plain(inner) and inner.args[0] is x and inner.args[1] == low
+    )
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether a sum or difference has two operands and no factor alpha."""
+    return len(node.args) == 2 and not node.kwargs
 
 
 def _factors(node: Any) -> list[tuple[Any, Any]]:
@@ -92,7 +99,7 @@ def _uncast(node: Any) -> Any:
 
 def _is_complement(node: Any, mask: Any) -> bool:
     """Whether ``node`` is 1 - mask."""
-    if getattr(node, "kwargs", None) or len(getattr(node, "args", ())) != 2:
+    if not isinstance(node, Node) or not _is_plain(node):
         return False
     if op_name(node) == "rsub":
         return node.args[0] is mask and scalar(node.args[1]) == 1.0
@@ -101,7 +108,7 @@ def _is_complement(node: Any, mask: Any) -> bool:
 
 def _line(node: Any, x: Node) -> tuple[float, float] | None:
     """(s, t) if ``node`` is s * x + t."""
-    if op_name(node) in ("add", "sub") and not node.kwargs and len(node.args) == 2:
+    if op_name(node) in ("add", "sub") and _is_plain(node):
         shift = scalar(node.args[1])
         inner = _line(node.args[0], x)
         if shift is None or inner is None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from bnn_compiler.frontend.purity import is_random, refuse_impure
 from bnn_compiler.frontend.recognise_leaky import recognise_leaky
 from bnn_compiler.frontend.recognise_sign import recognise_sign
 from bnn_compiler.frontend.trace import Capture, TracedGraph, op_name
@@ -22,21 +23,26 @@ _IDENTITY = {
     aten.clone.default,
     aten.contiguous.default,
     aten.lift_fresh_copy.default,
-    aten.dropout.default,
     aten.detach_.default,
 }
+#: Operators that do so unless they draw random numbers.
+_DROPOUTS = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
 #: Casts that are identities when the dtype does not change.
 _CASTS = {"to", "_to_copy", "type_as", "expand", "expand_as", "view", "reshape"}
 
 
 def simplify(traced: TracedGraph) -> TracedGraph:
-    """An equal graph without training arithmetic; float rounding of signs is made exact."""
+    """An equal graph without training arithmetic; float rounding of signs is made exact.
+
+    Raises UnsupportedError if the result depends on random numbers or uninitialised memory.
+    """
     traced = traced.copy()
     for node in list(traced.graph.nodes):
         _drop_identity(node)
     for step in (_merge_equal, _cancel_straight_through, recognise_sign, recognise_leaky):
         step(traced.graph)
-        traced.graph.eliminate_dead_code()
+        _remove_dead(traced.graph)
+    refuse_impure(traced.graph)
     constants = dict(traced.constants)
     _fold_constants(traced, constants)
     _remove_dead(traced.graph)
@@ -63,7 +69,7 @@ def _drop_identity(node: Node) -> None:
     source = node.args[0] if node.args else None
     if not isinstance(source, Node):
         return
-    identity = node.target in _IDENTITY
+    identity = node.target in _IDENTITY or (op_name(node) in _DROPOUTS and not is_random(node))
     if identity or (op_name(node) in _CASTS and _same_type(node, source)):
         node.replace_all_uses_with(source)
         node.graph.erase_node(node)

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from bnn_compiler.errors import InputError, ModelError
 from bnn_compiler.frontend.checkpoint import load_checkpoint
+from bnn_compiler.frontend.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,30 @@ def load_model(
         example_inputs = model.example_inputs[0]
     if example_inputs is None:
         raise InputError("no example inputs: give tensors (or --shape 1,3,224,224)")
-    tensors = tuple(torch.as_tensor(x) for x in example_inputs)
-    for i, x in enumerate(tensors):
-        if x.dtype != torch.float32:
-            raise InputError(f"example input {i} is {x.dtype}; give float32 (x.float())")
-    return Source(model, tensors)
+    return Source(model, _tensors(example_inputs))
+
+
+def _tensors(examples: Any) -> tuple[torch.Tensor, ...]:
+    if not isinstance(examples, list | tuple):
+        raise InputError(f"example_inputs is a {type(examples).__name__}; give a tuple of tensors")
+    if not examples:
+        raise InputError("example_inputs is empty; give one tensor for each input")
+    tensors = []
+    for i, x in enumerate(examples):
+        try:
+            tensor = torch.as_tensor(x).detach()
+        except (TypeError, ValueError, RuntimeError) as e:
+            raise InputError(
+                f"example input {i} is a {type(x).__name__}; give a float32 tensor"
+            ) from e
+        if tensor.dtype != torch.float32:
+            raise InputError(f"example input {i} is {tensor.dtype}; give float32 (x.float())")
+        if tensor.numel() == 0:
+            raise InputError(
+                f"example input {i} has shape {list(tensor.shape)}; every size must be at least 1"
+            )
+        tensors.append(tensor)
+    return tuple(tensors)
 
 
 def _resolve(spec: Any) -> torch.nn.Module | ExportedProgram:
@@ -68,10 +88,13 @@ def _load_pt2(path: Path) -> ExportedProgram:
     if not path.is_file():
         raise ModelError(f"no file {path}")
     try:
-        return torch.export.load(path)
+        with quiet():
+            return torch.export.load(path)
     # torch raises a dozen unrelated types for a damaged archive.
     except Exception as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
+        # torch speaks of what it logged, which is not shown.
+        reason = reason.partition("Please check the warnings")[0].strip()
         raise ModelError(f"{path} is not a readable exported program: {reason}") from e
 
 

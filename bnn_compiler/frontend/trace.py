@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.fx import Graph, GraphModule, Interpreter, Node
 
-from bnn_compiler.errors import ModelError
+from bnn_compiler.errors import InputError, ModelError
+from bnn_compiler.frontend.quiet import quiet
+
+#: Dtypes whose values float32 does not hold, or that differ from it in every operation.
+_NOT_FLOAT32 = (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,13 @@ class TracedGraph:
 def trace(
     model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[torch.Tensor]
 ) -> TracedGraph:
-    """Trace a model in eval mode. Raises ModelError, with torch's reason, if it cannot."""
+    """Trace a model in eval mode; what it writes into inputs and buffers is left out.
+
+    Raises ModelError, with torch's reason, if it cannot be traced, and InputError for inputs of
+    another number, shape or dtype than can be compiled.
+    """
     program = model if isinstance(model, ExportedProgram) else _export(model, tuple(example_inputs))
-    with torch.no_grad():
-        program = program.run_decompositions({})
+    program = _functional(program)
     graph = Graph()
     constants: dict[str, torch.Tensor] = {}
     inputs: list[TensorInfo] = []
@@ -65,9 +72,11 @@ def trace(
                 env[node] = graph.placeholder(node.name)
                 inputs.append(_info(node))
             else:
-                tensor = _constant(program, spec.target)
-                constants[node.name] = tensor
+                constants[node.name] = _constant(program, spec.target)
                 env[node] = graph.create_node("get_attr", node.name)
+        elif node.op == "output":
+            results = [env.get(n, n) for n in _user_outputs(program, node)]
+            env[node] = graph.output(tuple(results))
         else:
             env[node] = graph.node_copy(node, lambda n: env[n])
         env[node].meta = {
@@ -75,25 +84,68 @@ def trace(
             "module_path": module_path(node),
             "origin": env[node].name,
         }
-    for info in inputs:
+    _check_inputs(inputs, example_inputs)
+    for node in env.values():
+        tensor = constants.get(str(node.target)) if node.op == "get_attr" and node.users else None
+        if tensor is not None and tensor.dtype in _NOT_FLOAT32:
+            raise ModelError(
+                f"{node.target} is {tensor.dtype}; only float32 can be compiled (model.float()"
+                " converts parameters and buffers)"
+            )
+    return TracedGraph(graph, constants, tuple(inputs))
+
+
+def _functional(program: ExportedProgram) -> ExportedProgram:
+    """``program`` without in-place operators."""
+    try:
+        with quiet(), torch.no_grad():
+            functional: ExportedProgram = program.run_decompositions({})
+            return functional
+    # It runs the operators' Python code, which raises what it likes.
+    except Exception as e:
+        raise ModelError(f"torch cannot functionalise the program: {_reason(e)}") from e
+
+
+def _user_outputs(program: ExportedProgram, node: Node) -> list[Node]:
+    """What forward returns, flattened, without the inputs and buffers that it wrote to."""
+    specs = program.graph_signature.output_specs
+    pairs = zip(_list(node.args[0]), specs, strict=True)
+    results = [(n, s.arg) for n, s in pairs if s.kind == OutputKind.USER_OUTPUT]
+    for index, (result, argument_) in enumerate(results):
+        if not isinstance(result, Node) or not isinstance(argument_, TensorArgument):
+            value = getattr(argument_, "value", result)
+            raise ModelError(f"output {index} is {value!r}; forward must return tensors only")
+    if not results:
+        raise ModelError("forward returns no tensor")
+    return [n for n, _ in results if isinstance(n, Node)]
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _check_inputs(inputs: Sequence[TensorInfo], examples: Sequence[torch.Tensor]) -> None:
+    if not inputs:
+        raise ModelError("the network takes no input; its output is a constant")
+    if len(inputs) != len(examples):
+        raise InputError(f"the network takes {len(inputs)} inputs, {len(examples)} were given")
+    for info, example in zip(inputs, examples, strict=True):
         if info.dtype != torch.float32:
             raise ModelError(f"input {info.name} is {info.dtype}; only float32 can be compiled")
-    for name, tensor in constants.items():
-        if tensor.dtype in (torch.float64, torch.float16, torch.bfloat16):
-            raise ModelError(f"{name} is {tensor.dtype}; call model.float() first")
-    return TracedGraph(graph, constants, tuple(inputs))
+        if info.shape != tuple(example.shape):
+            raise InputError(
+                f"input {info.name} was exported as {list(info.shape)}, the example is"
+                f" {list(example.shape)}; export again for another shape"
+            )
 
 
 def _export(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
     try:
-        with evaluating(model):
+        with quiet(), evaluating(model):
             return torch.export.export(model, inputs, strict=False)
     # torch.export raises whatever the traced Python code raises.
     except Exception as e:
-        reason = (str(e).strip().splitlines() or [""])[0]
-        raise ModelError(
-            f"torch.export cannot trace {type(model).__name__}: {type(e).__name__}: {reason}"
-        ) from e
+        raise ModelError(f"torch.export cannot trace {type(model).__name__}: {_reason(e)}") from e
 
 
 @contextmanager
@@ -108,8 +160,15 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def _reason(error: Exception) -> str:
+    """The type and the first line of an error of torch."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def _info(node: Node) -> TensorInfo:
     value = node.meta["val"]
+    if not isinstance(value, torch.Tensor):
+        raise ModelError(f"input {node.name} is a {type(value).__name__}; only tensors can be")
     if any(not isinstance(v, int) for v in value.shape):
         raise ModelError(f"input {node.name} has a dynamic shape; export with a fixed one")
     return TensorInfo(node.name, tuple(value.shape), value.dtype)
@@ -135,6 +194,31 @@ def op_name(node: Any) -> str:
     if isinstance(node, Node) and node.op == "call_function":
         return str(getattr(node.target, "__name__", node.target)).split(".")[0]
     return ""
+
+
+def _schema(node: Node) -> list[Any]:
+    """The declared arguments of an aten operator; none for anything else."""
+    schema = getattr(node.target, "_schema", None)
+    return list(schema.arguments) if schema is not None else []
+
+
+def arguments(node: Node) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments, with every one positional that the operator lets be."""
+    args, kwargs = list(node.args), dict(node.kwargs)
+    for declared in _schema(node)[len(args) :]:
+        if declared.kwarg_only or not kwargs:
+            break
+        args.append(kwargs.pop(declared.name, declared.default_value))
+    return args, kwargs
+
+
+def argument(node: Node, name: str) -> Any:
+    """An argument of an aten operator by its declared name, or its default; None without one."""
+    for index, declared in enumerate(_schema(node)):
+        if declared.name == name:
+            given = node.args[index] if index < len(node.args) else declared.default_value
+            return node.kwargs.get(name, given)
+    return None
 
 
 def describe(node: Node) -> str:

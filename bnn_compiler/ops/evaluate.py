@@ -29,8 +29,9 @@ def window(call: relax.Call, kernel: Sequence[int] | None = None) -> ConvAttrs:
 def _resize(call: relax.Call, x: np.ndarray) -> np.ndarray:
     method, transform = str(call.attrs["method"]), str(call.attrs["transform"])
     oh, ow = (int(v) for v in call.attrs["size"])
-    y0, y1, wy = resize_tables(x.shape[1], oh, method, transform)
-    x0, x1, wx = resize_tables(x.shape[2], ow, method, transform)
+    fy, fx = (float(v) for v in call.attrs["factors"])
+    y0, y1, wy = resize_tables(x.shape[1], oh, method, transform, fy)
+    x0, x1, wx = resize_tables(x.shape[2], ow, method, transform, fx)
     if method == "nearest_neighbor":
         return x[:, y0][:, :, x0]
 

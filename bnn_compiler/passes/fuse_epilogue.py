@@ -96,17 +96,8 @@ def _standard_anchor(value: relax.Expr) -> tuple[str, list[relax.Expr], dict[str
     if ops.is_op(value, "relax.concat"):
         fields = list(args[0].fields)
         return "concat", fields, {"inputs": len(fields)}
-    if ops.is_op(value, "relax.image.resize2d"):
-        size = [int(v) for v in args[1].values]
-        return (
-            "resize2d",
-            args[:1],
-            {
-                "size": size,
-                "method": str(a.method),
-                "transform": str(a.coordinate_transformation_mode),
-            },
-        )
+    if ops.anchor_name(value) == "resize2d" and ops.epilogue_of(value) == Epilogue():
+        return "resize2d", args, ops.anchor_attrs(value)
     if ops.is_op(value, "relax.nn.pad"):
         w = [int(v) for v in a.pad_width]
         return (

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from bnn_compiler.frontend import simplify, trace
 from bnn_compiler.frontend.markers import sign
 from bnn_compiler.frontend.trace import op_name, run_capturing
-from tests.network import Function
+from tests.network import Applied
 
 #: Every order of magnitude around the bounds below, and both zeros.
 X = torch.tensor([-2, -1, -0.5, -0.1, -0.0, 0.0, 0.1, 0.5, 1, 2]).reshape(1, 10, 1, 1)
@@ -22,7 +22,7 @@ BOUNDS = [None, -0.5, 0, 0.5]
 
 def simplified(function):
     """(names of the operators left, the zeros of the markers, result, PyTorch's result)."""
-    model = Function(function)
+    model = Applied(function)
     traced = simplify.simplify(trace.trace(model, (X,)))
     (result,), _ = run_capturing(traced, [X])
     calls = [n for n in traced.graph.nodes if n.op == "call_function"]

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.binarize_conv import BinarizeConv
-from tests.network import Function, after, image
+from tests.network import Applied, after, image
 
 CONV = nn.Conv2d(4, 4, 3)
 BINARY, OTHER = (nn.Sequential(Sign(), BinaryConv2d(4, 4, 3, scale=False)) for _ in range(2))
@@ -21,7 +21,7 @@ def norm(bias, mean=0.3):
 
 def atoms_of(function, *layers):
     """The facts of a network, and its result before the last change of layout."""
-    graph = after(Function(function, *layers), image(4), BinarizeConv())
+    graph = after(Applied(function, *layers), image(4), BinarizeConv())
     return Atoms(graph), graph.values[graph.outputs[0]].args[0]
 
 

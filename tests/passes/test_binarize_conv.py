@@ -8,7 +8,7 @@ from bnn_compiler.errors import InputError
 from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.ops.relax_ops import epilogue_of
 from bnn_compiler.passes.binarize_conv import BinarizeConv
-from tests.network import Function, after, anchors, computed, image, names
+from tests.network import Applied, after, anchors, computed, image, names
 
 
 def test_scaled_signs_become_a_binary_convolution_and_an_affine():
@@ -100,7 +100,7 @@ def pad(x, value):
 def test_zeros_are_exact(binary, function):
     x = image(4)
     x[x.abs() < 0.4] = 0
-    graph, found, wanted = computed(Function(function, FLOAT), x)
+    graph, found, wanted = computed(Applied(function, FLOAT), x)
     np.testing.assert_array_equal(found, wanted)
     assert len(anchors(graph, "conv2d")) == binary
 
@@ -110,7 +110,7 @@ def test_a_sign_with_a_float_reader_keeps_its_zeros():
         s = torch.sign(F.relu(x))
         return conv(SIGNS, padding=1)(s) + conv(OTHERS, padding=1)(s)
 
-    graph, found, wanted = computed(Function(forward, FLOAT), image(4))
+    graph, found, wanted = computed(Applied(forward, FLOAT), image(4))
     np.testing.assert_array_equal(found, wanted)
     assert len(anchors(graph, "conv2d")) == 1
 
@@ -119,7 +119,7 @@ def test_zeros_of_signs_become_one_threshold_behind_batch_norm():
     bn = nn.BatchNorm2d(8)
     nn.init.normal_(bn.weight), nn.init.normal_(bn.bias)
     last = torch.where(torch.randn(4, 8, 1, 1) > 0, 1.0, -1.0)
-    model = Function(
+    model = Applied(
         lambda x, bn: conv(last)(torch.sign(bn(conv(SIGNS, padding=1)(torch.sign(F.relu(x)))))), bn
     )
     graph, found, wanted = computed(model.eval(), image(4))
@@ -131,7 +131,7 @@ def test_zeros_of_signs_become_one_threshold_behind_batch_norm():
 def test_signs_that_cancel_stay_exactly_zero_behind_a_scale():
     """0.3 * (i + 3) is 0 for i = -3; 0.3 * i + 0.9 would be a residue in float32."""
     last = torch.where(torch.randn(4, 8, 1, 1) > 0, 1.0, -1.0)
-    model = Function(
+    model = Applied(
         lambda x: conv(last)(torch.sign(0.3 * conv(SIGNS, padding=1)(torch.sign(F.relu(x)))))
     )
     _, found, wanted = computed(model, image(4))

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.sign_planes import SignPlanes, sign_planes
-from tests.network import Function, after, image
+from tests.network import Applied, after, image
 
 CONV = nn.Conv2d(4, 4, 3)
 
@@ -28,6 +28,6 @@ CONV = nn.Conv2d(4, 4, 3)
     ],
 )
 def test_planes(function, pad, planes):
-    graph = after(Function(function, CONV), image(4))
+    graph = after(Applied(function, CONV), image(4))
     (sign,) = [v for v in graph.values.values() if "bnn.sign" in str(getattr(v, "op", ""))]
     assert sign_planes(Atoms(graph), sign.args[0], int(sign.attrs["zero"]), pad) == planes
