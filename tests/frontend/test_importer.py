@@ -72,7 +72,7 @@ def test_clamps_by_constant_tensors():
     ("high", "why"),
     [
         (lambda x: torch.arange(4.0).reshape(1, 4, 1, 1), r"clamp.*4 different values"),
-        (lambda x: x.mean(), "clamp.*bound is computed at run time"),
+        (lambda x: x * 0.5, "clamp.*bound is computed at run time"),
         (lambda x: torch.tensor(float("nan")), "clamp.*bound"),
         (lambda x: torch.ones(2, 1, 1, 1), "clamp.*bounds have more"),
     ],
