@@ -164,6 +164,11 @@ def derived(name: str, what: str) -> str:
     return f"{name}__{what}"
 
 
+def inside(name: str, top: int, left: int) -> str:
+    """The name of the part of the value ``name`` from row ``top`` and column ``left`` on."""
+    return derived(name, f"inside_{top}_{left}")
+
+
 def base_name(name: str) -> str:
     """The name that ``name`` was derived from."""
     return name.split("__")[0]

@@ -4,7 +4,7 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.passes.graph import Graph, bind
+from bnn_compiler.passes.graph import Graph, bind, derived, inside
 
 
 class SignBeforePad:
@@ -32,10 +32,11 @@ def _swap(graph: Graph, var: relax.Var, sign: relax.Call) -> None:
         pad = graph.value(cursor)
     if not chain:
         return
+    top, left = (sum(widths[i] for _, widths, _ in chain) for i in (2, 4))
     value: relax.Expr = ops.call_op("sign", [cursor], zero=zero)
-    new = [(bind(value, var.name), value)]
+    new = [(bind(value, inside(var.name, top, left)), value)]
     for name, widths, around in reversed(chain):
         value = relax.op.nn.pad(new[-1][0], widths, pad_value=around)
-        new.append((bind(value, name), value))
+        new.append((bind(value, derived(name, "signs")), value))
     *inner, (_, last) = new
     graph.replace(var, [*inner, (var, last)])

@@ -4,6 +4,7 @@ So every kernel is judged on the framework's own inputs, and one sign that falls
 because it is a rounding error from 0 says nothing about the layers behind it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from bnn_compiler.frontend.oracle import Truth
 from bnn_compiler.runtime import Artifact, Session
 from bnn_compiler.verification.report import LayerCheck, SignCheck
 
+#: Images, rows and columns of a value.
+Part = tuple[slice, slice, slice]
+
 
 @dataclass
 class Played:
@@ -25,12 +29,22 @@ class Played:
     differing: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
-def sign_of_buffer(name: str, values: Mapping[str, Truth]) -> str:
-    """The sign whose decisions a buffer of bits holds: NAME or NAME__bits...; "" if none's."""
-    base, _, what = name.partition("__")
-    truth = values.get(base)
-    known = truth is not None and truth.margin is not None
-    return base if known and (not what or what.startswith("bits")) else ""
+#: NAME, NAME__bits... or NAME__inside_TOP_LEFT__bits... (passes/graph.py).
+_SIGN = re.compile(r"(.*?)(?:__inside_(\d+)_(\d+))?(?:__bits\w*)?")
+
+
+def sign_of_buffer(
+    buffer: Mapping[str, Any], values: Mapping[str, Truth]
+) -> tuple[str, Part] | None:
+    """The sign whose decisions a buffer holds, and the part of it."""
+    found = _SIGN.fullmatch(buffer["name"])
+    truth = values.get(found[1]) if found else None
+    if found is None or truth is None or truth.margin is None:
+        return None
+    _, h, w, _ = buffer["shape"]
+    top, left = int(found[2] or 0), int(found[3] or 0)
+    part = (slice(None), slice(top, top + h), slice(left, left + w))
+    return (found[1], part) if truth.value[part].shape == tuple(buffer["shape"]) else None
 
 
 def play(
@@ -68,9 +82,9 @@ def _judge(
 ) -> NDArray[Any]:
     """Note how ``found`` differs from the framework's value; what the next steps shall read."""
     name, bits = buffer["name"], buffer["dtype"] == "uint32"
-    sign = sign_of_buffer(name, values)
-    if sign and values[sign].value.shape == found.shape:
-        return _judge_sign(sign, found, values[sign], bits, played)
+    sign = sign_of_buffer(buffer, values)
+    if sign is not None:
+        return _judge_sign(*sign, found, values[sign[0]].value, bits, played)
     truth = values.get(name)
     if bits or truth is None or truth.margin is not None or truth.value.shape != found.shape:
         return found
@@ -86,16 +100,21 @@ def _judge(
 
 
 def _judge_sign(
-    name: str, found: NDArray[Any], truth: Truth, bits: bool, played: Played
+    name: str,
+    part: Part,
+    found: NDArray[Any],
+    whole: NDArray[Any],
+    bits: bool,
+    played: Played,
 ) -> NDArray[Any]:
-    value = truth.value
+    value = whole[part]
     if bits:
         # 0 has no bit: what was made of it shows in the layers behind.
         differs = ((value > 0) != (found > 0)) & (value != 0)
         forced = np.where(value == 0, found, value)
     else:
         differs, forced = value != found, value
-    played.differing[name] = played.differing.get(name, np.zeros(value.shape, bool)) | differs
+    played.differing.setdefault(name, np.zeros(whole.shape, bool))[part] |= differs
     return forced
 
 
