@@ -82,17 +82,25 @@ def _resize(im: "Importer", x: Any, method: str, transform: str, given: Sequence
 
     None means the quotient of the sizes.
     """
+    source = im.data(x)
     listed = given[0] if len(given) == 1 else given
     factors = [float(f or 0.0) for f in listed or (None, None)]
-    call = ops.anchor(
-        "resize2d",
-        [im.data(x).expr],
-        size=[int(v) for v in im.node.meta["val"].shape[2:]],
-        method=method,
-        transform=transform,
-        factors=factors or [0.0, 0.0],
+    size = [int(v) for v in im.node.meta["val"].shape[2:]]
+    # PyTorch's kernel for small images takes an axis of the same or twice the size as exactly that.
+    if transform == "asymmetric" and sum(size) <= 128:
+        for axis, (new, old) in enumerate(zip(size, source.shape[2:], strict=True)):
+            if new in (old, 2 * old):
+                factors[axis] = 0.0
+    return im.emit(
+        ops.anchor(
+            "resize2d",
+            [source.expr],
+            size=size,
+            method=method,
+            transform=transform,
+            factors=factors,
+        )
     )
-    return im.emit(call)
 
 
 def first(im: "Importer", x: Any, index: int) -> Value:

@@ -87,12 +87,17 @@ def trace(
     _check_inputs(inputs, example_inputs)
     for node in env.values():
         tensor = constants.get(str(node.target)) if node.op == "get_attr" and node.users else None
-        if tensor is not None and tensor.dtype in _NOT_FLOAT32:
-            raise ModelError(
-                f"{node.target} is {tensor.dtype}; only float32 can be compiled (model.float()"
-                " converts parameters and buffers)"
-            )
+        if tensor is not None:
+            _check_dtype(str(node.target), tensor)
     return TracedGraph(graph, constants, tuple(inputs))
+
+
+def _check_dtype(name: str, tensor: torch.Tensor) -> None:
+    if tensor.dtype in _NOT_FLOAT32:
+        raise ModelError(
+            f"{name} is {tensor.dtype}; only float32 can be compiled (model.float() converts"
+            " parameters and buffers)"
+        )
 
 
 def _functional(program: ExportedProgram) -> ExportedProgram:
@@ -140,6 +145,8 @@ def _check_inputs(inputs: Sequence[TensorInfo], examples: Sequence[torch.Tensor]
 
 
 def _export(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
+    for name, parameter in model.named_parameters():
+        _check_dtype(name, parameter)
     try:
         with quiet(), evaluating(model):
             return torch.export.export(model, inputs, strict=False)

@@ -27,11 +27,11 @@ def _positions(size: int, new: int, method: str, transform: str, factor: float) 
     step = np.float32(1 / factor) if factor > 0 else np.float32(size) / np.float32(new)
     if method == "nearest_neighbor" and transform == "half_pixel":
         return (at + half) * step
+    if transform == "asymmetric":
+        return at * step
     # PyTorch copies an axis that keeps its size, whatever the factor.
     if size == new:
         return at
-    if transform == "asymmetric":
-        return at * step
     if transform == "align_corners":
         return at * (np.float32(size - 1) / np.float32(max(new - 1, 1)))
     # One rounding: PyTorch's kernels are built with fused multiply-add.

@@ -17,6 +17,12 @@ def test_interpolate_by_a_factor(mode, factor):
     assert_agrees(model, image(3, 9))
 
 
+@pytest.mark.parametrize("size, factor", [(3, 1.3), (2, 2.01), (130, 1.006), (65, 2.0091781)])
+def test_nearest_by_a_factor_that_keeps_or_doubles_the_size(size, factor):
+    model = Function(lambda m, x: functional.interpolate(x, scale_factor=(factor, 1.0)))
+    assert_agrees(model, torch.randn(1, 3, size, 2))
+
+
 @pytest.mark.parametrize(
     "keywords",
     [

@@ -57,7 +57,7 @@ REFUSED = {
     "another mean": (lambda m, x: x.mean(1, keepdim=True), "height and width"),
     "mean of a vector": (lambda m, x: x.flatten(1).mean((-2, -1), keepdim=True), "mean"),
     "larger by a constant": (lambda m, x: x + torch.ones(3, 3, 1, 1), r"\[3, 3, 9, 9\]"),
-    "indices": (lambda m, x: functional.max_pool2d(x, 2, return_indices=True)[1], "first result"),
+    "indices": (lambda m, x: functional.max_pool2d(x, 2, return_indices=True)[1], "int64"),
     "divisor": (lambda m, x: functional.avg_pool2d(x, 2, divisor_override=3), "divisor"),
     "ceil": (lambda m, x: functional.max_pool2d(x, 2, ceil_mode=True), "ceil_mode"),
     "norm in training": (
