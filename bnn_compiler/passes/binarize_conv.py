@@ -65,8 +65,6 @@ class BinarizeConv:
     Raises ModelError for an exact-zero weight unless ``zero_weight`` says how to read it.
     """
 
-    name = "BinarizeConv"
-
     def __init__(self, zero_weight: str = "error") -> None:
         self.zero_weight = zero_weight
 

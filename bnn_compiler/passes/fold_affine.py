@@ -19,8 +19,6 @@ class FoldAffine:
     number of the same sign as the sum.
     """
 
-    name = "FoldAffine"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for var, value in list(graph.values.items()):
