@@ -1,5 +1,8 @@
 # Two commands: `make demo` and `make test`. Both make .venv and install once.
-PYTHON ?= python3.11
+# The first Python that runs and is new enough; `make demo PYTHON=...` names another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -28,6 +31,8 @@ format: $(STAMP)
 
 # A CPU build of PyTorch is enough, and a plain install would fetch gigabytes of CUDA.
 $(STAMP): setup.py
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 was found; install one, or name it:" \
+	  "make demo PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q "torch==2.13.0" || $(BIN)/pip install -q "torch==2.13.0" --index-url https://download.pytorch.org/whl/cpu
 	$(BIN)/pip install -q -e ".[dev]"

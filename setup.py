@@ -15,7 +15,8 @@ setup(
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
     # ffi 0.1.15 crashes when it serialises an IR module, which tuning does. psutil and cloudpickle
     # are what TVM's process pool imports without requiring them.
     install_requires=[

@@ -7,12 +7,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from bnn_compiler.errors import InputError
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.graph import Graph, array, bind, derived
 from bnn_compiler.passes.sign_planes import SignPlanes, plane, sign_planes
-from bnn_compiler.passes.weights import ZERO_WEIGHT, TernaryWeights, split_weights
+from bnn_compiler.passes.weights import TernaryWeights, split_weights
 
 
 class BinarizeConv:
@@ -25,16 +24,11 @@ class BinarizeConv:
     Zeros of the signs (``sign_planes``) and of the weights (``TernaryWeights.planes``) become
     sums of planes: i is then a sum of up to four such convolutions, and the scale is shared.
 
-    Raises ModelError for a weight that is exactly 0 if ``zero_weight`` is "error", InputError
-    if it is not in ZERO_WEIGHT.
+    ``zero_weight`` is one of ZERO_WEIGHT. Raises ModelError for a weight that is exactly 0 if it
+    is "error".
     """
 
-    name = "BinarizeConv"
-
     def __init__(self, zero_weight: str = "exact") -> None:
-        if zero_weight not in ZERO_WEIGHT:
-            known = ", ".join(map(repr, ZERO_WEIGHT))
-            raise InputError(f"zero_weight {zero_weight!r}; known: {known}")
         self.zero_weight = zero_weight
 
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:

@@ -119,8 +119,6 @@ class ByteInput:
     f(normalise(x)) for any other f      ->  f(bytes(x; "affine"))
     """
 
-    name = "ByteInput"
-
     def __init__(self, normalization: Normalization) -> None:
         self.normalization = normalization
 

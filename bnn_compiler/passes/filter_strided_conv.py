@@ -24,8 +24,6 @@ class FilterStridedConv:
     float_conv2d(permute_dims(x), w)  ->  winograd_conv2d(x, w)
     """
 
-    name = "FilterStridedConv"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for var, call in list(graph.values.items()):

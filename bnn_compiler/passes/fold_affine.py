@@ -21,8 +21,6 @@ class FoldAffine:
     with a pure scale: b*t is rounded, and x*s*t + b*t would be a residue where it was 0.
     """
 
-    name = "FoldAffine"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for var, value in list(graph.values.items()):

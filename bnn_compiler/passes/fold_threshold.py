@@ -23,8 +23,6 @@ class FoldThreshold:
     threshold is infinite. A chain that is not monotone on the integers is left alone.
     """
 
-    name = "FoldThreshold"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for var, value in list(graph.values.items()):

@@ -45,8 +45,6 @@ class FuseEpilogue:
     Binary convolutions choose first, so that a sum of two branches lands in the binary one.
     """
 
-    name = "FuseEpilogue"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for wanted in (_is_unfused_conv, _is_anchor, _is_elementwise):

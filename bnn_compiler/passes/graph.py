@@ -1,6 +1,6 @@
 """A Relax function as a list of bindings, which is how every pass here reads and rewrites it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +9,6 @@ from tvm import relax
 from tvm.ir import GenericConst
 
 from bnn_compiler.ops import relax_ops as ops
-
-Rewrite = Callable[["Graph"], None]
 
 
 @dataclass

@@ -20,8 +20,6 @@ class HoistSign:
     sign of the maximum is the AND of the signs. Fires when ``c`` comes from a binary convolution.
     """
 
-    name = "HoistSign"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for var, value in list(graph.values.items()):

@@ -17,8 +17,6 @@ class MergeDuplicatedConv:
     y = concat(a, b)
     """
 
-    name = "MergeDuplicatedConv"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for var, value in list(graph.values.items()):

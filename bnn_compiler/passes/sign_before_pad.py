@@ -10,8 +10,6 @@ from bnn_compiler.passes.graph import Graph, bind, derived, inside
 class SignBeforePad:
     """bnn.sign(pad(x, v)) -> pad(bnn.sign(x), sign(v)), which a binary convolution takes in."""
 
-    name = "SignBeforePad"
-
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
         for var, value in list(graph.values.items()):
