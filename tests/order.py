@@ -17,14 +17,17 @@ LONGEST = (
     "tests/zoo/test_networks.py::test_full_size",
     "tests/tune/test_shipped.py",
     "tests/test_compile.py::test_random_networks",
-    "tests/docs/test_pages.py",
     "tests/device/test_docs.py",
-    "tests/zoo/test_networks.py",
+    "tests/docs/test_pages.py",
+    "tests/device/test_kit.py",
+    "tests/gate/test_digests.py",
     "tests/deploy/test_link.py",
-    "tests/device",
+    "tests/zoo/test_networks.py",
     "tests/tune/test_tuner.py",
-    "tests/kernels",
+    "tests/device",
     "tests/deploy",
+    "tests/kernels",
+    "tests/zoo",
 )
 
 

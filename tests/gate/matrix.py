@@ -69,19 +69,11 @@ _UNSELECTED: dict[str, tuple[str, ...]] = dict.fromkeys(VARIANTS, ())
 #: The selection has every network, every target, and every family of kernels with every kind of
 #: hardware.
 CASES = (
-    Case(
-        "birealnet18",
-        224,
-        {
-            "float32": tuple(targets.names()),
-            "uint8": _ONE_OF_A_KIND,
-            "reorder": _ONE_OF_A_KIND,
-        },
-    ),
+    Case("birealnet18", 224, dict.fromkeys(VARIANTS, _ONE_OF_A_KIND)),
     Case("birealnet18", 224, _only(), batch=4),
     Case("birealnet18", 32, _UNSELECTED),
     Case("reactnet_a", 224, _UNSELECTED),
-    Case("reactnet_a", 32, {"float32": (_V4, "cortex-a53"), "uint8": (_V3,), "reorder": ()}),
+    Case("reactnet_a", 32, _UNSELECTED | _only(_V4, "cortex-a53")),
     Case("mobinet", 224, _only()),
     Case("mobinet", 32, _only(_V3, "neoverse-n1")),
     Case("mobinet", 32, _only(), width=0.25),
