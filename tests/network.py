@@ -1,5 +1,7 @@
 """Torch modules to Relax and through some passes, for the tests of single passes."""
 
+import copy
+
 import torch
 from torch import nn
 

@@ -23,7 +23,7 @@ def network(*widths):
 
 def compile(model, inputs):
     bnn_compiler.compile(
-        model, (torch.randn(1, inputs),), target="x86-64-v3", output=sys.argv[1], zero_weight="+1"
+        model, (torch.randn(1, inputs),), target="x86-64-v3", output=sys.argv[1]
     )
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

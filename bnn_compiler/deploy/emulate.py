@@ -89,8 +89,14 @@ class Emulated(Artifact):
             return self._runner
 
     def _compute(
-        self, arrays: Sequence[NDArray[Any]], results: list[NDArray[Any]], places: list[int]
+        self,
+        arrays: Sequence[NDArray[Any]],
+        results: list[NDArray[Any]],
+        places: list[int],
+        check_finite: bool,
     ) -> None:
+        if check_finite:
+            self._check_finite(arrays)
         session = Session(self)
         session.inputs, session.outputs = list(arrays), results
         session.run(0, len(self.manifest["steps"]))

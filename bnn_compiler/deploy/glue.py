@@ -42,6 +42,10 @@ int32_t {name}_run({parameters}, void *workspace);
 int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
                          int32_t first, int32_t last, double *seconds);
 
+/* The same, but return -2 at once if a float input holds a NaN, which has no sign. */
+int32_t {name}_run_checked(const void *const *inputs, void *const *outputs, void *workspace,
+                           int32_t first, int32_t last, double *seconds);
+
 /* Use n threads (at least 1); returns the number in force{limit}. */
 int32_t {name}_set_threads(int32_t n);
 
@@ -131,11 +135,37 @@ int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *
   return 0;
 }}
 
+{finite}
+int32_t {name}_run_checked(const void *const *inputs, void *const *outputs, void *workspace,
+                           int32_t first, int32_t last, double *seconds) {{
+{checks}
+  return {name}_run_steps(inputs, outputs, workspace, first, last, seconds);
+}}
+
 int32_t {name}_run({parameters}, void *workspace) {{
   const void *inputs[] = {{{inputs}}};
   void *outputs[] = {{{outputs}}};
   return {name}_run_steps(inputs, outputs, workspace, 0, {steps}, NULL);
 }}
+"""
+
+_FINITE = """\
+/* Whether any of n floats is a NaN: all bits of a lane are set where a number is not itself. */
+static int32_t has_nan(const void *data, size_t n) {
+  typedef float floats __attribute__((vector_size(16)));
+  typedef int32_t lanes __attribute__((vector_size(16)));
+  const unsigned char *at = data;
+  lanes found = {0, 0, 0, 0};
+  floats v;
+  for (; n >= 4; n -= 4, at += sizeof v) {
+    memcpy(&v, at, sizeof v);
+    found |= v != v;
+  }
+  floats rest = {0, 0, 0, 0};
+  memcpy(&rest, at, n * sizeof(float));
+  found |= rest != rest;
+  return found[0] | found[1] | found[2] | found[3];
+}
 """
 
 _CLEAR = """\
@@ -210,6 +240,11 @@ def source(program: Program, name: str, ahead: int, digest: str) -> str:
     counts = {s.kernel: len(s.arguments) for s in program.steps}
     kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
     cases = "\n".join(_case(program, name, i, ahead) for i in range(len(program.steps)))
+    checks = "\n".join(
+        f"  if (has_nan(inputs[{i}], {_elements(b)})) return -2;"
+        for i, b in enumerate(program.inputs)
+        if b.layout.dtype == "float32"
+    )
     return _SOURCE.format(
         name=name,
         count=len(_sizes(program)),
@@ -219,6 +254,8 @@ def source(program: Program, name: str, ahead: int, digest: str) -> str:
         kernels=kernels,
         halos=_CLEAR * ("clear(" in cases) + _FILL * ("fill(" in cases),
         cases=cases,
+        finite=_FINITE if checks else "",
+        checks=checks,
         parameters=_parameters(program),
         inputs=", ".join(f"in{i}" for i in range(len(program.inputs))),
         outputs=", ".join(f"out{i}" for i in range(len(program.outputs))),

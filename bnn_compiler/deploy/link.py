@@ -194,7 +194,9 @@ def build(
 
 def _exports(folder: Path, name: str) -> list[str]:
     path = folder / f"{name}.map"
-    entry = "; ".join(f"{name}_{f}" for f in ("run", "run_steps", "set_threads", "info"))
+    entry = "; ".join(
+        f"{name}_{f}" for f in ("run", "run_steps", "run_checked", "set_threads", "info")
+    )
     path.write_text(f"{{ global: {entry}; local: *; }};\n")
     return [f"-Wl,--version-script={path}"]
 

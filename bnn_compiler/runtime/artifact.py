@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bnn_compiler.errors import ArtifactError, InputError
 from bnn_compiler.runtime import files
 from bnn_compiler.runtime.bounds import Bound, Peaks, bound
-from bnn_compiler.runtime.library import Library
+from bnn_compiler.runtime.library import HAS_NAN, Library
 from bnn_compiler.runtime.session import Session, aligned, pointers
 from bnn_compiler.runtime.tensors import Tensor, address, is_tensor, writable_address
 
@@ -122,10 +122,10 @@ class Artifact:
         bit, and for an ``out`` that overlaps an input or another; ArtifactError once it is closed.
         """
         arrays: Sequence[Any] = inputs
-        places = [t.quick(x, check_finite) for t, x in zip(self._inputs, inputs)]  # noqa: B905
+        places = [t.quick(x) for t, x in zip(self._inputs, inputs)]  # noqa: B905
         unusual = 0 in places or len(inputs) != len(self._inputs)
         if unusual:
-            arrays = self._checked(inputs, check_finite)
+            arrays = self._checked(inputs)
             places = [address(a) for a in arrays]
         if out is None:
             results = self._new_outputs()
@@ -133,7 +133,7 @@ class Artifact:
                 places.append(writable_address(result))
         else:
             results = self._given_outputs(out, places)
-        self._compute(arrays, results, places)
+        self._compute(arrays, results, places, check_finite)
         if unusual and out is None and inputs and is_tensor(inputs[0]):
             torch = sys.modules["torch"]
             results = [torch.from_numpy(r) for r in results]
@@ -144,7 +144,8 @@ class Artifact:
         if repeat < 1:
             raise InputError(f"repeat {repeat}; give at least 1")
         session = Session(self)
-        session.inputs = self._checked(inputs, True)
+        session.inputs = self._checked(inputs)
+        self._check_finite(session.inputs)
         steps = self.manifest["steps"]
         runs = []
         for _ in range(repeat + 2):
@@ -246,26 +247,39 @@ class Artifact:
             self._open()
             return self._content if self._library is None else self._library.content
 
-    def _checked(self, inputs: tuple[Any, ...], check_finite: bool) -> list[NDArray[Any]]:
+    def _checked(self, inputs: tuple[Any, ...]) -> list[NDArray[Any]]:
         wanted = self._inputs
         if len(inputs) != len(wanted):
             raise InputError(f"the network has {len(wanted)} inputs, got {len(inputs)}")
-        return [t.checked(x, check_finite) for t, x in zip(wanted, inputs, strict=True)]
+        return [t.checked(x) for t, x in zip(wanted, inputs, strict=True)]
+
+    def _check_finite(self, arrays: Sequence[NDArray[Any]]) -> None:
+        for tensor, array in zip(self._inputs, arrays, strict=True):
+            tensor.check_finite(array)
 
     def _compute(
-        self, arrays: Sequence[NDArray[Any]], results: list[NDArray[Any]], places: list[int]
+        self,
+        arrays: Sequence[NDArray[Any]],
+        results: list[NDArray[Any]],
+        places: list[int],
+        check_finite: bool,
     ) -> None:
         """Run on ``arrays`` into ``results``, which begin at ``places``."""
-        library, frames = self._library or self._mapped(), self._open()
+        library, frames = self._library or self._mapped(), self._frames
+        if frames is None:
+            frames = self._open()
         try:
             frame = frames.pop()
         except IndexError:
             steps = len(self.manifest["steps"])
             frame = _Frame(self.new_workspace(), len(arrays), len(results), steps)
         frame.pointers[:] = places  # type: ignore[assignment]
-        code = library.run_steps(*frame.arguments)
+        run = library.run_checked if check_finite else library.run_steps
+        code = run(*frame.arguments)
         frames.append(frame)
         if code:
+            if code == HAS_NAN:
+                self._check_finite(arrays)
             raise ArtifactError(f"{self.path}: a kernel returned {code}")
 
     def _run_steps(
@@ -292,13 +306,13 @@ class Artifact:
 
     def _given_outputs(self, out: Any, places: list[int]) -> list[NDArray[Any]]:
         """``out`` as a list, whose addresses are added to those of the inputs in ``places``."""
-        results = list(out) if isinstance(out, tuple | list) else [out]
+        results = list(out) if isinstance(out, (tuple, list)) else [out]
         if len(results) != len(self._outputs):
             raise InputError(
                 f"the network has {len(self._outputs)} outputs, out has {len(results)}"
             )
         for tensor, result in zip(self._outputs, results, strict=True):
-            at = tensor.quick(result, False) or tensor.out_address(result)
+            at = tensor.quick(result) or tensor.out_address(result)
             end = at + tensor.bytes
             for place, size in zip(places, self._sizes, strict=False):
                 if at < place + size and place < end:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32)
+#: What ``run_checked`` returns for a NaN; kernels return -1 or 0.
+HAS_NAN = -2
 
 
 class Library:
@@ -26,6 +28,8 @@ class Library:
         self.threads = 1
         #: Takes ctypes objects: inputs, outputs, workspace, first, last, seconds; 0 is success.
         self.run_steps: Callable[..., int] = _CALL(_ctypes.dlsym(handle, f"{name}_run_steps"))
+        #: The same, but HAS_NAN at once if a float input holds a NaN.
+        self.run_checked: Callable[..., int] = _CALL(_ctypes.dlsym(handle, f"{name}_run_checked"))
         self._set_threads = _CALL(_ctypes.dlsym(handle, f"{name}_set_threads"))
 
     def set_threads(self, count: int) -> int:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from bnn_compiler.errors import InputError
 
 _FLOAT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
-_SHORT = 8192
-_Array, _dot, _minimum, _address = np.ndarray, np.vdot, np.minimum.reduce, ctypes.addressof
+_Array, _address = np.ndarray, ctypes.addressof
 _byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 
@@ -35,7 +34,7 @@ class Tensor:
         """From an entry of the manifest."""
         return Tensor(described["name"], tuple(described["shape"]), np.dtype(described["dtype"]))
 
-    def quick(self, value: Any, check_finite: bool) -> int:
+    def quick(self, value: Any) -> int:
         """The address of ``value`` if it can be used as it is, writable; 0 if more has to be done.
 
         Most calls bring what is needed, so as little as possible is asked here.
@@ -47,41 +46,13 @@ class Tensor:
             at = writable_address(value)
         except (TypeError, ValueError):
             return 0
-        if dtype is _FLOAT32 and (at & 3 or (check_finite and _has_nan(value))):
-            return 0
-        return at
+        return 0 if at % dtype.itemsize else at
 
-    def checked(self, value: Any, check_finite: bool) -> NDArray[Any]:
+    def checked(self, value: Any) -> NDArray[Any]:
         """``value`` as an aligned array in C order, the same memory where that is possible.
 
-        Raises InputError for another type, dtype or shape, and for a NaN if ``check_finite``.
+        Raises InputError for another type, dtype or shape.
         """
-        array = self._converted(value)
-        if check_finite and self.dtype == _FLOAT32 and _has_nan(array):
-            at = [int(i) for i in np.argwhere(np.isnan(array))[0]]
-            raise InputError(f"input {self.name} is NaN at {at}, and a NaN has no sign")
-        return array
-
-    def out_address(self, value: Any) -> int:
-        """The address of ``value``. Raises InputError if no result can be written to it."""
-        if not isinstance(value, np.ndarray):
-            raise InputError(
-                f"out for {self.name} is a {type(value).__name__}; give a numpy array"
-                " (of a tensor: y.numpy(), which shares its memory)"
-            )
-        if value.dtype != self.dtype or value.shape != self.shape:
-            raise InputError(
-                f"out for {self.name} is {value.dtype} {list(value.shape)}, the output is"
-                f" {self.dtype} {list(self.shape)}"
-            )
-        if not value.flags.carray:
-            raise InputError(
-                f"out for {self.name} is not a writable, aligned array in C order; give one made by"
-                " np.empty"
-            )
-        return address(value)
-
-    def _converted(self, value: Any) -> NDArray[Any]:
         given = value.dtype if is_tensor(value) else None
         if given is not None:
             try:
@@ -102,6 +73,32 @@ class Tensor:
                 f" {list(self.shape)}; the batch size is fixed at compile time"
             )
         return np.require(value, requirements=["C", "A"])
+
+    def check_finite(self, array: NDArray[Any]) -> None:
+        """Raise InputError for a NaN."""
+        # The minimum is NaN if anything is: several times faster than looking at each element.
+        if self.dtype == _FLOAT32 and np.isnan(array.min()):
+            at = [int(i) for i in np.argwhere(np.isnan(array))[0]]
+            raise InputError(f"input {self.name} is NaN at {at}, and a NaN has no sign")
+
+    def out_address(self, value: Any) -> int:
+        """The address of ``value``. Raises InputError unless a result can be written to it."""
+        if not isinstance(value, np.ndarray):
+            raise InputError(
+                f"out for {self.name} is a {type(value).__name__}; give a numpy array"
+                " (of a tensor: y.numpy(), which shares its memory)"
+            )
+        if value.dtype != self.dtype or value.shape != self.shape:
+            raise InputError(
+                f"out for {self.name} is {value.dtype} {list(value.shape)}, the output is"
+                f" {self.dtype} {list(self.shape)}"
+            )
+        if not value.flags.carray:
+            raise InputError(
+                f"out for {self.name} is not a writable, aligned array in C order; give one made by"
+                " np.empty"
+            )
+        return address(value)
 
     def _wrong_dtype(self, given: object) -> InputError:
         found = str(given)
@@ -132,13 +129,3 @@ def writable_address(array: NDArray[Any]) -> int:
 def address(array: NDArray[Any]) -> int:
     """Where an array's memory begins."""
     return int(array.ctypes.data)
-
-
-def _has_nan(array: NDArray[Any]) -> bool:
-    """Whether anything is NaN: then so are the sum of the squares, and the minimum.
-
-    Both are several times faster than looking at each element. BLAS is the faster one for short
-    arrays, and would start threads for long ones.
-    """
-    found = _dot(array, array) if array.size <= _SHORT else _minimum(array, None)
-    return bool(found != found)

@@ -43,12 +43,12 @@ def two(tmp_path_factory):
 def test_another_dtype_of_an_array(dtype):
     value = np.zeros((2, 3), dtype)
     with pytest.raises(InputError, match=r"convert it: x\.astype\(np\.float32\)") as caught:
-        FLOATS.checked(value, True)
+        FLOATS.checked(value)
     assert ('compile(input_dtype="uint8")' in str(caught.value)) == (dtype == "u1")
     assert str(value.dtype) in str(caught.value) and "float64'" not in str(caught.value)
     if dtype != "u1":
         with pytest.raises(InputError, match="bytes from 0 to 255, or compile without input_dtype"):
-            BYTES.checked(value, True)
+            BYTES.checked(value)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_another_dtype_of_an_array(dtype):
 )
 def test_another_dtype_of_a_tensor(dtype):
     with pytest.raises(InputError, match=rf"is {dtype}, compiled .*convert it: x\.float\(\)"):
-        FLOATS.checked(torch.zeros(2, 3, dtype=dtype), True)
+        FLOATS.checked(torch.zeros(2, 3, dtype=dtype))
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,11 @@ def test_another_dtype_of_a_tensor(dtype):
         (None, "NoneType"),
         (torch.zeros(2, 3, device="meta"), "cannot be read"),
         (torch.zeros(2, 3).to_sparse(), "cannot be read"),
-        (np.array([[0, 0, 0], [0, np.nan, 0]], np.float32), r"NaN at \[1, 1\]"),
     ],
 )
 def test_wrong_inputs(value, words):
     with pytest.raises(InputError, match=words):
-        FLOATS.checked(value, True)
+        FLOATS.checked(value)
 
 
 def test_what_is_not_in_order_is_copied():
@@ -86,12 +85,25 @@ def test_what_is_not_in_order_is_copied():
     tensor = torch.tensor(wanted, requires_grad=True)
     given = (np.asfortranarray(wanted), misaligned, frozen, tensor, np.repeat(wanted, 2, 1)[:, ::2])
     for value in (*given, wanted.view(np.memmap)):
-        array = FLOATS.checked(value, True)
+        array = FLOATS.checked(value)
         np.testing.assert_array_equal(array, wanted)
         assert array.flags.c_contiguous and array.flags.aligned
         assert address(array) == array.ctypes.data
-    assert FLOATS.checked(frozen, True) is frozen
-    assert np.isnan(FLOATS.checked(np.full((2, 3), np.nan, np.float32), False)).all()
+    assert FLOATS.checked(frozen) is frozen
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 1000, 3068, 3070, 3071])
+def test_a_nan_is_found_wherever_it_is(net, at):
+    x = np.full(3 * 32 * 32, np.inf, np.float32)
+    assert net.run(x.reshape(SHAPE)).shape == (1, 7)
+    x[at] = np.float32(np.nan) * (-1) ** at
+    c, y, z = np.unravel_index(at, SHAPE[1:])
+    for value in (x.reshape(SHAPE), torch.tensor(x).reshape(SHAPE)):
+        with pytest.raises(InputError, match=rf"NaN at \[0, {c}, {y}, {z}\]"):
+            net.run(value)
+    with pytest.raises(InputError, match="NaN at"):
+        net.profile(x.reshape(SHAPE))
+    assert net.run(x.reshape(SHAPE), check_finite=False).shape == (1, 7)
 
 
 def test_out_gets_the_results(net, two, small_artifact):
