@@ -65,7 +65,7 @@ def test_must_not_fire(model, shape, tmp_path):
 def test_weights_that_are_not_finite_stay_in_sequence(tmp_path):
     model = Stem()
     model.conv.weight.data[3, 0, 0, 0] = float("inf")
-    _, found = operators(model, torch.randn(1, 3, 16, 16), tmp_path, allow_reorder=True)
+    _, found = operators(model, torch.randn(1, 3, 16, 16), tmp_path, allow_reorder=True, check=False)
     assert "bnn.float_conv2d" in found
 
 
