@@ -20,7 +20,7 @@ def code_bytes(data: bytes) -> int:
         for i in range(count):
             kind, flags, _, _, _, size = struct.unpack_from("<IIQQQQ", data, table + i * entry)
             total += size if kind == _LOAD and flags & _EXECUTABLE else 0
-    except struct.error as e:
+    except (struct.error, OverflowError) as e:
         raise ValueError(f"its segments cannot be read: {e}") from e
     return total
 
@@ -47,7 +47,7 @@ def exported(data: bytes, name: str) -> bytes:
                 if data[names + label : names + label + len(wanted)] == wanted:
                     start = address - sections[section][3] + sections[section][4]
                     return data[start : start + length]
-    except (struct.error, IndexError) as e:
+    except (struct.error, IndexError, OverflowError) as e:
         raise ValueError(f"its symbols cannot be read: {e}") from e
     raise ValueError(f"it exports no {name}")
 
