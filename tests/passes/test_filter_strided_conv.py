@@ -65,7 +65,8 @@ def test_must_not_fire(model, shape, tmp_path):
 def test_weights_that_are_not_finite_stay_in_sequence(tmp_path):
     model = Stem()
     model.conv.weight.data[3, 0, 0, 0] = float("inf")
-    _, found = operators(model, torch.randn(1, 3, 16, 16), tmp_path, allow_reorder=True, check=False)
+    x, options = torch.randn(1, 3, 16, 16), {"allow_reorder": True, "check": False}
+    _, found = operators(model, x, tmp_path, **options)
     assert "bnn.float_conv2d" in found
 
 
