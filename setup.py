@@ -69,7 +69,7 @@ setup(
     package_data={
         "bnn_compiler": [
             "py.typed",
-            "deploy/runtime/*",
+            "deploy/cpu/runtime/*",
             "device/*.[ch]",
             "device/run.sh",
             "roofline/roofline.c",

@@ -21,7 +21,7 @@ import bnn_compiler
 from benchmarks import assembly, qemu, quicknet, report
 from bnn_compiler import target as targets
 from bnn_compiler import zoo
-from bnn_compiler.deploy import link
+from bnn_compiler.deploy.cpu import link
 from bnn_compiler.kernels.point import Point
 
 #: GHz of the boards that have these cores: Raspberry Pi 3B+, 4 and 5.

@@ -14,13 +14,14 @@ import numpy as np
 from benchmarks import machine, report
 from benchmarks.shapes import layer
 from bnn_compiler import target as targets
+from bnn_compiler.cost import records
+from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device.measure import fastest
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.tune import harness, records, tuner
-from bnn_compiler.tune.schedules import Schedules
+from bnn_compiler.tune import harness, tuner
 
 #: (channels, side) of 3x3 layers.
 UNSEEN = ((48, 40), (80, 48), (96, 24), (160, 20), (192, 16), (224, 12), (320, 10), (448, 8))

@@ -14,13 +14,13 @@ import numpy as np
 
 from benchmarks import machine, report
 from bnn_compiler import target as targets
+from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device.measure import fastest
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.tune import harness
-from bnn_compiler.tune.schedules import Schedules
 
 #: (channels, side) of pruned layers.
 PRUNED = ((51, 56), (101, 28), (202, 14), (389, 7))

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from bnn_compiler import target as targets
-from bnn_compiler.deploy import example, glue, link, lower, package
+from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.deploy import package
+from bnn_compiler.deploy.cpu import example, glue, link
 from bnn_compiler.deploy.manifest import manifest, zero_activation
-from bnn_compiler.deploy.program import Program
 from bnn_compiler.errors import BuildError, InputError
-from bnn_compiler.kernels import codegen
+from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.network import Network
+from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
-from bnn_compiler.passes.graph import Graph
+from bnn_compiler.plan import lower
+from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.runtime.manifest import complete, digest
-from bnn_compiler.tune.schedules import Schedules
 from bnn_compiler.verification import checking
 
 log = logging.getLogger("bnn_compiler")

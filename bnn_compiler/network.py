@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bnn_compiler.frontend import importer, simplify, source, trace
-from bnn_compiler.frontend.importer import Imported
-from bnn_compiler.frontend.oracle import Oracle
-from bnn_compiler.frontend.trace import TracedGraph
+from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
+from bnn_compiler.frontend.pytorch.importer import Imported
+from bnn_compiler.frontend.pytorch.oracle import Oracle
+from bnn_compiler.frontend.pytorch.trace import TracedGraph
+from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.passes import pipeline
-from bnn_compiler.passes.graph import Graph
 
 
 @dataclass(frozen=True)

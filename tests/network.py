@@ -5,13 +5,13 @@ import copy
 import torch
 from torch import nn
 
-from bnn_compiler.frontend import importer, simplify, trace
+from bnn_compiler.frontend.pytorch import importer, simplify, trace
 from bnn_compiler.network import Network
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.passes import pipeline
-from bnn_compiler.passes.graph import Graph
 
 
 class Function(nn.Module):

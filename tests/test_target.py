@@ -2,7 +2,7 @@ import pytest
 
 from bnn_compiler import target
 from bnn_compiler.errors import TargetError
-from bnn_compiler.kernels import codegen
+from bnn_compiler.kernels.cpu import codegen
 
 
 @pytest.mark.parametrize("name", target.names())

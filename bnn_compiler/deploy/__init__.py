@@ -1,1 +1,1 @@
-"""From a fused Relax module to an artifact: steps, memory, C glue, linking, packaging."""
+"""From a program to an artifact: manifest, package, emulation."""

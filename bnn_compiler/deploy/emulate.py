@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.deploy import link, static
+from bnn_compiler.deploy.cpu import link, static
 from bnn_compiler.errors import ArtifactError, BuildError
 from bnn_compiler.runtime import cpu, files, manifest
 from bnn_compiler.runtime.artifact import Artifact, LayerProfile, check_threads

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from bnn_compiler import __version__
-from bnn_compiler.deploy.program import ALIGN, Buffer, Program
+from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph, derived
 from bnn_compiler.passes.byte_input import Normalization
-from bnn_compiler.passes.graph import Graph, derived
+from bnn_compiler.plan.program import ALIGN, Buffer, Program
 from bnn_compiler.runtime.manifest import FORMAT
-from bnn_compiler.tune.schedules import Schedules
 
 
 def manifest(

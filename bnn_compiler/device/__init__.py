@@ -1,1 +1,1 @@
-"""Measuring programs on other machines: over TVM's RPC, or by a kit that is carried there."""
+"""Running and timing programs: here, or on boards over TVM's RPC."""

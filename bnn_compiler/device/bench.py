@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_compiler.deploy import link, static
+from bnn_compiler.deploy.cpu import link, static
 from bnn_compiler.device import program
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards

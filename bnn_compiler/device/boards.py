@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TypeVar
 
-from bnn_compiler.deploy.link import toolchain
+from bnn_compiler.deploy.cpu.link import toolchain
 from bnn_compiler.device import client, program
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.client import Lost, Session, Tracker

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnn_compiler.deploy import link
-from bnn_compiler.deploy.link import Toolchain
+from bnn_compiler.deploy.cpu import link
+from bnn_compiler.deploy.cpu.link import Toolchain
 from bnn_compiler.errors import BuildError, DeviceError
 from bnn_compiler.files import check_writable
 from bnn_compiler.target import Target

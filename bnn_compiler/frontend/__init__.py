@@ -1,1 +1,1 @@
-"""PyTorch in: export, drop what only training needs, import to Relax."""
+"""One folder for each kind of network that can be imported."""

@@ -1,1 +1,1 @@
-"""TE computations and their schedules, one anchor a file."""
+"""What kernels compute, as data: layouts, workloads, tasks, points, families."""

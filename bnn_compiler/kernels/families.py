@@ -2,12 +2,12 @@
 
 from types import ModuleType
 
-from bnn_compiler.kernels import (
-    binary,
+from bnn_compiler.kernels.cpu import (
     channelwise,
     depthwise,
     float32,
     int16,
+    popcount,
     table,
     winograd,
 )
@@ -18,7 +18,7 @@ from bnn_compiler.target import Hardware
 
 #: Each module has points(), rule(), constants() and function().
 FAMILIES: dict[str, ModuleType] = {
-    "popcount": binary,
+    "popcount": popcount,
     "table": table,
     "float32": float32,
     "depthwise": depthwise,
@@ -34,7 +34,7 @@ def is_binary(work: ConvWorkload) -> bool:
 
 def grouping(work: ConvWorkload) -> Grouping:
     """How the groups of ``work`` map onto words and vectors."""
-    found: Grouping = (binary if is_binary(work) else float32).grouping(work)
+    found: Grouping = (popcount if is_binary(work) else float32).grouping(work)
     return found
 
 
@@ -57,7 +57,7 @@ def space(work: ConvWorkload, hardware: Hardware) -> list[Point]:
 def rule(work: ConvWorkload, hardware: Hardware) -> Point:
     """The schedule to use when neither a record nor a model knows better."""
     if is_binary(work):
-        return table.rule(work, hardware) or binary.rule(work, hardware)
+        return table.rule(work, hardware) or popcount.rule(work, hardware)
     (name,) = _names(work)
     found: Point = FAMILIES[name].rule(work, hardware)
     return found

@@ -9,7 +9,8 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 
-from bnn_compiler.kernels import codegen, families
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.workload import ConvWorkload

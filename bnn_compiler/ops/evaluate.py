@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from bnn_compiler.kernels.resize import resize_tables
 from bnn_compiler.ops import reference, winograd
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph, array, constant
 from bnn_compiler.ops.reference import ConvAttrs
-from bnn_compiler.passes.graph import Graph, array, constant
+from bnn_compiler.ops.resize import resize_tables
 
 Values = dict[relax.Var, Any]
 

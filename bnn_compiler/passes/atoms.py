@@ -11,7 +11,7 @@ import numpy as np
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.passes.graph import Graph, array
+from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
 from bnn_compiler.passes.weights import split_weights
 

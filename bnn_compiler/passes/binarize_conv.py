@@ -8,8 +8,8 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph, array, bind, derived
 from bnn_compiler.passes.atoms import Atoms
-from bnn_compiler.passes.graph import Graph, array, bind, derived
 from bnn_compiler.passes.sign_planes import SignPlanes, plane, sign_planes
 from bnn_compiler.passes.weights import TernaryWeights, split_weights
 

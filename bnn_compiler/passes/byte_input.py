@@ -11,7 +11,7 @@ from tvm import relax
 from bnn_compiler.errors import InputError
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
-from bnn_compiler.passes.graph import Graph, array, derived
+from bnn_compiler.ops.graph import Graph, array, derived
 
 #: A convolution is computed in integers if that keeps it this close, relative to the largest sum
 #: its weights allow; else the bytes are normalised in float32 first.

@@ -7,8 +7,8 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.ops.winograd import STRIDE, TILE
-from bnn_compiler.passes.graph import Graph, array
 
 #: Kernels that are worth it: 81 products instead of 196 for 7x7, 49 instead of 100 for 5x5.
 _KERNELS = (5, 7)

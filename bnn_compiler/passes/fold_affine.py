@@ -6,8 +6,8 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue
+from bnn_compiler.ops.graph import Graph, affine_operands, array
 from bnn_compiler.passes.atoms import Atoms
-from bnn_compiler.passes.graph import Graph, affine_operands, array
 
 
 class FoldAffine:

@@ -8,7 +8,7 @@ from bnn_compiler.ops import reference
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.blocks import blocks
 from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue, Output
-from bnn_compiler.passes.graph import Graph, array
+from bnn_compiler.ops.graph import Graph, array
 
 
 class FoldThreshold:

@@ -9,8 +9,8 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
+from bnn_compiler.ops.graph import Graph, array, base_name, bind, derived
 from bnn_compiler.passes.fold_affine import is_sign_bits
-from bnn_compiler.passes.graph import Graph, array, base_name, bind, derived
 
 #: Element-wise operators that an epilogue can hold.
 _ELEMENTWISE = ("relax.bnn.affine", "relax.nn.prelu", "relax.clip", "relax.add", "relax.bnn.sign")

@@ -5,8 +5,8 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph, array, bind, derived
 from bnn_compiler.passes.fold_affine import is_sign_bits
-from bnn_compiler.passes.graph import Graph, array, bind, derived
 
 
 class HoistSign:

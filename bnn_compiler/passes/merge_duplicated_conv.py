@@ -6,7 +6,7 @@ import tvm_ffi
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.passes.graph import Graph, array, bind, derived
+from bnn_compiler.ops.graph import Graph, array, bind, derived
 
 
 class MergeDuplicatedConv:

@@ -4,7 +4,7 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.passes.graph import Graph, bind, derived, inside
+from bnn_compiler.ops.graph import Graph, bind, derived, inside
 
 
 class SignBeforePad:

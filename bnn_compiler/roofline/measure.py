@@ -78,7 +78,7 @@ def _program() -> Path:
     """The built roofline.c, from the cache if it was built for this CPU before."""
     import platformdirs
 
-    from bnn_compiler.deploy import link
+    from bnn_compiler.deploy.cpu import link
 
     key = hashlib.sha256(SOURCE.read_bytes() + " ".join(sorted(cpu.features())).encode())
     folder = Path(platformdirs.user_cache_dir("bnn_compiler"))

@@ -1,1 +1,1 @@
-"""Schedules: found by measuring, remembered as records, predicted by a cost model."""
+"""Schedules found by measuring, here, on boards or by a kit that is carried there."""

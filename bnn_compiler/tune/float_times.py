@@ -6,12 +6,12 @@ from dataclasses import replace
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
+from bnn_compiler.cost.model import CostModel
+from bnn_compiler.cost.records import Record
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
-from bnn_compiler.tune.model import CostModel
-from bnn_compiler.tune.records import Record
 from bnn_compiler.tune.strategy import candidate
 from bnn_compiler.tune.workers import Builder, Runner
 

@@ -7,10 +7,11 @@ import numpy as np
 import tvm
 from tvm import tirx
 
-from bnn_compiler.deploy import link
+from bnn_compiler.deploy.cpu import link
 from bnn_compiler.device import program
 from bnn_compiler.device.program import Buffer, Program
-from bnn_compiler.kernels import codegen, families
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
@@ -106,7 +107,7 @@ def as_text(function: tirx.PrimFunc) -> str:
 
 def from_text(text: str) -> tirx.PrimFunc:
     """The inverse of ``as_text``."""
-    from bnn_compiler.kernels import intrinsics
+    from bnn_compiler.kernels.cpu import intrinsics
 
     intrinsics.register()
     return tvm.ir.load_json(text)

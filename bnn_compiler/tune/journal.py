@@ -13,13 +13,13 @@ from types import TracebackType
 import tvm
 
 from bnn_compiler import kernels
+from bnn_compiler.cost.records import optional
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.runtime import cpu
 from bnn_compiler.target import Target
-from bnn_compiler.tune.records import optional
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ def code() -> str:
     """Changes with the kernels, with what times them and with TVM: other trials do not compare."""
     digest = hashlib.sha256(tvm.__version__.encode())
     package = Path(kernels.__file__).parent.parent
-    parts = (*package.glob("kernels/*.py"), *package.glob("ops/*.py"), *package.glob("device/*.c"))
+    parts = (
+        *package.rglob("kernels/**/*.py"),
+        *package.glob("ops/*.py"),
+        *package.glob("device/*.c"),
+    )
     for path in sorted((*parts, package / "tune" / "harness.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

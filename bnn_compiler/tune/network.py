@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from bnn_compiler import target as targets
-from bnn_compiler.deploy import lower
+from bnn_compiler.cost import records
+from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import InputError, TargetError
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.passes.byte_input import Normalization, normalization_of
+from bnn_compiler.plan import lower
 from bnn_compiler.runtime import cpu
-from bnn_compiler.tune import records, tuner
+from bnn_compiler.tune import tuner
 from bnn_compiler.tune.journal import Journal
-from bnn_compiler.tune.schedules import Schedules
 
 if TYPE_CHECKING:
-    from bnn_compiler.device import kit
+    from bnn_compiler.tune import kit
 
 
 def extract(
@@ -122,7 +123,7 @@ def export_candidates(
     InputError for no trial, BuildError and DeviceError if the kit cannot be made, and what
     ``compile`` raises for the network.
     """
-    from bnn_compiler.device import kit
+    from bnn_compiler.tune import kit
 
     if trials < 1:
         raise InputError(f"trials {trials}: give at least one trial")
@@ -163,7 +164,7 @@ def import_results(
     results that were damaged or belong to other candidates, ScheduleError if another process uses
     the journal, and what ``compile`` raises for the network.
     """
-    from bnn_compiler.device import kit
+    from bnn_compiler.tune import kit
 
     chosen = targets.load(target)
     normalization = normalization_of(input_dtype, mean, std)

@@ -16,12 +16,12 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
+from bnn_compiler.cost.model import CostModel, Sample
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
 from bnn_compiler.tune.journal import Journal, Trial
-from bnn_compiler.tune.model import CostModel, Sample
 
 #: Share of a batch drawn at random once there is a model.
 _RANDOM = 0.25

@@ -17,20 +17,20 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
 from bnn_compiler import roofline
+from bnn_compiler.cost import features
+from bnn_compiler.cost import model as models
+from bnn_compiler.cost import records as record_files
+from bnn_compiler.cost.model import CostModel, Quality
+from bnn_compiler.cost.records import Record
 from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.kernels import intrinsics
+from bnn_compiler.kernels.cpu import intrinsics
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task, digest
 from bnn_compiler.runtime.bounds import bound
 from bnn_compiler.target import Target
-from bnn_compiler.tune import features
-from bnn_compiler.tune import model as models
-from bnn_compiler.tune import records as record_files
 from bnn_compiler.tune.float_times import with_float_times
 from bnn_compiler.tune.journal import Journal, Trial
-from bnn_compiler.tune.model import CostModel, Quality
-from bnn_compiler.tune.records import Record
 from bnn_compiler.tune.strategy import Ranked, Search, TaskSearch
 from bnn_compiler.tune.workers import (
     BUILD_SECONDS,

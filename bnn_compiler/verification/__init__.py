@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from bnn_compiler.errors import InputError, VerifyError
-from bnn_compiler.frontend.oracle import Observation, Truth
+from bnn_compiler.frontend.pytorch.oracle import Observation, Truth
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.runtime import Artifact

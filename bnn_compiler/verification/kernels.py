@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_compiler.ops import evaluate
-from bnn_compiler.passes.graph import Graph
+from bnn_compiler.ops.graph import Graph
 from bnn_compiler.runtime import Artifact, Session
 from bnn_compiler.verification.report import KernelCheck
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.frontend.oracle import Truth
+from bnn_compiler.frontend.pytorch.oracle import Truth
 from bnn_compiler.runtime import Artifact, Session
 from bnn_compiler.verification.report import LayerCheck, SignCheck
 
@@ -29,7 +29,7 @@ class Played:
     differing: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
-#: NAME, NAME__bits... or NAME__inside_TOP_LEFT__bits... (passes/graph.py).
+#: NAME, NAME__bits... or NAME__inside_TOP_LEFT__bits... (ops/graph.py).
 _SIGN = re.compile(r"(.*?)(?:__inside_(\d+)_(\d+))?(?:__bits\w*)?")
 
 

@@ -133,7 +133,7 @@ def test_says_what_is_missing(arm, small_artifact, tmp_path, monkeypatch):
     path, _, x = arm
     with pytest.raises(ArtifactError, match="without --emulate"):
         Emulated(small_artifact[0])
-    monkeypatch.setattr("bnn_compiler.deploy.link._zig", lambda: None)
+    monkeypatch.setattr("bnn_compiler.deploy.cpu.link._zig", lambda: None)
     which = shutil.which
     monkeypatch.setattr("shutil.which", lambda name: None if "gcc" in name else which(name))
     with Emulated(path) as artifact, pytest.raises(BuildError, match=r"bnn_compiler\[cross\]"):

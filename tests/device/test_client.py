@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from bnn_compiler.deploy.link import toolchain
+from bnn_compiler.deploy.cpu.link import toolchain
 from bnn_compiler.device import client, program
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards

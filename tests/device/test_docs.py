@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from bnn_compiler import cli
-from bnn_compiler.tune import network, records
+from bnn_compiler.cost import records
+from bnn_compiler.tune import network
 from tests.device.conftest import Board, free_port
 from tests.test_cli import tiny
 

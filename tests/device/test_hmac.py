@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from bnn_compiler import target as targets
-from bnn_compiler.deploy.link import toolchain
+from bnn_compiler.deploy.cpu.link import toolchain
 from bnn_compiler.device import program
 
 SOURCE = """

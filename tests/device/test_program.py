@@ -3,7 +3,7 @@
 import pytest
 
 from bnn_compiler import target as targets
-from bnn_compiler.deploy.link import Toolchain
+from bnn_compiler.deploy.cpu.link import Toolchain
 from bnn_compiler.device import program
 from bnn_compiler.errors import BuildError, DeviceError
 from tests.device.conftest import ARM

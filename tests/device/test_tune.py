@@ -5,10 +5,11 @@ import signal
 import pytest
 
 from bnn_compiler import target as targets
+from bnn_compiler.cost import records
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
 from bnn_compiler.errors import DeviceError, ScheduleError, TargetError
-from bnn_compiler.tune import records, tuner
+from bnn_compiler.tune import tuner
 from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.network import tune_network
 from tests.device.conftest import ARM

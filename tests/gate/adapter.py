@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import tvm_ffi
@@ -10,13 +10,10 @@ from torch import nn
 from tvm import tirx
 
 from bnn_compiler import target as targets
-from bnn_compiler.compiler import trace_model
-from bnn_compiler.deploy import lower
-from bnn_compiler.frontend import importer
-from bnn_compiler.passes import pipeline
-from bnn_compiler.passes.byte_input import normalization_of
-from bnn_compiler.passes.graph import Graph
-from bnn_compiler.tune.schedules import Schedules
+from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.network import Network
+from bnn_compiler.options import Options as Chosen
+from bnn_compiler.plan import lower
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,14 @@ class Lowered:
 
 def traced(model: nn.Module, x: torch.Tensor) -> Callable[[Options], Callable[[str], Lowered]]:
     """options -> target's name -> the network lowered for it; each stage is run once."""
-    graph, _ = trace_model(model, (x,))
+    network = Network.of(model, (x,))
 
     def fused(options: Options) -> Callable[[str], Lowered]:
-        module = pipeline.run(
-            importer.to_relax(graph),
-            byte_input=normalization_of(options.input_dtype, options.mean, options.std),
-            allow_reorder=options.allow_reorder,
-        )
+        graph = network.fused(Chosen.of(**asdict(options)))
 
         def lowered(target: str) -> Lowered:
             schedules = Schedules.load(targets.load(target))
-            program, functions = lower.lower(Graph.of(module), schedules, "net")
+            program, functions = lower.lower(graph, schedules, "net")
             kernels = tuple((step.name, functions[step.kernel]) for step in program.steps)
             return Lowered(kernels, program.weights, program.workspace)
 

@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from bnn_compiler.deploy import link
+from bnn_compiler.deploy.cpu import link
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task

@@ -8,7 +8,8 @@ import pytest
 from benchmarks import assembly
 from bnn_compiler import target as targets
 from bnn_compiler.device import measure
-from bnn_compiler.kernels import codegen, families
+from bnn_compiler.kernels import families
+from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.tune import harness
 from tests import edge
 from tests.kernels import kernel

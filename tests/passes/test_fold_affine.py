@@ -3,9 +3,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from bnn_compiler.nn import BinaryConv2d, RSign, Sign
+from bnn_compiler.ops.graph import array
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.fold_affine import FoldAffine, is_sign_bits
-from bnn_compiler.passes.graph import array
 from tests.network import Function, after, image, names
 
 

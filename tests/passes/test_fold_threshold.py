@@ -6,10 +6,10 @@ from torch import nn
 from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.ops import reference
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
+from bnn_compiler.ops.graph import Graph
 from bnn_compiler.ops.relax_ops import epilogue_of
 from bnn_compiler.passes import pipeline
 from bnn_compiler.passes.fold_threshold import thresholds
-from bnn_compiler.passes.graph import Graph
 from tests.network import after, anchors, image
 
 FLOATS = st.floats(-50, 50, width=32)

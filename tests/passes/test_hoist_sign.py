@@ -2,9 +2,9 @@ import numpy as np
 from torch import nn
 
 from bnn_compiler.nn import BinaryConv2d, Sign
+from bnn_compiler.ops.graph import array
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.fold_affine import FoldAffine
-from bnn_compiler.passes.graph import array
 from bnn_compiler.passes.hoist_sign import HoistSign
 from tests.network import after, image, names
 

@@ -5,7 +5,7 @@ import platform
 import pytest
 
 from bnn_compiler import roofline
-from bnn_compiler.deploy import link
+from bnn_compiler.deploy.cpu import link
 from bnn_compiler.errors import BuildError
 from bnn_compiler.roofline import measure
 from bnn_compiler.runtime import cpu

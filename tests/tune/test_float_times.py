@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from bnn_compiler import target as targets
+from bnn_compiler.cost import model, records
 from bnn_compiler.kernels import families
 from bnn_compiler.target import Target
-from bnn_compiler.tune import float_times, model, records, tuner
+from bnn_compiler.tune import float_times, tuner
 from tests.kernels import kernel
 
 NAMES = ("x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt")

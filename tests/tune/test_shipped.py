@@ -3,10 +3,11 @@
 import pytest
 
 from bnn_compiler import target as targets
+from bnn_compiler.cost import records
 from bnn_compiler.device.measure import run_here
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.task import digest
-from bnn_compiler.tune import harness, records
+from bnn_compiler.tune import harness
 from tests.conftest import runnable
 
 

@@ -7,11 +7,12 @@ import time
 import pytest
 
 from bnn_compiler import target as targets
+from bnn_compiler.cost import records
 from bnn_compiler.device.measure import Here
 from bnn_compiler.errors import InputError, ScheduleError
 from bnn_compiler.kernels import families
 from bnn_compiler.kernels.task import digest
-from bnn_compiler.tune import records, strategy, tuner, workers
+from bnn_compiler.tune import strategy, tuner, workers
 from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.network import extract, tune_network
 from tests.kernels import kernel

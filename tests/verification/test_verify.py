@@ -10,7 +10,7 @@ from torch import nn
 import bnn_compiler
 from bnn_compiler.cli import main
 from bnn_compiler.errors import InputError, MismatchError, VerifyError
-from bnn_compiler.frontend import converters, recognise_sign
+from bnn_compiler.frontend.pytorch import converters, recognise_sign
 from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.passes import fold_threshold
 

@@ -1,0 +1,353 @@
+"""The C around the kernels: the call sequence over one arena, a header, the weights section.
+
+No heap and no globals. Every pointer is an offset fixed at compile time.
+"""
+
+import math
+
+from bnn_compiler.deploy.manifest import external_shape
+from bnn_compiler.plan.program import ALIGN, Argument, Buffer, Program
+
+#: Bytes of a cache line.
+LINE = 64
+#: Lines asked for at once: as many misses as a core has under way without waiting for any.
+_LINES = 24
+
+_HEADER = """\
+/* {name}: a binary neural network compiled by bnn_compiler.
+ *
+ * To link {name}.a, take it from a folder (bnnc compile --folder). That of an artifact in one file
+ * lacks the weights, which are in {name}.so: the linker misses {name}_weights.
+ */
+#ifndef {guard}_H
+#define {guard}_H
+
+#include <stdint.h>
+
+/* Bytes and alignment of the workspace the caller provides. */
+#define {guard}_WORKSPACE_BYTES {workspace}
+#define {guard}_WORKSPACE_ALIGN {align}
+#define {guard}_STEPS {steps}
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Run the network; returns 0. Tensors are dense:
+{shapes}
+ */
+int32_t {name}_run({parameters}, void *workspace);
+
+/* Run steps first..last-1; seconds may be NULL, else seconds[i] grows by the time of step i. */
+int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
+                         int32_t first, int32_t last, double *seconds);
+
+/* The same, but return -2 at once if a float input holds a NaN, which has no sign. */
+int32_t {name}_run_checked(const void *const *inputs, void *const *outputs, void *workspace,
+                           int32_t first, int32_t last, double *seconds);
+
+/* Use n threads (at least 1); returns the number in force{limit}. */
+int32_t {name}_set_threads(int32_t n);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+_SOURCE = """\
+#define _POSIX_C_SOURCE 199309L
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+#include "{name}.h"
+
+#define HIDDEN __attribute__((visibility("hidden")))
+
+extern const unsigned char {name}_weights[];
+
+/* What this was compiled as, to be checked before it is run: the SHA-256 of its manifest, the bytes
+ * of the workspace, the numbers of steps, inputs and outputs, the bytes of each input and output.
+ */
+const struct {{
+  unsigned char manifest[32];
+  int64_t sizes[{count}];
+}} {name}_info = {{
+  {{{digest}}},
+  {{{sizes}}},
+}};
+
+HIDDEN int32_t bnn_parallel(int32_t (*task)(void *, int32_t, int32_t), void *arguments,
+                            int32_t count);
+/* Referenced by the object's start-up record; nothing needs registering here. Weak, because every
+ * network brings one. */
+HIDDEN __attribute__((weak)) int TVMFFIEnvModRegisterSystemLibSymbol(const char *name,
+                                                                     void *symbol) {{
+  (void)name;
+  (void)symbol;
+  return 0;
+}}
+
+{kernels}
+
+/* A kernel call, done ``part`` iterations at a time; before each part, ``lines`` cache lines of the
+ * next step's weights are asked for. */
+struct work {{
+  int32_t (*call)(void **p, int32_t first, int32_t last);
+  void **p;
+  const unsigned char *next;
+  int32_t part, lines;
+}};
+
+static int32_t in_parts(void *work, int32_t first, int32_t last) {{
+  const struct work *w = work;
+  for (int32_t i = first; i < last; i += w->part) {{
+    const unsigned char *next = w->next + (size_t)(i / w->part) * (size_t)w->lines * {line};
+    for (int32_t k = 0; k < w->lines; ++k) __builtin_prefetch(next + {line} * k, 0, 2);
+    int32_t code = w->call(w->p, i, i + w->part < last ? i + w->part : last);
+    if (code) return code;
+  }}
+  return 0;
+}}
+
+{halos}
+static int32_t step(int32_t index, const void *const *in, void *const *out, unsigned char *a) {{
+  switch (index) {{
+{cases}
+  }}
+  return -1;
+}}
+
+static double now(void) {{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}}
+
+int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
+                         int32_t first, int32_t last, double *seconds) {{
+  for (int32_t i = first; i < last; ++i) {{
+    double start = seconds ? now() : 0.0;
+    int32_t code = step(i, inputs, outputs, (unsigned char *)workspace);
+    if (code) return code;
+    if (seconds) seconds[i] += now() - start;
+  }}
+  return 0;
+}}
+
+{finite}
+int32_t {name}_run_checked(const void *const *inputs, void *const *outputs, void *workspace,
+                           int32_t first, int32_t last, double *seconds) {{
+{checks}
+  return {name}_run_steps(inputs, outputs, workspace, first, last, seconds);
+}}
+
+int32_t {name}_run({parameters}, void *workspace) {{
+  const void *inputs[] = {{{inputs}}};
+  void *outputs[] = {{{outputs}}};
+  return {name}_run_steps(inputs, outputs, workspace, 0, {steps}, NULL);
+}}
+"""
+
+_FINITE = """\
+/* Whether any of n floats is a NaN: all bits of a lane are set where a number is not itself. */
+static int32_t has_nan(const void *data, size_t n) {
+  typedef float floats __attribute__((vector_size(16)));
+  typedef int32_t lanes __attribute__((vector_size(16)));
+  const unsigned char *at = data;
+  lanes found = {0, 0, 0, 0};
+  floats v;
+  for (; n >= 4; n -= 4, at += sizeof v) {
+    memcpy(&v, at, sizeof v);
+    found |= v != v;
+  }
+  floats rest = {0, 0, 0, 0};
+  memcpy(&rest, at, n * sizeof(float));
+  found |= rest != rest;
+  return found[0] | found[1] | found[2] | found[3];
+}
+"""
+
+_CLEAR = """\
+/* Zero the halo of a tensor [n][h][w] of ``pixel`` bytes. */
+static void clear(unsigned char *at, size_t n, size_t h, size_t w, size_t pixel, size_t top,
+                  size_t left, size_t bottom, size_t right) {
+  for (size_t i = 0; i < n; ++i, at += h * w * pixel)
+    for (size_t y = 0; y < h; ++y) {
+      unsigned char *row = at + y * w * pixel;
+      if (y < top || y >= h - bottom) {
+        memset(row, 0, w * pixel);
+      } else {
+        memset(row, 0, left * pixel);
+        memset(row + (w - right) * pixel, 0, right * pixel);
+      }
+    }
+}
+"""
+
+_FILL = """\
+/* Write the halo of a tensor [n][h][w][words]; ``all`` writes the interior too. */
+static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t words, int32_t top,
+                 int32_t left, int32_t bottom, int32_t right, int32_t all, uint32_t value,
+                 uint32_t last) {
+  uint32_t *p = (uint32_t *)at;
+  for (int32_t i = 0; i < n; ++i)
+    for (int32_t y = 0; y < h; ++y) {
+      int32_t edge = all || y < top || y >= h - bottom;
+      for (int32_t x = 0; x < w; ++x, p += words) {
+        if (!edge && x == left) {
+          p += (ptrdiff_t)words * (w - left - right);
+          x = w - right;
+          if (right == 0) break;
+        }
+        for (int32_t k = 0; k < words; ++k) p[k] = k == words - 1 ? last : value;
+      }
+    }
+}
+"""
+
+
+def _parameters(program: Program) -> str:
+    types = {"float32": "float", "uint8": "uint8_t"}
+    ins = [f"const {types[b.layout.dtype]} *in{i}" for i, b in enumerate(program.inputs)]
+    outs = [f"float *out{i}" for i in range(len(program.outputs))]
+    return ", ".join(ins + outs)
+
+
+def header(program: Program, name: str, *, threads: bool) -> str:
+    """``NAME.h``."""
+    shapes = [
+        f"{b.name}: {b.layout.dtype} {external_shape(b)}" for b in program.inputs + program.outputs
+    ]
+    return _HEADER.format(
+        name=name,
+        guard=name.upper(),
+        workspace=program.workspace,
+        align=ALIGN,
+        steps=len(program.steps),
+        shapes="\n".join(f" *   {line}" for line in shapes),
+        parameters=_parameters(program),
+        limit="" if threads else ", always 1: compiled without threads",
+    )
+
+
+def source(program: Program, name: str, ahead: int, digest: str) -> str:
+    """``NAME.c``: every step as one case of a switch.
+
+    While a step runs, at most ``ahead`` bytes of the next one's weights are brought into L2.
+    ``digest`` is the SHA-256 of the manifest, in hexadecimal.
+    """
+    counts = {s.kernel: len(s.arguments) for s in program.steps}
+    kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
+    cases = "\n".join(_case(program, name, i, ahead) for i in range(len(program.steps)))
+    checks = "\n".join(
+        f"  if (has_nan(inputs[{i}], {_elements(b)})) return -2;"
+        for i, b in enumerate(program.inputs)
+        if b.layout.dtype == "float32"
+    )
+    return _SOURCE.format(
+        name=name,
+        count=len(_sizes(program)),
+        digest=", ".join(map(str, bytes.fromhex(digest))),
+        sizes=", ".join(map(str, _sizes(program))),
+        line=LINE,
+        kernels=kernels,
+        halos=_CLEAR * ("clear(" in cases) + _FILL * ("fill(" in cases),
+        cases=cases,
+        finite=_FINITE if checks else "",
+        checks=checks,
+        parameters=_parameters(program),
+        inputs=", ".join(f"in{i}" for i in range(len(program.inputs))),
+        outputs=", ".join(f"out{i}" for i in range(len(program.outputs))),
+        steps=len(program.steps),
+    )
+
+
+def _sizes(program: Program) -> list[int]:
+    """What a caller has to know: bytes of the workspace, counts, bytes of the tensors."""
+    counts = [len(program.steps), len(program.inputs), len(program.outputs)]
+    tensors = [*program.inputs, *program.outputs]
+    return [program.workspace, *counts, *(b.layout.itemsize * _elements(b) for b in tensors)]
+
+
+def _elements(buffer: Buffer) -> int:
+    return math.prod(external_shape(buffer))
+
+
+def _declare(kernel: str, count: int) -> str:
+    """A kernel's prototype, and its call with the arguments from an array."""
+    types = ", ".join(["void *"] * count)
+    values = ", ".join(f"p[{i}]" for i in range(count))
+    return (
+        f"int32_t {kernel}({types}, int32_t first, int32_t last);\n"
+        f"static int32_t call_{kernel}(void **p, int32_t first, int32_t last) {{\n"
+        f"  return {kernel}({values}, first, last);\n"
+        f"}}"
+    )
+
+
+def _case(program: Program, name: str, index: int, ahead: int) -> str:
+    step = program.steps[index]
+    lines = [f"    case {index}: {{ /* {step.name} */"]
+    lines += [_fill(b) for b in step.writes if b.kind == "arena" and b.needs_fill]
+    arguments = ", ".join(_pointer(program, name, a) for a in step.arguments)
+    following = _next(program, name, index, ahead)
+    lines += [
+        f"      void *p[] = {{{arguments}}};",
+        f"      struct work work = {{call_{step.kernel}, p, {following}}};",
+        f"      return bnn_parallel(in_parts, &work, {step.iterations});",
+        "    }",
+    ]
+    return "\n".join(lines)
+
+
+def _next(program: Program, name: str, index: int, ahead: int) -> str:
+    """The largest constant of the step after ``index``, and its share for each part of this one."""
+    iterations = program.steps[index].iterations
+    following = program.steps[index + 1 : index + 2]
+    constants = [a for s in following for a in s.arguments if a.buffer is None]
+    largest = max(constants, key=lambda a: a.size, default=None)
+    lines = min(largest.size, ahead) // LINE if largest else 0
+    part = max(1, iterations * _LINES // max(lines, 1))
+    each = min(_LINES, lines // -(-iterations // part)) if part < iterations else 0
+    if largest is None or each == 0:
+        return f"{name}_weights, {iterations}, 0"
+    return f"{name}_weights + {largest.weights}, {part}, {each}"
+
+
+def _fill(buffer: Buffer) -> str:
+    layout = buffer.layout
+    n, h, w, words = layout.physical
+    tail = layout.shape[3] % 32
+    bits = layout.dtype == "uint32" and buffer.fill == 1
+    value = 0xFFFFFFFF if bits else 0
+    last = ((1 << tail) - 1 if tail else 0xFFFFFFFF) if bits else 0
+    half = layout.dtype == "uint32" and -(-layout.shape[3] // 16) % 2 == 1
+    top, left, bottom, right = layout.halo
+    if value == last == 0 and not half:
+        pixel = words * layout.itemsize
+        edges = ", ".join(map(str, (n, h, w, pixel, top, left, bottom, right)))
+        return f"      clear(a + {buffer.offset}, {edges});"
+    numbers = (n, h, w, words, top, left, bottom, right, int(half))
+    return f"      fill(a + {buffer.offset}, {', '.join(map(str, numbers))}, {value}u, {last}u);"
+
+
+def _pointer(program: Program, name: str, argument: Argument) -> str:
+    buffer = argument.buffer
+    if buffer is None:
+        return f"(void *)({name}_weights + {argument.weights})"
+    if buffer.kind == "input":
+        return f"(void *)in[{program.inputs.index(buffer)}]"
+    if buffer.kind == "output":
+        return f"out[{program.outputs.index(buffer)}]"
+    offset = buffer.offset + (buffer.layout.interior if argument.interior else 0)
+    return f"a + {offset}"
+
+
+def weights_assembly(name: str, file: str, offset: int, size: int) -> str:
+    """An assembler file: ``size`` bytes of ``file`` as read-only data under a hidden symbol."""
+    data = f'.incbin "{file}", {offset}, {size}\n' if size else ""
+    return (
+        f".section .rodata\n.balign {ALIGN}\n.globl {name}_weights\n.hidden {name}_weights\n"
+        f'{name}_weights:\n{data}.section .note.GNU-stack,"",%progbits\n'
+    )

@@ -1,0 +1,1 @@
+"""PyTorch in: export, drop what only training needs, import to Relax."""

@@ -1,0 +1,340 @@
+"""What PyTorch itself computes inside a network: the reference of ``verify``.
+
+The outputs come from the user's module as it is. The values inside come from the graph that
+torch.export makes of it, before this package has touched it, run by PyTorch node by node, in
+float32 and beside it in float64. Every sign decides in float64 as it did in float32, so the two
+differ by rounding only, which tells how much of a difference rounding explains.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.fx import Node
+from torch.fx.node import map_aggregate, map_arg
+
+from bnn_compiler.errors import VerifyError
+from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating
+
+#: Rounding explains this many times PyTorch's own difference between float32 and float64 ...
+_TIMES = 8.0
+#: ... and this share of the largest value, where PyTorch happened to be exact.
+_FLOOR = 2.0**-18
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value of the imported module comes from.
+
+    ``node`` is the graph node that has the value in PyTorch, ``shape`` [N, H, W, C] its shape
+    here. For a sign ``source`` is the node whose sign is taken.
+    """
+
+    node: str
+    shape: tuple[int, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A value of the network, float32 [N, H, W, C] or an output's own shape.
+
+    ``rounding`` is the largest difference that rounding explains. A sign has a ``margin``: the
+    distance of its input from 0, computed in float64; ``rounding`` is then that of its input.
+    """
+
+    value: NDArray[np.float32]
+    rounding: float
+    margin: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One sample through the network.
+
+    ``module_outputs`` are the user's module's own, ``outputs`` those of its graph, ``values`` by
+    name in the imported module. ``decided_zeros`` counts float32 sums that a sign found to be 0
+    although they are not: rounding met 0, and the sign decided as the compiled one does, +1.
+    """
+
+    module_outputs: list[Truth]
+    outputs: list[Truth]
+    values: Mapping[str, Truth]
+    decided_zeros: int
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """PyTorch's view of a network: its ``model``, its ``graph``, and the ``origins`` of values."""
+
+    model: torch.nn.Module | ExportedProgram
+    graph: TracedGraph
+    origins: Mapping[str, Origin]
+
+    def observe(self, inputs: Sequence[torch.Tensor], wanted: set[str]) -> Observation:
+        """Run both on ``inputs`` and keep the ``wanted`` values, and every sign's.
+
+        Raises VerifyError if the module cannot be run or no longer returns what it was exported
+        with.
+        """
+        origins = {
+            name: origin for name, origin in self.origins.items() if name in wanted or origin.source
+        }
+        run = _TwoPrecisions(self.graph, origins)
+        outputs = run.run(inputs)
+        values = {
+            name: truth
+            for name, origin in origins.items()
+            if (truth := _truth(origin, run)) is not None
+        }
+        module_outputs = self._module_outputs(inputs, outputs)
+        return Observation(module_outputs, outputs, values, run.decided_zeros)
+
+    def _module_outputs(self, inputs: Sequence[torch.Tensor], outputs: list[Truth]) -> list[Truth]:
+        found = tensors_of(call_module(self.model, inputs))
+        shapes = [tuple(t.shape) for t in found], [t.value.shape for t in outputs]
+        if shapes[0] != shapes[1]:
+            raise VerifyError(
+                f"the module returns shapes {shapes[0]}, its export {shapes[1]}: it depends on"
+                " more than its inputs"
+            )
+        return [
+            replace(t, value=_array(f).astype(np.float32))
+            for t, f in zip(outputs, found, strict=True)
+        ]
+
+    def exact_difference(self, inputs: Sequence[torch.Tensor]) -> float:
+        """Largest difference of module and graph, relative to the largest value, in float64.
+
+        Of a module that cannot be run in float64, in float32.
+        """
+        run = _TwoPrecisions(self.graph, {}, keep_outputs=True)
+        single = run.run(inputs)
+        try:
+            theirs = tensors_of(call_module(_in_double(self.model), [x.double() for x in inputs]))
+            ours = run.double_outputs
+        # A module may do anything with a dtype it does not expect.
+        except Exception:
+            theirs = tensors_of(call_module(self.model, inputs))
+            ours = [torch.from_numpy(t.value) for t in single]
+        return max(
+            (
+                float((a.double() - b).abs().max()) / max(float(b.abs().max()), 1e-30)
+                for a, b in zip(theirs, ours, strict=True)
+            ),
+            default=0.0,
+        )
+
+
+def _in_double(model: torch.nn.Module | ExportedProgram) -> torch.nn.Module:
+    module = model.module() if isinstance(model, ExportedProgram) else model
+    return copy.deepcopy(module).double()
+
+
+def call_module(model: torch.nn.Module | ExportedProgram, inputs: Sequence[torch.Tensor]) -> Any:
+    """What the user's module returns in eval mode; its inputs, buffers and mode stay as they are.
+
+    Raises VerifyError with the module's own reason if it cannot.
+    """
+    module = model.module() if isinstance(model, ExportedProgram) else model
+    copies = [x.clone() for x in inputs]
+    try:
+        with torch.no_grad(), _unchanged_buffers(module):
+            if isinstance(model, ExportedProgram):
+                return module(*copies)
+            with evaluating(module):
+                return module(*copies)
+    # The module runs any Python code.
+    except Exception as e:
+        reason = (str(e).strip().splitlines() or [""])[0]
+        raise VerifyError(
+            f"{type(module).__name__} cannot be run: {type(e).__name__}: {reason}"
+        ) from e
+
+
+@contextmanager
+def _unchanged_buffers(module: torch.nn.Module) -> Iterator[None]:
+    saved = {buffer: buffer.clone() for buffer in module.buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in saved.items():
+                buffer.copy_(value)
+
+
+def tensors_of(result: Any) -> list[torch.Tensor]:
+    """The tensors of a result in the order torch.export lists them."""
+    leaves = torch.utils._pytree.tree_leaves(result)
+    return [t for t in leaves if isinstance(t, torch.Tensor)]
+
+
+def _array(value: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = value.detach().numpy()
+    return array
+
+
+def _truth(origin: Origin, run: "_TwoPrecisions") -> Truth | None:
+    """None for a value that is not what the importer took it for."""
+    found = run.kept.get(origin.node)
+    before = run.kept.get(origin.source) if origin.source else None
+    size = int(np.prod(origin.shape))
+    if found is None or found.value.size != size:
+        return None
+    value = _nhwc(found.value, origin.shape)
+    if not origin.source:
+        return Truth(value, found.rounding)
+    if before is None or before.margin is None or before.margin.size != size:
+        return None
+    return Truth(value, before.rounding, _nhwc(before.margin, origin.shape))
+
+
+def _nhwc(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """[N, C, H, W], or [N, F] with F = C * H * W, as [N, H, W, C]."""
+    n, h, w, c = shape
+    return value.reshape(n, c, h, w).transpose(0, 2, 3, 1)
+
+
+def rounding_of(value: torch.Tensor, exact: torch.Tensor) -> float:
+    """How large a difference rounding explains, from a float32 value and the float64 one."""
+    if not value.numel():
+        return 0.0
+    finite = exact.abs()[torch.isfinite(exact)]
+    if not finite.numel():
+        return 0.0
+    own = (value.double() - exact).abs()
+    own = own[torch.isfinite(own)]
+    return _TIMES * float(own.max() if own.numel() else 0.0) + _FLOOR * float(finite.max())
+
+
+class _TwoPrecisions:
+    """A graph run in float32 and float64 side by side; signs decide alike."""
+
+    def __init__(
+        self, traced: TracedGraph, origins: Mapping[str, Origin], keep_outputs: bool = False
+    ) -> None:
+        self._traced = traced
+        self._signs = {o.node: o.source for o in origins.values() if o.source}
+        self._wanted = {o.node for o in origins.values()}
+        self._before = set(self._signs.values())
+        self._keep_outputs = keep_outputs
+        self._single: dict[Node, Any] = {}
+        self._double: dict[Node, Any] = {}
+        self.kept: dict[str, Truth] = {}
+        self.double_outputs: list[torch.Tensor] = []
+        self.decided_zeros = 0
+
+    def run(self, inputs: Sequence[torch.Tensor]) -> list[Truth]:
+        """The outputs."""
+        waiting = iter(inputs)
+        last = _last_uses(self._traced)
+        outputs: list[Truth] = []
+        with torch.no_grad():
+            for node in self._traced.graph.nodes:
+                if node.op == "output":
+                    outputs = self._outputs(node)
+                    break
+                self._node(node, waiting)
+                for done in last.get(node, ()):
+                    self._single.pop(done, None)
+                    self._double.pop(done, None)
+        return outputs
+
+    def _node(self, node: Node, waiting: Iterator[torch.Tensor]) -> None:
+        if node.op == "placeholder":
+            value = next(waiting)
+            self._single[node], self._double[node] = value, value.double()
+        elif node.op == "get_attr":
+            # No double: what depends on constants only is computed once, in float32.
+            self._single[node] = self._traced.constants[str(node.target)]
+            return
+        else:
+            self._call(node)
+        if node.name in self._signs:
+            self._decide(node)
+        if node.name in self._wanted or node.name in self._before:
+            self._keep(node)
+
+    def _call(self, node: Node) -> None:
+        function: Any = node.target
+        args: Any
+        kwargs: Any
+        args, kwargs = (map_arg(a, self._single.__getitem__) for a in (node.args, node.kwargs))
+        self._single[node] = function(*args, **kwargs)
+        if any(n in self._double for n in node.all_input_nodes):
+            args, kwargs = (
+                map_aggregate(map_arg(a, self._as_double), _double_dtype)
+                for a in (node.args, node.kwargs)
+            )
+            # What is made of numbers alone has the default dtype.
+            self._double[node] = map_aggregate(function(*args, **kwargs), _widened)
+
+    def _as_double(self, node: Node) -> Any:
+        if node in self._double:
+            return self._double[node]
+        return map_aggregate(self._single[node], _widened)
+
+    def _decide(self, node: Node) -> None:
+        """The sign's decision holds in both; where float32 met 0 by rounding it is +1."""
+        value = self._single[node]
+        source = self._before_value(node)
+        if source is not None and source.shape == value.shape:
+            accidents = (value == 0) & (source != 0)
+            count = int(accidents.sum())
+            if count:
+                self.decided_zeros += count
+                value = torch.where(accidents, torch.ones_like(value), value)
+                self._single[node] = value
+        self._double[node] = value.double()
+
+    def _before_value(self, node: Node) -> torch.Tensor | None:
+        name = self._signs[node.name]
+        found = self.kept.get(name)
+        return None if found is None or found.margin is None else torch.from_numpy(found.margin)
+
+    def _keep(self, node: Node) -> None:
+        value, exact = self._single[node], self._as_double(node)
+        if isinstance(value, tuple | list):
+            value, exact = value[0], exact[0]
+        margin = _array(exact.abs()) if node.name in self._before else None
+        kept = value.float() if node.name in self._wanted else torch.empty(0)
+        self.kept[node.name] = Truth(_array(kept), rounding_of(value, exact), margin)
+
+    def _outputs(self, node: Node) -> list[Truth]:
+        found = []
+        for leaf in node.args[0]:  # type: ignore[union-attr]
+            if not isinstance(leaf, Node):
+                continue
+            value, exact = self._single[leaf], self._as_double(leaf)
+            found.append(Truth(_array(value.float()), rounding_of(value, exact)))
+            if self._keep_outputs:
+                self.double_outputs.append(exact)
+        return found
+
+
+def _last_uses(traced: TracedGraph) -> dict[Node, list[Node]]:
+    """The nodes whose values nobody needs after each node."""
+    last: dict[Node, Node] = {}
+    for node in traced.graph.nodes:
+        last[node] = node
+        for source in node.all_input_nodes:
+            last[source] = node
+    found: dict[Node, list[Node]] = {}
+    for node, user in last.items():
+        found.setdefault(user, []).append(node)
+    return found
+
+
+def _widened(value: Any) -> Any:
+    wide = isinstance(value, torch.Tensor) and value.dtype == torch.float32
+    return value.double() if wide else value
+
+
+def _double_dtype(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value

@@ -1,0 +1,114 @@
+"""What the user names as a model: a module, an exported program, a .pt2 file, a factory."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from bnn_compiler.errors import InputError, ModelError
+from bnn_compiler.frontend.pytorch.checkpoint import load_checkpoint
+from bnn_compiler.frontend.pytorch.quiet import quiet
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and the inputs to compile it for."""
+
+    model: torch.nn.Module | ExportedProgram
+    example_inputs: tuple[torch.Tensor, ...]
+
+
+def load_model(
+    spec: Any,
+    *,
+    checkpoint: str | Path | None = None,
+    example_inputs: Sequence[Any] | None = None,
+) -> Source:
+    """Resolve a module, an exported program, a ``.pt2`` path or "package.module:factory".
+
+    Raises ModelError if it cannot be found, loaded or called, InputError without example inputs.
+    """
+    model = _resolve(spec)
+    if checkpoint is not None:
+        if not isinstance(model, torch.nn.Module):
+            raise ModelError("a checkpoint goes with a module or factory, not an exported program")
+        load_checkpoint(model, Path(checkpoint))
+    if example_inputs is None and isinstance(model, ExportedProgram) and model.example_inputs:
+        example_inputs = model.example_inputs[0]
+    if example_inputs is None:
+        raise InputError("no example inputs: give tensors (or --shape 1,3,224,224)")
+    return Source(model, _tensors(example_inputs))
+
+
+def _tensors(examples: Any) -> tuple[torch.Tensor, ...]:
+    if not isinstance(examples, list | tuple):
+        raise InputError(f"example_inputs is a {type(examples).__name__}; give a tuple of tensors")
+    if not examples:
+        raise InputError("example_inputs is empty; give one tensor for each input")
+    tensors = []
+    for i, x in enumerate(examples):
+        try:
+            tensor = torch.as_tensor(x).detach()
+        except (TypeError, ValueError, RuntimeError) as e:
+            raise InputError(
+                f"example input {i} is a {type(x).__name__}; give a float32 tensor"
+            ) from e
+        if tensor.dtype != torch.float32:
+            raise InputError(f"example input {i} is {tensor.dtype}; give float32 (x.float())")
+        if tensor.numel() == 0:
+            raise InputError(
+                f"example input {i} has shape {list(tensor.shape)}; every size must be at least 1"
+            )
+        tensors.append(tensor)
+    return tuple(tensors)
+
+
+def _resolve(spec: Any) -> torch.nn.Module | ExportedProgram:
+    if isinstance(spec, torch.nn.Module | ExportedProgram):
+        return spec
+    if not isinstance(spec, str | Path):
+        raise ModelError(
+            f"cannot compile a {type(spec).__name__}; give an nn.Module, an ExportedProgram, a .pt2"
+            " path or 'package.module:factory'"
+        )
+    text = str(spec)
+    if text.endswith(".pt2"):
+        return _load_pt2(Path(text))
+    if ":" in text:
+        return _call_factory(text)
+    raise ModelError(f"{text!r} is neither a .pt2 file nor 'package.module:factory'")
+
+
+def _load_pt2(path: Path) -> ExportedProgram:
+    if not path.is_file():
+        raise ModelError(f"no file {path}")
+    try:
+        with quiet():
+            return torch.export.load(path)
+    # torch raises a dozen unrelated types for a damaged archive.
+    except Exception as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        # torch speaks of what it logged, which is not shown.
+        reason = reason.partition("Please check the warnings")[0].strip()
+        raise ModelError(f"{path} is not a readable exported program: {reason}") from e
+
+
+def _call_factory(text: str) -> torch.nn.Module:
+    module_name, _, name = text.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ModelError(f"cannot find {text}: {e}") from e
+    if not callable(factory):
+        raise ModelError(f"{text} is a {type(factory).__name__}, not a function that makes a model")
+    model = factory()
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(f"{text}() returned a {type(model).__name__}, not an nn.Module")
+    return model

@@ -1,0 +1,119 @@
+import pytest
+import torch
+from torch import nn
+from torch.export import Dim, export
+
+from bnn_compiler.errors import BnnCompilerError, InputError, ModelError
+from tests.network import Function, assert_agrees, fused, image
+
+IN_PLACE = {
+    "relu": lambda m, x: torch.relu_(x) + 1,
+    "add": lambda m, x: x.add_(1) * 2,
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_is_written_into_an_input_is_no_output(name):
+    graph = assert_agrees(Function(IN_PLACE[name]), image(3))
+    assert len(graph.outputs) == 1
+
+
+def test_what_is_written_into_a_buffer_counts_once_and_is_no_output():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls += 1
+            return x * self.calls
+
+    model, x = Counting(), image(3)
+    assert len(fused(model, x).outputs) == 1
+    assert model.calls == 0
+    assert_agrees(model, x)
+
+
+OUTPUTS = {
+    "the same twice": lambda m, x: [x + 1] * 2,
+    "an input": lambda m, x: (x, x + 1),
+    "nothing but an input": lambda m, x: x,
+    "a dictionary": lambda m, x: tuple({"b": x + 1, "a": x * 2}.values()),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs(name):
+    assert_agrees(Function(OUTPUTS[name]), image(3))
+
+
+def test_nested_outputs_come_in_order():
+    graph = fused(Function(lambda m, x: {"b": (x + 1, [x * 2]), "a": x}), image(3))
+    assert len(graph.outputs) == 3
+
+
+@pytest.mark.parametrize("extra", [None, 3])
+def test_an_output_that_is_no_tensor(extra):
+    with pytest.raises(ModelError, match=f"output 1 is {extra}"):
+        fused(Function(lambda m, x: (x + 1, extra)), image(3))
+
+
+def test_a_constant_output():
+    with pytest.raises(BnnCompilerError, match="does not depend on the input"):
+        fused(Function(lambda m, x: (x + 1, torch.ones(2, 2))), image(3))
+
+
+@pytest.mark.parametrize(
+    "inputs, match",
+    [
+        ((torch.zeros(0, 3, 4, 4),), "at least 1"),
+        ((torch.zeros(1, 0, 4, 4),), "at least 1"),
+        ((torch.zeros(1, 3, 4, 4, dtype=torch.int64),), "int64"),
+        ((torch.zeros(1, 3, 4, 4, dtype=torch.complex64),), "complex64"),
+        (("text",), "is a str"),
+        ((), "empty"),
+        (torch.zeros(1, 3, 4, 4), "is a Tensor; give a tuple"),
+        ((torch.zeros(5),), r"\[5\]"),
+        ((torch.zeros(()),), r"\[\]"),
+        ((torch.zeros(1, 3, 4),), r"\[1, 3, 4\]"),
+        ((torch.zeros(1, 3, 4, 4, 4),), r"\[1, 3, 4, 4, 4\]"),
+    ],
+)
+def test_inputs_that_cannot_be_compiled(inputs, match):
+    from bnn_compiler.compiler import trace_model
+    from bnn_compiler.frontend.pytorch import importer
+
+    with pytest.raises(BnnCompilerError, match=match):
+        importer.to_relax(trace_model(Function(lambda m, x: x + 1), inputs)[0])
+
+
+def test_a_program_exported_for_another_shape():
+    program = export(nn.ReLU(), (image(3),))
+    with pytest.raises(InputError, match=r"exported as \[1, 3, 6, 6\]"):
+        fused_program(program, image(3, 8))
+
+
+def test_a_program_with_a_dynamic_shape():
+    program = export(nn.ReLU(), (image(3, batch=2),), dynamic_shapes=({0: Dim("n")},))
+    with pytest.raises(ModelError, match="dynamic shape"):
+        fused_program(program, image(3, batch=2))
+
+
+def fused_program(program, x):
+    from bnn_compiler.frontend.pytorch import trace
+
+    return trace.trace(program, (x,))
+
+
+def test_a_buffer_of_float64_matters_only_where_it_is_read():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("unused", torch.zeros(2, dtype=torch.float64))
+
+        def forward(self, x):
+            return x + 1
+
+    assert_agrees(Model(), image(3))
+    with pytest.raises(ModelError, match="float16"):
+        fused(nn.Conv2d(3, 4, 3).half(), image(3))
