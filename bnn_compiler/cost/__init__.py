@@ -1,1 +1,1 @@
-"""Which schedule a kernel gets and what it takes: records, a cost model. It answers, never measures."""
+"""Which schedule a kernel gets and what it takes: records, a model. Answers, never measures."""
