@@ -7,6 +7,7 @@ differ by rounding only, which tells how much of a difference rounding explains.
 """
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,12 +21,14 @@ from torch.fx import Node
 from torch.fx.node import map_aggregate, map_arg
 
 from bnn_compiler.errors import VerifyError
-from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating
+from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating, op_name
 
 #: Rounding explains this many times PyTorch's own difference between float32 and float64 ...
 _TIMES = 8.0
-#: ... and this share of the largest value, where PyTorch happened to be exact.
-_FLOOR = 2.0**-18
+#: ... and this share of the largest value, where PyTorch happened to be exact. More of it if sums
+#: are longer than this: they are added in sequence here, in blocks by PyTorch, and the error grows
+#: with the root of their length.
+_FLOOR, _LONG = 2.0**-18, 256
 
 
 @dataclass(frozen=True)
@@ -201,8 +204,11 @@ def _nhwc(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return value.reshape(n, c, h, w).transpose(0, 2, 3, 1)
 
 
-def rounding_of(value: torch.Tensor, exact: torch.Tensor) -> float:
-    """How large a difference rounding explains, from a float32 value and the float64 one."""
+def rounding_of(value: torch.Tensor, exact: torch.Tensor, longest: int) -> float:
+    """How large a difference rounding explains, from a float32 value and the float64 one.
+
+    ``longest`` is the length of the longest sum in the network.
+    """
     if not value.numel():
         return 0.0
     finite = exact.abs()[torch.isfinite(exact)]
@@ -210,7 +216,20 @@ def rounding_of(value: torch.Tensor, exact: torch.Tensor) -> float:
         return 0.0
     own = (value.double() - exact).abs()
     own = own[torch.isfinite(own)]
-    return _TIMES * float(own.max() if own.numel() else 0.0) + _FLOOR * float(finite.max())
+    floor = _FLOOR * max(1.0, math.sqrt(longest / _LONG))
+    differ = float(own.max()) if own.numel() else 0.0
+    return _TIMES * differ + floor * float(finite.max())
+
+
+def longest_sum(traced: TracedGraph) -> int:
+    """Products of the longest sum of a convolution or a linear layer."""
+    longest = 1
+    for node in traced.graph.nodes:
+        if op_name(node) in ("conv2d", "linear") and isinstance(node.args[1], Node):
+            weight = node.args[1].meta.get("val")
+            if isinstance(weight, torch.Tensor):
+                longest = max(longest, int(weight[0].numel()))
+    return longest
 
 
 class _TwoPrecisions:
@@ -222,6 +241,7 @@ class _TwoPrecisions:
         self._traced = traced
         self._signs = {o.node: o.source for o in origins.values() if o.source}
         self._wanted = {o.node for o in origins.values()}
+        self._longest = longest_sum(traced)
         self._before = set(self._signs.values())
         self._keep_outputs = keep_outputs
         self._single: dict[Node, Any] = {}
@@ -304,7 +324,7 @@ class _TwoPrecisions:
             value, exact = value[0], exact[0]
         margin = _array(exact.abs()) if node.name in self._before else None
         kept = value.float() if node.name in self._wanted else torch.empty(0)
-        self.kept[node.name] = Truth(_array(kept), rounding_of(value, exact), margin)
+        self.kept[node.name] = Truth(_array(kept), rounding_of(value, exact, self._longest), margin)
 
     def _outputs(self, node: Node) -> list[Truth]:
         found = []
@@ -312,7 +332,7 @@ class _TwoPrecisions:
             if not isinstance(leaf, Node):
                 continue
             value, exact = self._single[leaf], self._as_double(leaf)
-            found.append(Truth(_array(value.float()), rounding_of(value, exact)))
+            found.append(Truth(_array(value.float()), rounding_of(value, exact, self._longest)))
             if self._keep_outputs:
                 self.double_outputs.append(exact)
         return found
