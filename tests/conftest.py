@@ -6,7 +6,7 @@ from hypothesis import settings
 
 from bnn_compiler import target as targets
 from bnn_compiler.runtime import cpu
-from tests import order
+from tests import edge, order
 
 # What an example takes depends on what else runs.
 settings.register_profile("any speed", deadline=None)
@@ -45,6 +45,13 @@ def every_target():
 def seeded():
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def qemu():
+    """The emulator's command; tests of other machines are skipped without it or a linker."""
+    edge.zig()
+    return edge.qemu()
 
 
 @pytest.fixture(scope="session")

@@ -43,13 +43,6 @@ class Board:
 
 
 @pytest.fixture(scope="session")
-def qemu():
-    """The emulator's command; tests of other machines are skipped without it or a linker."""
-    edge.zig()
-    return edge.qemu()
-
-
-@pytest.fixture(scope="session")
 def native(tmp_path_factory):
     """The path of our server for this machine."""
     path = tmp_path_factory.mktemp("server") / "bnn-server"

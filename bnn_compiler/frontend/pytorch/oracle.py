@@ -48,8 +48,9 @@ class Origin:
 class Truth:
     """A value of the network, float32 [N, H, W, C] or an output's own shape.
 
-    ``rounding`` is the largest difference that rounding explains. A sign has a ``margin``: the
-    distance of its input from 0, computed in float64; ``rounding`` is then that of its input.
+    ``rounding`` is the largest difference that rounding explains. A sign has a ``margin``, the
+    distance of its input from 0, in float32 or float64, whichever is larger; ``rounding`` is then
+    that of its input.
     """
 
     value: NDArray[np.float32]
@@ -322,7 +323,9 @@ class _TwoPrecisions:
         value, exact = self._single[node], self._as_double(node)
         if isinstance(value, tuple | list):
             value, exact = value[0], exact[0]
-        margin = _array(exact.abs()) if node.name in self._before else None
+        margin = None
+        if node.name in self._before:
+            margin = _array(torch.maximum(exact.abs(), value.abs().double()))
         kept = value.float() if node.name in self._wanted else torch.empty(0)
         self.kept[node.name] = Truth(_array(kept), rounding_of(value, exact, self._longest), margin)
 
