@@ -27,13 +27,13 @@ def network_of(body, channels, size):
 
 
 def compiled(network, x, path, monkeypatch):
-    """(the fused graph, the compiled network's result); the reference's must be the same bits."""
+    """(the fused graph, the result, the manifest); the reference's bits must be the same."""
     monkeypatch.setattr(Network, "of", lambda *_, **__: network)
     graph = network.fused(Options())
     (wanted,) = (evaluate.run(graph, [x])[v] for v in graph.outputs)
     with bnn_compiler.compile(None, output=path, check=False) as artifact:
         checks = kernel_checks(artifact, graph, [x])
         assert checks and not any(c.mismatches for c in checks)
-        found = artifact.run(x)
+        found, manifest = artifact.run(x), artifact.manifest
     np.testing.assert_array_equal(found, wanted)
-    return graph, found
+    return graph, found, manifest
