@@ -7,7 +7,7 @@ from bnn_compiler.ops.graph import array
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.fold_affine import FoldAffine
 from bnn_compiler.passes.hoist_sign import HoistSign
-from tests.network import after, image, names
+from tests.network import after, assert_agrees, image, names
 
 PASSES = (BinarizeConv(), FoldAffine(), HoistSign())
 
@@ -45,10 +45,12 @@ def slopes(value):
     return layer
 
 
-@pytest.mark.parametrize("layers", [[nn.Hardtanh(-1, 2)], [slopes(0.0)], [nn.ReLU(), slopes(2.0)]])
+@pytest.mark.parametrize(
+    "layers", [[nn.Hardtanh(-1, 2)], [slopes(0.0)], [nn.ReLU(), slopes(2.0)], [Sign(zero=1)]]
+)
 def test_fires_through_monotone_steps(layers):
-    graph = after(between(*layers), image(5), *PASSES)
-    assert "nn.max_pool2d" not in names(graph) and "bnn.bits_max_pool2d" in names(graph)
+    graph = assert_agrees(between(*layers), image(5))
+    assert "bnn.max_pool2d" not in names(graph) and "bnn.bits_max_pool2d" in names(graph)
 
 
 def test_must_not_fire_through_a_step_that_is_not_monotone():
