@@ -12,7 +12,6 @@ from bnn_compiler.kernels import families
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.ops.epilogue import TENSOR_STEPS
 from bnn_compiler.ops.winograd import TILE, Filtering
 from bnn_compiler.target import Hardware
 
@@ -152,7 +151,7 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
     per_tile = point.pixels * side * point.lanes
     float_vectors = per_tile * 32 / hardware.vector_bits
     epilogue = float_vectors * (2 + 1.5 * len(task.epilogue.steps) + len(task.epilogue.outputs))
-    tensors = sum(s.kind in TENSOR_STEPS for s in task.epilogue.steps)
+    tensors = sum(s.reads_tensor for s in task.epilogue.steps)
     packed = sum(o.is_bits for o in task.epilogue.outputs)
     stored = len(task.epilogue.outputs) - packed
     issue = mix.vector / _VECTOR

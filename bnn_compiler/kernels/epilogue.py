@@ -7,7 +7,7 @@ import tvm
 from tvm import te, tirx
 
 from bnn_compiler.kernels.layout import LANES, Layout, round_up
-from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue, Step
+from bnn_compiler.ops.epilogue import Epilogue, Step
 
 Index = tuple[tirx.Var, tirx.Var, tirx.Var, tirx.Var]
 Value = Callable[..., tvm.ir.Expr]
@@ -110,6 +110,48 @@ def _pack(value: te.Tensor, threshold: te.Tensor, compare: str, name: str) -> te
     return te.compute((n, h, w, lanes // LANES), pack, name=name)
 
 
+@dataclass(frozen=True)
+class Shortcut:
+    """A step's tensor operand: its value at (n, y, x, c), its channels."""
+
+    at: Value
+    channels: int
+
+
+def _add_tile(v: tvm.ir.Expr, index: Index, t: Shortcut) -> tvm.ir.Expr:
+    n, y, x, c = index
+    return v + t.at(n, y, x, tirx.floormod(c, t.channels))
+
+
+def _add_avg2(v: tvm.ir.Expr, index: Index, t: Shortcut) -> tvm.ir.Expr:
+    n, y, x, c = index
+    taps = [t.at(n, y * 2 + i, x * 2 + j, c) for i in (0, 1) for j in (0, 1)]
+    # Starts from 0 like the reference: 0 + (-0) is +0.
+    total = f32(0) + taps[0]
+    for tap in taps[1:]:
+        total = total + tap
+    return v + product(total, f32(0.25))
+
+
+def _sign(v: tvm.ir.Expr, _: Index, zero: float) -> tvm.ir.Expr:
+    below = tirx.Select(v < f32(0), f32(-1), f32(zero))
+    return tirx.Select(v > f32(0), f32(1), below)
+
+
+#: Each kind of ops/epilogue.py's STEPS: (value, index, *operands, *params) -> value. An operand is
+#: a Shortcut, or the element of a per-channel vector.
+FORMS: dict[str, Callable[..., tvm.ir.Expr]] = {
+    "affine": lambda v, _, scale, bias: fma(v, scale, bias),
+    "bias": lambda v, _, bias: v + bias,
+    "add": lambda v, index, t: v + t.at(*index),
+    "add_tile": _add_tile,
+    "add_avg2": _add_avg2,
+    "prelu": lambda v, _, slope: tirx.Select(v > f32(0), v, product(v, slope)),
+    "clip": lambda v, _, lo, hi: tirx.min(tirx.max(v, f32(lo)), f32(hi)),
+    "sign": _sign,
+}
+
+
 def _apply(
     step: Step,
     v: tvm.ir.Expr,
@@ -117,32 +159,11 @@ def _apply(
     layouts: list[Layout | None],
     index: Index,
 ) -> tvm.ir.Expr:
-    n, y, x, c = index
-    if step.kind in TENSOR_STEPS:
-        at = step.operands[0]
-        layout = layouts[at]
+    def operand(i: int) -> Shortcut | tvm.ir.Expr:
+        layout = layouts[i]
+        if not step.reads_tensor:
+            return operands[i][index[3]]
         assert layout is not None
-        t = read(operands[at], layout)
-        if step.kind == "add":
-            return v + t(n, y, x, c)
-        if step.kind == "add_tile":
-            return v + t(n, y, x, tirx.floormod(c, layout.shape[3]))
-        taps = [t(n, y * 2 + i, x * 2 + j, c) for i in (0, 1) for j in (0, 1)]
-        # Starts from 0 like the reference: 0 + (-0) is +0.
-        total = f32(0) + taps[0]
-        for tap in taps[1:]:
-            total = total + tap
-        return v + product(total, f32(0.25))
-    if step.kind == "clip":
-        lo, hi = step.params
-        return tirx.min(tirx.max(v, f32(lo)), f32(hi))
-    if step.kind == "sign":
-        below = tirx.Select(v < f32(0), f32(-1), f32(step.params[0]))
-        return tirx.Select(v > f32(0), f32(1), below)
-    args = [operands[i][c] for i in step.operands]
-    if step.kind == "affine":
-        return fma(v, *args)
-    if step.kind == "bias":
-        return v + args[0]
-    assert step.kind == "prelu", step.kind
-    return tirx.Select(v > f32(0), v, product(v, args[0]))
+        return Shortcut(read(operands[i], layout), layout.shape[3])
+
+    return FORMS[step.kind](v, index, *map(operand, step.operands), *step.params)

@@ -9,21 +9,111 @@ In the IR each is one string, so that a printed module reads well:
     epilogue=["affine:0:1", "add:2", "bias:3", "prelu:4"]   outputs=["float32", "bits>=:5"]
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-#: Step kinds: name -> (number of operands, number of literal parameters).
-STEPS = {
-    "affine": (2, 0),  # fma(v, scale[c], bias[c])
-    "bias": (1, 0),  # v + bias[c]
-    "add": (1, 0),  # v + t[n, y, x, c]
-    "add_tile": (1, 0),  # v + t[n, y, x, c mod C(t)]
-    "add_avg2": (1, 0),  # v + 2x2 stride-2 average of t
-    "prelu": (1, 0),  # v > 0 ? v : v * slope[c]
-    "clip": (0, 2),  # min(max(v, lo), hi)
-    "sign": (0, 1),  # -1, zero or +1, as float32
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn_compiler.ops.reference import Float, avg_pool2d, fma
+from bnn_compiler.ops.window import Window
+
+Mask = NDArray[np.bool_]
+
+
+def _no_literals(_: Any) -> tuple[float, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """What one kind of step is; its form as TE is in kernels/epilogue.py, under the same name.
+
+    ``meaning`` (value, *operands, *params) computes it in numpy. ``report`` is what reports call
+    it. It has ``operands`` operands, per-channel vectors or, if ``tensor``, one tensor, and
+    ``params`` literals.
+
+    ``falls`` (*operands) says in which channels it falls as the value rises, if it is monotone in
+    every channel, else None. Steps that another value enters have no such rule.
+
+    ``source`` is the Relax operator that becomes this step: its first argument is the value, the
+    next ones are the operands, and ``literals`` (call) are the params.
+    """
+
+    meaning: Callable[..., Float]
+    report: str
+    operands: int = 0
+    params: int = 0
+    tensor: bool = False
+    falls: Callable[..., Mask | bool | None] | None = None
+    source: str = ""
+    literals: Callable[[Any], tuple[float, ...]] = _no_literals
+
+
+def _average2(t: Float) -> Float:
+    return avg_pool2d(t, Window((2, 2), (2, 2)), True)
+
+
+def _prelu(v: Float, slope: Float) -> Float:
+    return np.where(v > 0, v, v * slope + np.float32(0)).astype(np.float32)
+
+
+def _never(*_: Float) -> bool:
+    return False
+
+
+#: Every kind of step. ``bias`` is an affine map of scale 1, ``add_tile`` and ``add_avg2`` are
+#: additions of what a tile or a pool makes: passes/fuse_epilogue.py sees those.
+STEPS: dict[str, StepKind] = {
+    # fma(v, scale[c], bias[c])
+    "affine": StepKind(
+        fma,
+        "batch_norm",
+        operands=2,
+        falls=lambda scale, bias: scale < 0,
+        source="relax.bnn.affine",
+    ),
+    # v + bias[c]
+    "bias": StepKind(lambda v, b: v + b, "shift", operands=1, falls=_never),
+    # v + t[n, y, x, c]
+    "add": StepKind(lambda v, t: v + t, "shortcut", operands=1, tensor=True, source="relax.add"),
+    # v + t[n, y, x, c mod C(t)]
+    "add_tile": StepKind(
+        lambda v, t: v + np.tile(t, (1, 1, 1, v.shape[3] // t.shape[3])),
+        "tiled shortcut",
+        operands=1,
+        tensor=True,
+    ),
+    # v + 2x2 stride-2 average of t
+    "add_avg2": StepKind(lambda v, t: v + _average2(t), "pooled shortcut", operands=1, tensor=True),
+    # v > 0 ? v : v * slope[c]
+    "prelu": StepKind(
+        _prelu,
+        "prelu",
+        operands=1,
+        falls=lambda slope: False if np.all(slope >= 0) else None,
+        source="relax.nn.prelu",
+    ),
+    # min(max(v, lo), hi)
+    "clip": StepKind(
+        lambda v, lo, hi: np.minimum(np.maximum(v, np.float32(lo)), np.float32(hi)),
+        "clip",
+        params=2,
+        falls=_never,
+        source="relax.clip",
+        literals=lambda call: tuple(float(a.value) for a in call.args[1:3]),
+    ),
+    # -1, zero or +1, as float32
+    "sign": StepKind(
+        lambda v, zero: np.where(v == 0, np.float32(zero), np.sign(v)).astype(np.float32),
+        "float sign",
+        params=1,
+        falls=_never,
+        source="relax.bnn.sign",
+        literals=lambda call: (float(call.attrs["zero"]),),
+    ),
 }
-#: Steps whose operand is a tensor, not a per-channel vector.
-TENSOR_STEPS = ("add", "add_tile", "add_avg2")
 
 
 @dataclass(frozen=True)
@@ -34,6 +124,16 @@ class Step:
     operands: tuple[int, ...] = ()
     params: tuple[float, ...] = ()
 
+    @property
+    def reads_tensor(self) -> bool:
+        """Whether its operand is a tensor, not a per-channel vector."""
+        return STEPS[self.kind].tensor
+
+    def apply(self, v: Float, operands: Sequence[Float]) -> Float:
+        """Its value in numpy; ``operands`` are all of the call's."""
+        kind = STEPS[self.kind]
+        return kind.meaning(v, *(operands[i] for i in self.operands), *self.params)
+
     def __str__(self) -> str:
         return ":".join([self.kind, *map(str, self.operands), *(repr(p) for p in self.params)])
 
@@ -41,7 +141,7 @@ class Step:
     def parse(text: str) -> "Step":
         """Read the form that ``str`` writes. Raises KeyError for an unknown kind."""
         kind, *rest = text.split(":")
-        operands, _ = STEPS[kind]
+        operands = STEPS[kind].operands
         return Step(
             kind, tuple(int(v) for v in rest[:operands]), tuple(float(v) for v in rest[operands:])
         )
@@ -91,3 +191,20 @@ class Epilogue:
             tuple(Step.parse(str(s)) for s in epilogue),
             tuple(Output.parse(str(o)) for o in outputs),
         )
+
+    def apply(
+        self, value: NDArray[Any], operands: Sequence[Float]
+    ) -> list[Float | NDArray[np.int8]]:
+        """Every output on an anchor's ``value``, in numpy; bits come as -1 / +1."""
+        v = value.astype(np.float32)
+        for step in self.steps:
+            v = step.apply(v, operands)
+        results: list[Float | NDArray[np.int8]] = []
+        for out in self.outputs:
+            if out.is_bits:
+                threshold = operands[out.threshold]
+                bit = v >= threshold if out.compare == ">=" else v > threshold
+                results.append(np.where(bit, 1, -1).astype(np.int8))
+            else:
+                results.append(v)
+        return results

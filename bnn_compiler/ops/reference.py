@@ -1,17 +1,16 @@
-"""The meaning of every operator in numpy: the oracle of every test.
+"""The arithmetic of convolutions and pools in numpy: the oracle of every test.
 
 Tensors are NHWC. Binary tensors are int8 arrays of -1 and +1 here (packed bits are a storage
 format). A binary convolution is an exact integer. Float arithmetic has one defined order:
 reductions run over (ky, kx, channel) one after the other with fused multiply-add.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.ops.epilogue import Epilogue, Step
+from bnn_compiler.ops.window import Window
 
 Float = NDArray[np.float32]
 
@@ -35,68 +34,41 @@ def fma(a: Float, b: Float, c: Float) -> Float:
     return odd.astype(np.float32)
 
 
-def windows(x: NDArray[Any], attrs: "ConvAttrs", fill: float) -> tuple[NDArray[Any], int, int]:
+def windows(x: NDArray[Any], window: Window, fill: float) -> tuple[NDArray[Any], int, int]:
     """``x`` padded with ``fill`` and the output height and width of a window sliding over it."""
-    (top, left, bottom, right), (sh, sw), (dh, dw) = attrs.padding, attrs.strides, attrs.dilation
-    kh, kw = attrs.kernel
+    top, left, bottom, right = window.padding
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
-    oh = (padded.shape[1] - dh * (kh - 1) - 1) // sh + 1
-    ow = (padded.shape[2] - dw * (kw - 1) - 1) // sw + 1
-    return padded, oh, ow
-
-
-class ConvAttrs:
-    """Kernel, strides, dilation as (h, w) and padding as (top, left, bottom, right)."""
-
-    def __init__(
-        self,
-        kernel: Sequence[int],
-        strides: Sequence[int] = (1, 1),
-        padding: Sequence[int] = (0, 0, 0, 0),
-        dilation: Sequence[int] = (1, 1),
-        groups: int = 1,
-    ) -> None:
-        self.kernel = tuple(kernel)
-        self.strides = tuple(strides)
-        self.padding = tuple(padding)
-        self.dilation = tuple(dilation)
-        self.groups = groups
-
-    def tap(self, x: NDArray[Any], ky: int, kx: int, oh: int, ow: int) -> NDArray[Any]:
-        """The slice of padded ``x`` that tap (ky, kx) sees, one element per output position."""
-        y0, x0 = ky * self.dilation[0], kx * self.dilation[1]
-        sh, sw = self.strides
-        return x[:, y0 : y0 + sh * (oh - 1) + 1 : sh, x0 : x0 + sw * (ow - 1) + 1 : sw]
+    return padded, *window.size(x.shape[1], x.shape[2])
 
 
 def binary_conv2d(
-    x: NDArray[np.int8], w: NDArray[np.int8], attrs: ConvAttrs, pad_value: int
+    x: NDArray[np.int8], w: NDArray[np.int8], window: Window, pad_value: int
 ) -> NDArray[np.int64]:
     """Exact sum over taps of (+1/-1)*(+1/-1); x [N,H,W,C], w [O,KH,KW,C/groups] -> [N,OH,OW,O]."""
     # Integers below 2**53 are exact in float64, whose matrix product is the fast one.
-    padded, oh, ow = windows(x.astype(np.float64), attrs, pad_value)
-    groups = attrs.groups
+    padded, oh, ow = windows(x.astype(np.float64), window, pad_value)
+    groups = window.groups
     cg, og = w.shape[3], w.shape[0] // groups
     out = np.zeros((x.shape[0], oh, ow, w.shape[0]), np.float64)
     for ky in range(w.shape[1]):
         for kx in range(w.shape[2]):
-            tap = attrs.tap(padded, ky, kx, oh, ow)
+            tap = window.tap(padded, ky, kx, oh, ow)
             for g in range(groups):
                 weights = w[g * og : (g + 1) * og, ky, kx].astype(np.float64)
                 out[..., g * og : (g + 1) * og] += tap[..., g * cg : (g + 1) * cg] @ weights.T
     return out.astype(np.int64)
 
 
-def float_conv2d(x: Float, w: Float, attrs: ConvAttrs) -> Float:
+def float_conv2d(x: Float, w: Float, window: Window) -> Float:
     """float32 convolution, zero padded, summed over (ky, kx, c) in order with fma from 0."""
-    padded, oh, ow = windows(x, attrs, 0.0)
-    groups = attrs.groups
+    padded, oh, ow = windows(x, window, 0.0)
+    groups = window.groups
     cg, og = w.shape[3], w.shape[0] // groups
     out = np.zeros((x.shape[0], oh, ow, w.shape[0]), np.float32)
     first = np.arange(w.shape[0]) // og * cg
     for ky in range(w.shape[1]):
         for kx in range(w.shape[2]):
-            tap = attrs.tap(padded, ky, kx, oh, ow)
+            tap = window.tap(padded, ky, kx, oh, ow)
             for c in range(cg):
                 out = fma(tap[..., first + c], w[:, ky, kx, c], out)
     return out
@@ -119,50 +91,50 @@ def byte_conv2d(
     w: NDArray[np.int16],
     scale: Float,
     bias: NDArray[np.float64],
-    attrs: ConvAttrs,
+    window: Window,
 ) -> Float:
     """fma(exact integer sum, scale[o], sum of the bias of the taps inside the image).
 
     x [N,H,W,C] bytes, w [O,KH,KW,C], scale [O], bias [O,KH,KW] -> float32 [N,OH,OW,O].
     """
-    padded, oh, ow = windows(x.astype(np.float64), attrs, 0.0)
-    inside, _, _ = windows(np.ones((1, *x.shape[1:3], 1)), attrs, 0.0)
+    padded, oh, ow = windows(x.astype(np.float64), window, 0.0)
+    inside, _, _ = windows(np.ones((1, *x.shape[1:3], 1)), window, 0.0)
     total = np.zeros((x.shape[0], oh, ow, w.shape[0]))
-    kh, kw = attrs.kernel
+    kh, kw = window.kernel
     rows, columns = np.zeros((oh, kh), bool), np.zeros((ow, kw), bool)
     for ky in range(kh):
         for kx in range(kw):
-            total += attrs.tap(padded, ky, kx, oh, ow) @ w[:, ky, kx].astype(np.float64).T
-            valid = attrs.tap(inside, ky, kx, oh, ow)[0, :, :, 0] > 0
+            total += window.tap(padded, ky, kx, oh, ow) @ w[:, ky, kx].astype(np.float64).T
+            valid = window.tap(inside, ky, kx, oh, ow)[0, :, :, 0] > 0
             rows[:, ky] |= valid.any(axis=1)
             columns[:, kx] |= valid.any(axis=0)
     base = np.broadcast_to(byte_base(bias, rows, columns), total.shape)
     return fma(total.astype(np.float32), np.broadcast_to(scale, total.shape), base)
 
 
-def max_pool2d(x: NDArray[Any], attrs: ConvAttrs) -> NDArray[Any]:
+def max_pool2d(x: NDArray[Any], window: Window) -> NDArray[Any]:
     """Maximum over the valid taps of each window."""
     low = -128 if x.dtype == np.int8 else -np.inf
-    padded, oh, ow = windows(x, attrs, low)
+    padded, oh, ow = windows(x, window, low)
     taps = [
-        attrs.tap(padded, ky, kx, oh, ow)
-        for ky in range(attrs.kernel[0])
-        for kx in range(attrs.kernel[1])
+        window.tap(padded, ky, kx, oh, ow)
+        for ky in range(window.kernel[0])
+        for kx in range(window.kernel[1])
     ]
     result: NDArray[Any] = np.maximum.reduce(taps)
     return result
 
 
-def avg_pool2d(x: Float, attrs: ConvAttrs, count_include_pad: bool) -> Float:
+def avg_pool2d(x: Float, window: Window, count_include_pad: bool) -> Float:
     """Taps added in (ky, kx) order, then multiplied by the rounded reciprocal of the count."""
-    padded, oh, ow = windows(x, attrs, 0.0)
-    ones, _, _ = windows(np.ones_like(x), attrs, 1.0 if count_include_pad else 0.0)
+    padded, oh, ow = windows(x, window, 0.0)
+    ones, _, _ = windows(np.ones_like(x), window, 1.0 if count_include_pad else 0.0)
     total = np.zeros((x.shape[0], oh, ow, x.shape[3]), np.float32)
     count = np.zeros_like(total)
-    for ky in range(attrs.kernel[0]):
-        for kx in range(attrs.kernel[1]):
-            total = total + attrs.tap(padded, ky, kx, oh, ow)
-            count = count + attrs.tap(ones, ky, kx, oh, ow)
+    for ky in range(window.kernel[0]):
+        for kx in range(window.kernel[1]):
+            total = total + window.tap(padded, ky, kx, oh, ow)
+            count = count + window.tap(ones, ky, kx, oh, ow)
     return total * (np.float32(1) / count) + np.float32(0)
 
 
@@ -173,46 +145,3 @@ def global_mean(x: Float) -> Float:
         for z in range(x.shape[2]):
             total = total + x[:, y : y + 1, z : z + 1]
     return total * np.float32(1.0 / (x.shape[1] * x.shape[2])) + np.float32(0)
-
-
-def _average2(t: Float) -> Float:
-    return avg_pool2d(t, ConvAttrs((2, 2), (2, 2)), True)
-
-
-def _prelu(v: Float, slope: Float) -> Float:
-    return np.where(v > 0, v, v * slope + np.float32(0)).astype(np.float32)
-
-
-_STEP: dict[str, Callable[..., Float]] = {
-    "affine": fma,
-    "bias": lambda v, b: v + b,
-    "add": lambda v, t: v + t,
-    "add_tile": lambda v, t: v + np.tile(t, (1, 1, 1, v.shape[3] // t.shape[3])),
-    "add_avg2": lambda v, t: v + _average2(t),
-    "prelu": _prelu,
-    "sign": lambda v, zero: np.where(v == 0, np.float32(zero), np.sign(v)).astype(np.float32),
-    "clip": lambda v, lo, hi: np.minimum(np.maximum(v, np.float32(lo)), np.float32(hi)),
-}
-
-
-def apply_step(step: Step, v: Float, operands: Sequence[Float]) -> Float:
-    """One epilogue step."""
-    return _STEP[step.kind](v, *(operands[i] for i in step.operands), *step.params)
-
-
-def apply_epilogue(
-    epilogue: Epilogue, value: NDArray[Any], operands: Sequence[Float]
-) -> list[Float | NDArray[np.int8]]:
-    """Every output of ``epilogue`` on an anchor's ``value``; bits come as -1 / +1."""
-    v = value.astype(np.float32)
-    for step in epilogue.steps:
-        v = apply_step(step, v, operands)
-    results: list[Float | NDArray[np.int8]] = []
-    for out in epilogue.outputs:
-        if out.is_bits:
-            threshold = operands[out.threshold]
-            bit = v >= threshold if out.compare == ">=" else v > threshold
-            results.append(np.where(bit, 1, -1).astype(np.int8))
-        else:
-            results.append(v)
-    return results

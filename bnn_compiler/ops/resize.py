@@ -1,6 +1,10 @@
-"""Source rows and weights of a resize, in PyTorch's coordinates and its float32 arithmetic."""
+"""Resizing: source rows and their weights, in PyTorch's coordinates and its float32 arithmetic."""
+
+from collections.abc import Sequence
 
 import numpy as np
+
+from bnn_compiler.ops.reference import Float, fma
 
 
 def resize_tables(
@@ -37,3 +41,20 @@ def _positions(size: int, new: int, method: str, transform: str, factor: float) 
     # One rounding: PyTorch's kernels are built with fused multiply-add.
     fused = (at + half).astype(np.float64) * step - half
     return np.maximum(fused.astype(np.float32), np.float32(0))
+
+
+def resize2d(
+    x: Float, size: Sequence[int], method: str, transform: str, factors: Sequence[float]
+) -> Float:
+    """``x`` [N, H, W, C] at ``size`` (h, w): columns are blended first, then rows."""
+    y0, y1, wy = resize_tables(x.shape[1], size[0], method, transform, factors[0])
+    x0, x1, wx = resize_tables(x.shape[2], size[1], method, transform, factors[1])
+    if method == "nearest_neighbor":
+        return x[:, y0][:, :, x0]
+
+    def blend(a: Float, b: Float, t: Float) -> Float:
+        return fma(b - a, np.broadcast_to(t, a.shape), a)
+
+    above = blend(x[:, y0][:, :, x0], x[:, y0][:, :, x1], wx[:, None])
+    below = blend(x[:, y1][:, :, x0], x[:, y1][:, :, x1], wx[:, None])
+    return blend(above, below, wy[:, None, None])

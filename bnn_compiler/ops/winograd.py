@@ -21,7 +21,8 @@ from typing import TypeVar
 import numpy as np
 
 from bnn_compiler.ops import reference
-from bnn_compiler.ops.reference import ConvAttrs, Float
+from bnn_compiler.ops.reference import Float
+from bnn_compiler.ops.window import Window
 
 #: Outputs of a tile, along each direction.
 TILE = 2
@@ -175,14 +176,14 @@ def _combine(row: Sequence[int], values: Sequence[Float]) -> Float:
     )
 
 
-def winograd_conv2d(x: Float, w: Float, attrs: ConvAttrs) -> Float:
+def winograd_conv2d(x: Float, w: Float, window: Window) -> Float:
     """float32 convolution of stride 2, zero padded; x [N,H,W,C], w [O,K,K,C] -> [N,OH,OW,O].
 
     OH and OW must be even. Rows are transformed first, then columns; the sum over (phase of rows,
     phase of columns, c) is in order with fma from 0; then columns are transformed back, then rows.
     """
-    f = Filtering(attrs.kernel[0])
-    padded, oh, ow = reference.windows(x, attrs, 0.0)
+    f = Filtering(window.kernel[0])
+    padded, oh, ow = reference.windows(x, window, 0.0)
     height, width = oh // TILE, ow // TILE
     step = STRIDE * TILE
 

@@ -12,6 +12,7 @@ from bnn_compiler.errors import InputError
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.ops.graph import Graph, array, derived
+from bnn_compiler.ops.window import Window
 
 #: A convolution is computed in integers if that keeps it this close, relative to the largest sum
 #: its weights allow; else the bytes are normalised in float32 first.
@@ -170,7 +171,8 @@ def _byte_conv(
     if ops.anchor_name(call) != "float_conv2d" or any(a.same_as(image) for a in call.args[1:]):
         return None
     attrs: dict[str, Any] = ops.anchor_attrs(call)
-    if int(attrs["groups"]) != 1 or int(attrs["dilation"][1]) != 1:
+    window = Window.of(call.attrs)
+    if window.groups != 1 or window.dilation[1] != 1:
         return None
     q = quantize(array(call.args[1]), normalization)
     if not q.error <= TOLERANCE:

@@ -8,6 +8,7 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
+from bnn_compiler.ops.window import Window
 from bnn_compiler.ops.winograd import STRIDE, TILE
 
 #: Kernels that are worth it: 81 products instead of 196 for 7x7, 49 instead of 100 for 5x5.
@@ -52,13 +53,14 @@ def _image(graph: Graph, call: relax.Expr) -> relax.Var | None:
 def _pays(call: relax.Call) -> bool:
     _, kh, kw, channels = ops.shape_of(call.args[1])
     _, height, width, _ = ops.anchor_shape(call)
+    window = Window.of(call.attrs)
     return (
         kh == kw
         and kh in _KERNELS
         and channels <= _CHANNELS
-        and [int(v) for v in call.attrs["strides"]] == [STRIDE, STRIDE]
-        and [int(v) for v in call.attrs["dilation"]] == [1, 1]
-        and int(call.attrs["groups"]) == 1
+        and window.strides == (STRIDE, STRIDE)
+        and window.dilation == (1, 1)
+        and window.groups == 1
         and STRIDE * width <= _COLUMNS
         and height % TILE == 0
         and width % TILE == 0

@@ -4,10 +4,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from bnn_compiler.ops import reference
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.blocks import blocks
-from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue, Output
+from bnn_compiler.ops.epilogue import Epilogue, Output
 from bnn_compiler.ops.graph import Graph, array
 
 
@@ -37,7 +36,7 @@ def _fold(call: relax.Call) -> relax.Call | None:
     epilogue = ops.epilogue_of(call)
     if len(epilogue.outputs) != 1 or not epilogue.outputs[0].is_bits or not epilogue.steps:
         return None
-    if any(s.kind in TENSOR_STEPS for s in epilogue.steps):
+    if any(s.reads_tensor for s in epilogue.steps):
         return None
     operands = [array(a) for a in call.args[2:]]
     weights = array(call.args[1])
@@ -77,7 +76,7 @@ def _thresholds(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     integers = np.arange(-reach, reach + 1, dtype=np.float32)
     grid = np.broadcast_to(integers[:, None], (integers.size, len(operands[0])))
-    (bits,) = reference.apply_epilogue(epilogue, grid, operands)
+    (bits,) = epilogue.apply(grid, operands)
     decided = bits > 0
     changes = (decided[1:] != decided[:-1]).sum(axis=0)
     if np.any(changes > 1):

@@ -10,10 +10,10 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.ops.graph import Graph, array, base_name, bind, derived
+from bnn_compiler.ops.operators import OPERATORS, VARIADIC
+from bnn_compiler.ops.window import Window
+from bnn_compiler.passes.elementwise import elementwise
 from bnn_compiler.passes.fold_affine import is_sign_bits
-
-#: Element-wise operators that an epilogue can hold.
-_ELEMENTWISE = ("relax.bnn.affine", "relax.nn.prelu", "relax.clip", "relax.add", "relax.bnn.sign")
 
 
 @dataclass
@@ -56,73 +56,49 @@ class FuseEpilogue:
 
 
 def _is_unfused_conv(value: relax.Expr) -> bool:
-    return ops.anchor_name(value) == "conv2d" and ops.epilogue_of(value) == Epilogue()
+    return ops.anchor_name(value) == "conv2d" and _is_unfused(value)
 
 
 def _is_anchor(value: relax.Expr) -> bool:
-    return _standard_anchor(value) is not None
+    return _anchor(value) is not None
 
 
 def _is_elementwise(value: relax.Expr) -> bool:
-    return any(ops.is_op(value, name) for name in _ELEMENTWISE) or is_sign_bits(value)
+    return elementwise(value) is not None or is_sign_bits(value)
 
 
-def _window(attrs: Any, kernel: list[int]) -> dict[str, Any]:
-    return {
-        "kernel": kernel,
-        "strides": [int(v) for v in attrs.strides],
-        "padding": [int(v) for v in attrs.padding],
-        "dilation": [int(v) for v in attrs.dilation],
-    }
+def _is_unfused(value: relax.Expr) -> bool:
+    """Whether ``value`` calls an anchor that no run of this pass has made."""
+    return (
+        bool(ops.anchor_name(value))
+        and ops.epilogue_of(value) == Epilogue()
+        and "layer" not in set(value.attrs.keys())
+    )
 
 
-def _standard_anchor(value: relax.Expr) -> tuple[str, list[relax.Expr], dict[str, Any]] | None:
-    """Name, data and attributes of the anchor that a standard Relax operator becomes."""
-    if not isinstance(value, relax.Call):
-        return None
-    a, args = value.attrs, list(value.args)
-    if ops.is_op(value, "relax.nn.conv2d"):
-        window = _window(a, [int(v) for v in ops.shape_of(args[1])[1:3]])
-        return "float_conv2d", args, {**window, "groups": int(a.groups)}
-    if ops.is_op(value, "relax.nn.max_pool2d"):
-        return "max_pool2d", args, _window(a, [int(v) for v in a.pool_size])
-    if ops.is_op(value, "relax.nn.avg_pool2d"):
-        window = _window(a, [int(v) for v in a.pool_size])
-        return "avg_pool2d", args, {**window, "count_include_pad": bool(a.count_include_pad)}
-    if ops.is_op(value, "relax.mean"):
-        return "global_mean", args, {}
-    if ops.is_op(value, "relax.concat"):
-        fields = list(args[0].fields)
-        return "concat", fields, {"inputs": len(fields)}
-    if ops.anchor_name(value) == "resize2d" and ops.epilogue_of(value) == Epilogue():
-        return "resize2d", args, ops.anchor_attrs(value)
-    if ops.is_op(value, "relax.nn.pad"):
-        w = [int(v) for v in a.pad_width]
-        return (
-            "pad",
-            args[:1],
-            {
-                "padding": [w[2], w[4], w[3], w[5]],
-                "pad_value": float(a.pad_value),
-            },
-        )
+def _anchor(value: relax.Expr) -> tuple[str, list[relax.Expr], dict[str, Any]] | None:
+    """Name, data and attributes of the anchor that ``value`` is or becomes."""
+    if _is_unfused(value):
+        return ops.anchor_name(value), list(value.args), ops.anchor_attrs(value)
+    source = ops.called(value)
+    for name, operator in OPERATORS.items():
+        if source and operator.source == source:
+            several = operator.data == VARIADIC
+            data = list(value.args[0].fields if several else value.args[: operator.data])
+            shapes = [ops.shape_of(d) for d in data]
+            return name, data, operator.attributes(value.attrs, shapes)
     return None
 
 
 def _start(graph: Graph, var: relax.Var, value: relax.Call) -> Fusion:
     """The fusion that begins at ``var``; attribute ``layer`` keeps its name for reports."""
     layer = base_name(var.name)
-    if _is_unfused_conv(value):
-        return Fusion(
-            var, "conv2d", list(value.args[:2]), {**ops.anchor_attrs(value), "layer": layer}
-        )
-    standard = _standard_anchor(value)
-    if standard is not None:
-        name, data, attrs = standard
+    found = _anchor(value)
+    if found is not None:
+        name, data, attrs = found
         return Fusion(var, name, data, {**attrs, "layer": layer})
     fusion = Fusion(var, "map", [value.args[0]], {"layer": layer})
-    if not is_sign_bits(value):
-        _absorb(graph, fusion, var, value, value.args[0])
+    _absorb(graph, fusion, var, value, value.args[0])
     return fusion
 
 
@@ -130,23 +106,16 @@ def _absorb(
     graph: Graph, fusion: Fusion, var: relax.Var, value: relax.Expr, into: relax.Expr
 ) -> bool:
     """Append ``value``, which reads ``into``, to the fusion; False if it cannot hold it."""
-    if ops.is_op(value, "relax.bnn.affine"):
-        if np.all(array(value.args[1]) == 1):
-            fusion.step("bias", value.args[2])
-        else:
-            fusion.step("affine", value.args[1], value.args[2])
-    elif ops.is_op(value, "relax.nn.prelu"):
-        fusion.step("prelu", value.args[1])
-    elif ops.is_op(value, "relax.clip"):
-        lo, hi = (float(a.value) for a in value.args[1:3])
-        fusion.step("clip", params=(lo, hi))
-    elif ops.is_op(value, "relax.bnn.sign"):
-        fusion.step("sign", params=(float(value.attrs["zero"]),))
-    elif ops.is_op(value, "relax.add"):
+    step = elementwise(value)
+    if step is None:
+        return False
+    if step.kind == "add":
         other = value.args[1] if value.args[0].same_as(into) else value.args[0]
         fusion.step(*_shortcut(graph, other))
+    elif step.kind == "affine" and np.all(array(step.operands[0]) == 1):
+        fusion.step("bias", step.operands[1])
     else:
-        return False
+        fusion.step(step.kind, *step.operands, params=step.params)
     fusion.end = var
     return True
 
@@ -159,9 +128,8 @@ def _shortcut(graph: Graph, other: relax.Expr) -> tuple[str, relax.Expr]:
     if ops.is_op(value, "relax.bnn.tile"):
         return "add_tile", value.args[0]
     if ops.is_op(value, "relax.nn.avg_pool2d"):
-        window = _window(value.attrs, [int(v) for v in value.attrs.pool_size])
-        twos = window["kernel"] == window["strides"] == [2, 2]
-        if twos and not any(window["padding"]) and window["dilation"] == [1, 1]:
+        window = Window.of(value.attrs, value.attrs.pool_size)
+        if window == Window((2, 2), (2, 2)):
             return "add_avg2", value.args[0]
     return "add", other
 

@@ -5,7 +5,10 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.epilogue import STEPS, Mask
 from bnn_compiler.ops.graph import Graph, array, bind, derived
+from bnn_compiler.ops.window import Window
+from bnn_compiler.passes.elementwise import elementwise
 from bnn_compiler.passes.fold_affine import is_sign_bits
 
 
@@ -35,13 +38,18 @@ def _chain(graph: Graph, start: relax.Expr) -> tuple[list[relax.Var], relax.Var]
     while (value := graph.value(cursor)) is not None and graph.only_user(cursor) is not None:
         if ops.is_op(value, "relax.nn.max_pool2d"):
             return steps, cursor
-        monotone = ops.is_op(value, "relax.bnn.affine") or ops.is_op(value, "relax.clip")
-        prelu = ops.is_op(value, "relax.nn.prelu") and np.all(array(value.args[1]) >= 0)
-        if not (monotone or prelu):
+        if _falls(value) is None:
             return None
         steps.append(cursor)
         cursor = value.args[0]
     return None
+
+
+def _falls(value: relax.Expr) -> Mask | bool | None:
+    """The channels in which ``value`` falls as its first argument rises; None if not monotone."""
+    step = elementwise(value)
+    falls = None if step is None else STEPS[step.kind].falls
+    return falls(*map(array, step.operands)) if step is not None and falls is not None else None
 
 
 def _from_binary_conv(graph: Graph, expr: relax.Expr) -> bool:
@@ -67,8 +75,7 @@ def _hoist(graph: Graph, var: relax.Var, sign: relax.Call) -> None:
     cursor, new = pool.args[0], list[tuple[relax.Var, relax.Expr]]()
     for step in reversed(steps):
         value = graph.values[step]
-        if ops.is_op(value, "relax.bnn.affine"):
-            decreasing ^= array(value.args[1]) < 0
+        decreasing ^= _falls(value)
         moved = relax.Call(value.op, [cursor, *value.args[1:]], value.attrs, value.ty_args)
         cursor = bind(moved, derived(step.name, "before_pool"))
         new.append((cursor, moved))
@@ -77,14 +84,11 @@ def _hoist(graph: Graph, var: relax.Var, sign: relax.Call) -> None:
     padded = np.zeros(ops.words(channels) * 32, bool)
     padded[:channels] = decreasing
     flip = np.packbits(padded, bitorder="little").view(np.uint32)
-    attrs = pool.attrs
+    window = Window.of(pool.attrs, pool.attrs.pool_size)
     pooled = ops.call_op(
         "bits_max_pool2d",
         [bits_var, relax.const(flip)],
-        kernel=[int(v) for v in attrs.pool_size],
-        strides=[int(v) for v in attrs.strides],
-        padding=[int(v) for v in attrs.padding],
-        dilation=[int(v) for v in attrs.dilation],
+        **window.attrs(),
         channels=channels,
     )
     graph.replace(var, [*new, (bits_var, bits), (var, pooled)])

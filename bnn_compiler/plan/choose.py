@@ -16,6 +16,7 @@ from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import array
 from bnn_compiler.ops.resize import resize_tables
+from bnn_compiler.ops.window import Window
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,17 @@ def window_work(
     call: relax.Call, x: Layout, shape: Sequence[int], kernel: Sequence[int] | None = None
 ) -> ConvWorkload:
     """The workload of a call with window attributes; ``kernel`` where weights give its size."""
-    attrs = call.attrs
-    keys = set(attrs.keys())
-
-    def pair(name: str) -> tuple[int, int]:
-        first, second = (int(v) for v in attrs[name])
-        return first, second
-
-    top, left, bottom, right = (int(v) for v in attrs["padding"])
+    window = Window.of(call.attrs, kernel)
     n, h, w, c = shape
-    kh, kw = kernel if kernel is not None else pair("kernel")
     return ConvWorkload(
         x,
         (n, h, w, c),
-        (int(kh), int(kw)),
-        pair("strides"),
-        pair("dilation"),
-        (top, left, bottom, right),
-        int(attrs["groups"]) if "groups" in keys else 1,
-        int(attrs["pad_value"]) if "pad_value" in keys else 0,
+        window.kernel,
+        window.strides,
+        window.dilation,
+        window.padding,
+        window.groups,
+        int(getattr(call.attrs, "pad_value", 0)),
     )
 
 

@@ -13,7 +13,7 @@ from bnn_compiler.errors import UnsupportedError
 from bnn_compiler.kernels.cpu import channelwise, codegen, schedule
 from bnn_compiler.kernels.layout import LANES, Layout, round_up
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.epilogue import TENSOR_STEPS, Epilogue
+from bnn_compiler.ops.epilogue import STEPS, Epilogue
 from bnn_compiler.ops.graph import Graph, array, constant
 from bnn_compiler.plan import choose
 from bnn_compiler.plan.program import (
@@ -25,22 +25,6 @@ from bnn_compiler.plan.program import (
     largest_live,
     plan_memory,
 )
-
-#: What an epilogue step is called in reports.
-FUSED = {
-    "affine": "batch_norm",
-    "bias": "shift",
-    "add": "shortcut",
-    "add_tile": "tiled shortcut",
-    "add_avg2": "pooled shortcut",
-    "prelu": "prelu",
-    "clip": "clip",
-    "sign": "float sign",
-}
-
-
-#: Convolutions that read padding from their input's halo.
-_PADDED = {"conv2d", "float_conv2d", "byte_conv2d"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +130,7 @@ class Lowering:
 
     def _bits_pool(self, var: relax.Var, value: relax.Call) -> None:
         source = self.env[value.args[0]]
-        shape = (*ops.shape_of(normal(value))[:3], int(value.attrs["channels"]))
+        shape = ops.value_shape(value)
         work = choose.window_work(value, source.layout, shape)
         result = self._result(var, shape, "uint32")
         constants = [array(value.args[1])]
@@ -191,7 +175,7 @@ class Lowering:
         step.schedule = {"source": kernel.source, "point": kernel.point}
         if kernel.float_ratio is not None:
             step.schedule["float_ratio"] = kernel.float_ratio
-        step.fused = [FUSED[s.kind] for s in epilogue.steps]
+        step.fused = [STEPS[s.kind].report for s in epilogue.steps]
         if any(o.is_bits for o in epilogue.outputs):
             step.fused.append("sign")
 
@@ -248,11 +232,6 @@ class Lowering:
         return step
 
 
-def normal(value: relax.Call) -> relax.Expr:
-    """``value`` with its type."""
-    return relax.BlockBuilder().normalize(value)
-
-
 def _is_uint16(op: str, buffer: Buffer) -> bool:
     return buffer.layout.dtype == "uint32" and op != "bits_max_pool2d"
 
@@ -289,7 +268,7 @@ def needed_halo(graph: Graph, var: relax.Var) -> Halo:
     widths, fills = [0, 0, 0, 0], set()
     for user, name in _aliases(graph, var):
         value = graph.values[user]
-        if ops.anchor_name(value) not in _PADDED or not value.args[0].same_as(name):
+        if not ops.reads_halo(value) or not value.args[0].same_as(name):
             continue
         padding = [int(v) for v in value.attrs["padding"]]
         widths = [max(a, b) for a, b in zip(widths, padding, strict=True)]
@@ -318,7 +297,7 @@ def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) 
     """
     lanes = round_up(channels, LANES)
     thresholds = {o.threshold for o in epilogue.outputs if o.is_bits}
-    tensors = {i for s in epilogue.steps if s.kind in TENSOR_STEPS for i in s.operands}
+    tensors = {i for s in epilogue.steps if s.reads_tensor for i in s.operands}
     padded: list[np.ndarray] = []
     for i, operand in enumerate(operands):
         if i in tensors:

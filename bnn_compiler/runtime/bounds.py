@@ -21,6 +21,10 @@ its own memory.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+#: The peak of an operator's arithmetic and how many of its products share a lane; others are
+#: ("fma", 1).
+ARITHMETIC = {"bnn.conv2d": ("popcount", 1), "bnn.byte_conv2d": ("fma", 2)}
+
 
 @dataclass(frozen=True)
 class Level:
@@ -108,9 +112,8 @@ class Bound:
 
 def bound(peaks: Peaks, *, macs: int, op: str, size: int) -> Bound:
     """The bound of a layer ``op`` ("bnn.conv2d") of ``macs`` that touches ``size`` bytes."""
-    kind, peak = ("popcount", peaks.popcount) if op == "bnn.conv2d" else ("fma", peaks.fma)
-    if op == "bnn.byte_conv2d":
-        peak *= 2
+    kind, lanes = ARITHMETIC.get(op, ("fma", 1))
+    peak = lanes * (peaks.popcount if kind == "popcount" else peaks.fma)
     level = peaks.level(size)
     arithmetic, memory = 1e-9 * macs / peak, 1e-9 * size / level.bandwidth
     if not macs or memory > arithmetic:

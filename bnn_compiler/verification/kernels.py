@@ -1,4 +1,4 @@
-"""Each kernel against the meaning of its operator (ops/reference.py), bit for bit."""
+"""Each kernel against the meaning of its operator (ops/operators.py), bit for bit."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -11,6 +11,7 @@ from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops import reference
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
+from bnn_compiler.ops.window import Window
 from bnn_compiler.ops.winograd import winograd_conv2d
 from bnn_compiler.runtime.session import aligned, pack_bits, unpack_bits
 from bnn_compiler.tune import harness
@@ -81,16 +82,16 @@ def inputs(one, seed=0):
 def expected(one, x, weights, operands):
     """[float32, int8 signs] by the reference."""
     work = one.work
-    attrs = reference.ConvAttrs(work.kernel, work.strides, work.padding, work.dilation, work.groups)
+    window = Window(work.kernel, work.strides, work.padding, work.dilation, work.groups)
     if work.x.dtype == "uint32":
-        value = reference.binary_conv2d(x, weights[0], attrs, work.pad_value)
+        value = reference.binary_conv2d(x, weights[0], window, work.pad_value)
     elif work.x.dtype == "int16":
-        value = reference.byte_conv2d(x, *weights, attrs)
+        value = reference.byte_conv2d(x, *weights, window)
     elif work.winograd:
-        value = winograd_conv2d(x, weights[0], attrs)
+        value = winograd_conv2d(x, weights[0], window)
     else:
-        value = reference.float_conv2d(x, weights[0], attrs)
-    return reference.apply_epilogue(one.epilogue, value, operands)
+        value = reference.float_conv2d(x, weights[0], window)
+    return one.epilogue.apply(value, operands)
 
 
 def run(one, point, device, folder, x, weights, operands):

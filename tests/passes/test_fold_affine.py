@@ -6,7 +6,7 @@ from bnn_compiler.nn import BinaryConv2d, RSign, Sign
 from bnn_compiler.ops.graph import array
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.fold_affine import FoldAffine, is_sign_bits
-from tests.network import Function, after, image, names
+from tests.network import Applied, after, image, names
 
 
 def test_scale_and_batch_norm_are_one_affine():
@@ -34,11 +34,11 @@ def test_must_not_fold_a_scale_into_a_threshold():
 def test_must_not_make_a_residue_of_a_common_zero():
     """(max(x, -3) + 3) * 0.3 is 0 where the clamp cuts; 0.3 * max(x, -3) + 0.9 is not."""
     for low, affines in ((-3.0, 2), (-2.0, 1)):
-        model = Function(lambda x, conv: (conv(x).clamp(min=low) + 3) * 0.3, nn.Conv2d(5, 5, 1))  # noqa: B023
+        model = Applied(lambda x, conv: (conv(x).clamp(min=low) + 3) * 0.3, nn.Conv2d(5, 5, 1))  # noqa: B023
         graph = after(model, image(5), FoldAffine())
         assert names(graph)[names(graph).index("clip") :].count("bnn.affine") == affines
     assert (
-        names(after(Function(lambda x: (F.relu(x) + 3) * 2 + 1), image(5), FoldAffine())).count(
+        names(after(Applied(lambda x: (F.relu(x) + 3) * 2 + 1), image(5), FoldAffine())).count(
             "bnn.affine"
         )
         == 1

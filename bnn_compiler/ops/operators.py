@@ -1,0 +1,240 @@
+"""The table of the ``bnn`` operators: what each reads, yields and means.
+
+Tensors are NHWC. Bit tensors are uint32 [N, H, W, ceil(C/32)]: channel c is bit c % 32 of word
+c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int8 of -1 and +1.
+
+| operator | data | result |
+|---|---|---|
+| sign | x float32 | -1, 0 or +1 as float32; attribute ``zero`` says what sign(0) is |
+| affine | x, scale [C], bias [C] | fma(x, scale, bias) |
+| tile | x | x repeated ``times`` along the channels |
+| bits_max_pool2d | bits, flip uint32 [words] | per channel OR (flip 0) or AND (flip 1) |
+| map | x, operands... | epilogue(x) |
+| conv2d | bits, w int8 [O,KH,KW,C/groups] of -1/+1, operands... | epilogue(exact integer) |
+| float_conv2d | x, w [O,KH,KW,C/groups], operands... | epilogue(convolution) |
+| winograd_conv2d | x [N,C,H,W], w [O,K,K,C], operands... | the same by minimal filtering |
+| bytes | x uint8, operands... | epilogue(float32(x)) |
+| byte_conv2d | x uint8, w int16, scale [O], bias [O,KH,KW] | epilogue(scale * sum + biases) |
+| max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
+| concat | x..., operands... (``inputs`` says how many x) | epilogue(value) |
+
+To add one: a row of OPERATORS, and for an anchor its kernel, a row of plan/choose.py's KERNELS.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn_compiler.ops import reference, resize
+from bnn_compiler.ops.epilogue import STEPS
+from bnn_compiler.ops.window import Window
+from bnn_compiler.ops.winograd import winograd_conv2d
+
+Shape = tuple[int, ...]
+Array = NDArray[Any]
+ShapeRule = Callable[[Any, Sequence[Shape]], Shape]
+
+#: ``data`` of an operator whose attribute ``inputs`` says how many data it has.
+VARIADIC = -1
+
+
+def _no_attributes(_: Any, __: Sequence[Shape]) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What one operator is.
+
+    It reads ``data`` data operands. ``shape`` (attributes, shapes of the data) is the logical
+    shape of its value, in channels, also where it is stored as bits; ``meaning`` (attributes,
+    *data) is the value in numpy.
+
+    An ``anchor`` carries an epilogue on that value (ops/epilogue.py), whose operands follow the
+    data, and returns one tensor per output. Another operator's value is stored as it is: as
+    ``bits``, or as float32. One that ``reads_halo`` finds its padding around its stored input.
+
+    ``source`` is the Relax operator that becomes this anchor when epilogues are fused, with the
+    attributes ``attributes`` (Relax's, shapes of the data).
+    """
+
+    data: int
+    shape: ShapeRule
+    meaning: Callable[..., Array]
+    anchor: bool = True
+    bits: bool = False
+    reads_halo: bool = False
+    source: str = ""
+    attributes: Callable[[Any, Sequence[Shape]], dict[str, Any]] = _no_attributes
+
+
+# ---- shapes
+
+
+def _same(_: Any, shapes: Sequence[Shape]) -> Shape:
+    return shapes[0]
+
+
+def _convolved(attrs: Any, shapes: Sequence[Shape]) -> Shape:
+    (n, h, w, _), (o, kh, kw, _) = shapes[:2]
+    return n, *Window.of(attrs, (kh, kw)).size(h, w), o
+
+
+def _convolved_nchw(attrs: Any, shapes: Sequence[Shape]) -> Shape:
+    n, c, h, w = shapes[0]
+    return _convolved(attrs, [(n, h, w, c), *shapes[1:]])
+
+
+def _pooled(attrs: Any, shapes: Sequence[Shape]) -> Shape:
+    n, h, w, c = shapes[0]
+    return n, *Window.of(attrs).size(h, w), c
+
+
+def _padded(attrs: Any, shapes: Sequence[Shape]) -> Shape:
+    n, h, w, c = shapes[0]
+    top, left, bottom, right = (int(v) for v in attrs["padding"])
+    return n, h + top + bottom, w + left + right, c
+
+
+def _joined(_: Any, shapes: Sequence[Shape]) -> Shape:
+    return *shapes[0][:3], sum(s[3] for s in shapes)
+
+
+# ---- meanings
+
+
+def _window(attrs: Any, weights: Array) -> Window:
+    return Window.of(attrs, weights.shape[1:3])
+
+
+def _pad(attrs: Any, x: Array) -> Array:
+    top, left, bottom, right = (int(v) for v in attrs["padding"])
+    widths = ((0, 0), (top, bottom), (left, right), (0, 0))
+    return np.pad(x, widths, constant_values=float(attrs["pad_value"]))
+
+
+def _resize(attrs: Any, x: Array) -> Array:
+    size = [int(v) for v in attrs["size"]]
+    factors = [float(v) for v in attrs["factors"]]
+    return resize.resize2d(x, size, str(attrs["method"]), str(attrs["transform"]), factors)
+
+
+def _bits_pool(attrs: Any, x: Array, flip: Array) -> Array:
+    bits = np.unpackbits(flip.view(np.uint8), bitorder="little")[: x.shape[3]]
+    sign = np.where(bits == 1, -1, 1).astype(np.int8)
+    return reference.max_pool2d(x * sign, Window.of(attrs)) * sign
+
+
+# ---- attributes, from those of a Relax operator
+
+
+def _conv_attributes(attrs: Any, shapes: Sequence[Shape]) -> dict[str, Any]:
+    window = Window.of(attrs, shapes[1][1:3])
+    return {**window.attrs(), "groups": window.groups}
+
+
+def _pool_attributes(attrs: Any, _: Sequence[Shape]) -> dict[str, Any]:
+    return Window.of(attrs, attrs["pool_size"]).attrs()
+
+
+def _avg_pool_attributes(attrs: Any, shapes: Sequence[Shape]) -> dict[str, Any]:
+    counted = bool(attrs["count_include_pad"])
+    return {**_pool_attributes(attrs, shapes), "count_include_pad": counted}
+
+
+def _pad_attributes(attrs: Any, _: Sequence[Shape]) -> dict[str, Any]:
+    w = [int(v) for v in attrs["pad_width"]]
+    return {"padding": [w[2], w[4], w[3], w[5]], "pad_value": float(attrs["pad_value"])}
+
+
+OPERATORS: dict[str, Operator] = {
+    "sign": Operator(
+        1,
+        _same,
+        lambda attrs, x: STEPS["sign"].meaning(x, float(attrs["zero"])),
+        anchor=False,
+    ),
+    "affine": Operator(3, _same, lambda _, x, s, b: STEPS["affine"].meaning(x, s, b), anchor=False),
+    "tile": Operator(
+        1,
+        lambda attrs, shapes: (*shapes[0][:3], shapes[0][3] * int(attrs["times"])),
+        lambda attrs, x: np.tile(x, (1, 1, 1, int(attrs["times"]))),
+        anchor=False,
+    ),
+    "bits_max_pool2d": Operator(
+        2,
+        lambda attrs, shapes: (*_pooled(attrs, shapes)[:3], int(attrs["channels"])),
+        _bits_pool,
+        anchor=False,
+        bits=True,
+    ),
+    "map": Operator(1, _same, lambda _, x: x),
+    "conv2d": Operator(
+        2,
+        _convolved,
+        lambda attrs, x, w: reference.binary_conv2d(
+            x, w, _window(attrs, w), int(attrs["pad_value"])
+        ),
+        reads_halo=True,
+    ),
+    "float_conv2d": Operator(
+        2,
+        _convolved,
+        lambda attrs, x, w: reference.float_conv2d(x, w, _window(attrs, w)),
+        reads_halo=True,
+        source="relax.nn.conv2d",
+        attributes=_conv_attributes,
+    ),
+    "winograd_conv2d": Operator(
+        2,
+        _convolved_nchw,
+        lambda attrs, x, w: winograd_conv2d(x.transpose(0, 2, 3, 1), w, _window(attrs, w)),
+    ),
+    "bytes": Operator(1, _same, lambda _, x: x.astype(np.float32)),
+    "byte_conv2d": Operator(
+        4,
+        _convolved,
+        lambda attrs, x, w, scale, bias: reference.byte_conv2d(
+            x, w, scale, bias, _window(attrs, w)
+        ),
+        reads_halo=True,
+    ),
+    "max_pool2d": Operator(
+        1,
+        _pooled,
+        lambda attrs, x: reference.max_pool2d(x, Window.of(attrs)),
+        source="relax.nn.max_pool2d",
+        attributes=_pool_attributes,
+    ),
+    "avg_pool2d": Operator(
+        1,
+        _pooled,
+        lambda attrs, x: reference.avg_pool2d(
+            x, Window.of(attrs), bool(attrs["count_include_pad"])
+        ),
+        source="relax.nn.avg_pool2d",
+        attributes=_avg_pool_attributes,
+    ),
+    "global_mean": Operator(
+        1,
+        lambda _, shapes: (shapes[0][0], 1, 1, shapes[0][3]),
+        lambda _, x: reference.global_mean(x),
+        source="relax.mean",
+    ),
+    "resize2d": Operator(
+        1,
+        lambda attrs, shapes: (shapes[0][0], *(int(v) for v in attrs["size"]), shapes[0][3]),
+        _resize,
+    ),
+    "pad": Operator(1, _padded, _pad, source="relax.nn.pad", attributes=_pad_attributes),
+    "concat": Operator(
+        VARIADIC,
+        _joined,
+        lambda _, *xs: np.concatenate(xs, axis=3),
+        source="relax.concat",
+        attributes=lambda _, shapes: {"inputs": len(shapes)},
+    ),
+}

@@ -1,0 +1,62 @@
+"""The table of epilogue steps against what else is keyed by their names, and against itself."""
+
+import numpy as np
+import pytest
+
+from bnn_compiler.kernels.epilogue import FORMS
+from bnn_compiler.ops.epilogue import STEPS, Epilogue, Output, Step
+
+RISING = np.linspace(-3, 3, 25, dtype=np.float32)
+#: Per-channel operands with both signs, and zero, in each.
+VECTORS = [np.array(v, np.float32) for v in ([-2, 0, 0.5], [1, -1, 0])]
+
+
+def test_tables_name_the_same_steps():
+    assert list(FORMS) == list(STEPS)
+    sources = [k.source for k in STEPS.values() if k.source]
+    assert len(set(sources)) == len(sources)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_text_round_trip(name):
+    kind = STEPS[name]
+    step = Step(name, tuple(range(3, 3 + kind.operands)), (-1.5, 0.1)[: kind.params])
+    assert Step.parse(str(step)) == step
+    epilogue = Epilogue((step,), (Output(), Output(">", 7)))
+    assert Epilogue.parse(*epilogue.attrs().values()) == epilogue
+
+
+def test_an_unknown_step_is_an_error():
+    with pytest.raises(KeyError, match="cosine"):
+        Step.parse("cosine:1")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_falls_where_it_says(name):
+    kind = STEPS[name]
+    assert (kind.falls is None) == kind.tensor
+    if kind.falls is None:
+        return
+    operands = [np.abs(v) if name == "prelu" else v for v in VECTORS[: kind.operands]]
+    falls = np.broadcast_to(kind.falls(*operands), 3)
+    values = np.broadcast_to(RISING[:, None], (25, 3))
+    result = kind.meaning(values, *operands, *(-1.0, 0.75)[: kind.params])
+    change = np.diff(np.broadcast_to(result, (25, 3)), axis=0)
+    assert (change[:, falls] <= 0).all() and (change[:, ~falls] >= 0).all()
+    assert (change != 0).any()
+
+
+def test_prelu_with_a_negative_slope_is_not_monotone():
+    falls = STEPS["prelu"].falls
+    assert falls(np.array([0.1, -0.1], np.float32)) is None
+    assert falls(np.array([0.1, 0.0], np.float32)) is False
+
+
+def test_outputs_share_the_last_value():
+    epilogue = Epilogue((Step("bias", (0,)),), (Output(), Output(">=", 1), Output(">", 1)))
+    value = np.array([[0.0, 1.0, 2.0]], np.float32)
+    ones, twos = (np.full(3, v, np.float32) for v in (1, 2))
+    total, at_least, above = epilogue.apply(value, [ones, twos])
+    np.testing.assert_array_equal(total, [[1, 2, 3]])
+    np.testing.assert_array_equal(at_least, [[-1, 1, 1]])
+    np.testing.assert_array_equal(above, [[-1, -1, 1]])
