@@ -259,7 +259,7 @@ class Builder:
     def _same_shape(self, x: Value, y: Value) -> tuple[Value, Value]:
         if x.flat and y.flat and not (x.is_vector and y.is_vector):
             x, y = self.vector(x), self.vector(y)
-        if ops.shape_of(x.expr) != ops.shape_of(y.expr):
+        if x.flat != y.flat or ops.shape_of(x.expr) != ops.shape_of(y.expr):
             raise self.fail("its two inputs have different shapes")
         return x, y
 
