@@ -7,7 +7,8 @@ from typing import Any
 
 from bnn_compiler.errors import ModelError
 from bnn_compiler.frontend.imported import Imported
-from bnn_compiler.frontend.pytorch import load as pytorch
+from bnn_compiler.frontend.pytorch import source
+from bnn_compiler.frontend.pytorch.load import load as load_pytorch
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ FRONTENDS: dict[str, FrontEnd] = {
     "pytorch": FrontEnd(
         ("an nn.Module", "an ExportedProgram"),
         ("a .pt2 file", "'package.module:factory'"),
-        pytorch.recognises,
-        pytorch.load,
+        source.recognises,
+        load_pytorch,
     ),
 }
 

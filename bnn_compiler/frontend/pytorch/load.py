@@ -10,9 +10,6 @@ import numpy as np
 from bnn_compiler.frontend.imported import Imported
 from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
 from bnn_compiler.frontend.pytorch.oracle import TorchOracle
-from bnn_compiler.frontend.pytorch.source import recognises
-
-__all__ = ["load", "recognises"]
 
 
 def load(spec: Any, checkpoint: Path | None, example_inputs: Sequence[Any] | None) -> Imported:
