@@ -1,1 +1,1 @@
-"""One folder for each kind of network that can be imported."""
+"""One front end for each kind of network that can be imported (table.py), one builder for all."""

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bnn_compiler.errors import InputError, VerifyError
-from bnn_compiler.frontend.pytorch.oracle import Observation, Truth
+from bnn_compiler.frontend.oracle import Observation, Truth
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.runtime import Artifact
+from bnn_compiler.runtime.tensors import is_tensor
 from bnn_compiler.verification import playback
 from bnn_compiler.verification.kernels import kernel_checks
 from bnn_compiler.verification.report import (
@@ -69,7 +69,7 @@ def verify(
 
 def check(artifact: Artifact, network: Network, options: Options) -> Report:
     """The same on the samples the network was traced with, without the kernels' bits: quick."""
-    arrays = [x.numpy() for x in network.samples]
+    arrays = list(network.imported.samples)
     if options.normalization:
         arrays = [options.normalization.bytes_of(x) for x in arrays]
     return _compare(artifact, network, options, arrays, _run(artifact, arrays), ())
@@ -80,7 +80,7 @@ def check_bytes(artifact: Artifact, network: Network) -> int:
     kept = _wanted(artifact)
     return sum(
         int(np.prod(o.shape)) * (12 if o.source else 8)
-        for name, o in network.oracle.origins.items()
+        for name, o in network.imported.origins.items()
         if o.source or name in kept
     )
 
@@ -103,7 +103,7 @@ def _samples(artifact: Artifact, samples: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    return value.detach().cpu().numpy() if is_tensor(value) else np.asarray(value)
 
 
 def _run(artifact: Artifact, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
@@ -111,11 +111,11 @@ def _run(artifact: Artifact, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray
     return result if isinstance(result, tuple) else (result,)
 
 
-def _seen(arrays: Sequence[NDArray[Any]], options: Options) -> tuple[torch.Tensor, ...]:
+def _seen(arrays: Sequence[NDArray[Any]], options: Options) -> tuple[NDArray[Any], ...]:
     """The inputs as the network sees them: bytes normalised."""
     normalization = options.normalization
     floats = [normalization.apply(x) if normalization else x for x in arrays]
-    return tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in floats)
+    return tuple(np.require(x, requirements=["C", "W"]) for x in floats)
 
 
 def _wanted(artifact: Artifact) -> set[str]:
@@ -131,7 +131,7 @@ def _compare(
     kernels: tuple[KernelCheck, ...],
 ) -> Report:
     inputs = _seen(arrays, options)
-    seen = network.oracle.observe(inputs, _wanted(artifact))
+    seen = network.imported.oracle.observe(inputs, _wanted(artifact))
     if options.normalization:
         seen = _with_bytes(seen)
     forced = playback.play(artifact, arrays, seen.values, floats=True)
@@ -201,14 +201,14 @@ def _top1(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def _unchecked(artifact: Artifact, network: Network, played: playback.Played) -> tuple[str, ...]:
     """Signs that no buffer holds, but for those inside a float kernel, whose output is compared."""
-    names = [n for n, o in network.oracle.origins.items() if o.source]
+    names = [n for n, o in network.imported.origins.items() if o.source]
     missing = [n for n in names if n not in played.differing]
     inside = sum(s["fused"].count("float sign") for s in artifact.manifest["steps"])
     return tuple(missing[inside:])
 
 
 def _export_difference(
-    network: Network, seen: Observation, inputs: Sequence[torch.Tensor]
+    network: Network, seen: Observation, inputs: Sequence[NDArray[Any]]
 ) -> float:
     """0 where the module's outputs are its graph's; else what float64 says."""
     if seen.decided_zeros == 0 and all(
@@ -216,4 +216,4 @@ def _export_difference(
         for m, g in zip(seen.module_outputs, seen.outputs, strict=True)
     ):
         return 0.0
-    return network.oracle.exact_difference(inputs)
+    return network.imported.oracle.exact_difference(inputs)

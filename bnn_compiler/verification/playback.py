@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.frontend.pytorch.oracle import Truth
+from bnn_compiler.frontend.oracle import Truth
 from bnn_compiler.runtime import Artifact, Session
 from bnn_compiler.verification.report import LayerCheck, SignCheck
 

@@ -1,24 +1,19 @@
 """Converters of pools and means."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tvm import relax
-
-from bnn_compiler.frontend.pytorch.value import Value, pair
-
-if TYPE_CHECKING:
-    from bnn_compiler.frontend.pytorch.importer import Importer
+from bnn_compiler.frontend.pytorch.context import Context, pair
+from bnn_compiler.frontend.value import Value
 
 
-def _padding(im: "Importer", padding: Any, ceil_mode: bool) -> list[int]:
+def _padding(ctx: Context, padding: Any, ceil_mode: bool) -> list[int]:
     if ceil_mode:
-        raise im.fail("ceil_mode=True cannot be compiled")
-    ph, pw = pair(padding)
-    return [ph, pw, ph, pw]
+        raise ctx.fail("ceil_mode=True cannot be compiled")
+    return pair(padding) * 2
 
 
 def max_pool2d(
-    im: "Importer",
+    ctx: Context,
     x: Any,
     kernel: Any,
     stride: Any = (),
@@ -26,21 +21,18 @@ def max_pool2d(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Value:
-    """Padded with -inf."""
-    return im.emit(
-        relax.op.nn.max_pool2d(
-            im.data(x).expr,
-            pair(kernel),
-            strides=pair(stride or kernel),
-            padding=_padding(im, padding, ceil_mode),
-            dilation=pair(dilation),
-            layout="NHWC",
-        )
+    """aten.max_pool2d and the first result of aten.max_pool2d_with_indices."""
+    return ctx.builder.max_pool2d(
+        ctx.data(x),
+        pair(kernel),
+        strides=pair(stride or kernel),
+        padding=_padding(ctx, padding, ceil_mode),
+        dilation=pair(dilation),
     )
 
 
 def avg_pool2d(
-    im: "Importer",
+    ctx: Context,
     x: Any,
     kernel: Any,
     stride: Any = (),
@@ -49,33 +41,28 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor: Any = None,
 ) -> Value:
-    """Padded with 0."""
+    """aten.avg_pool2d."""
     if divisor is not None:
-        raise im.fail("divisor_override cannot be compiled")
-    return im.emit(
-        relax.op.nn.avg_pool2d(
-            im.data(x).expr,
-            pair(kernel),
-            strides=pair(stride or kernel),
-            padding=_padding(im, padding, ceil_mode),
-            count_include_pad=count_include_pad,
-            layout="NHWC",
-        )
+        raise ctx.fail("divisor_override cannot be compiled")
+    return ctx.builder.avg_pool2d(
+        ctx.data(x),
+        pair(kernel),
+        strides=pair(stride or kernel),
+        padding=_padding(ctx, padding, ceil_mode),
+        count_include_pad=count_include_pad,
     )
 
 
-def adaptive_avg_pool2d(im: "Importer", x: Any, size: Any) -> Value:
+def adaptive_avg_pool2d(ctx: Context, x: Any, size: Any) -> Value:
     """The mean over height and width."""
     if pair(size) != [1, 1]:
-        raise im.fail(f"output size {size}; only 1 can be compiled")
-    return im.emit(relax.op.mean(im.data(x).expr, [1, 2], keepdims=True))
+        raise ctx.fail(f"output size {size}; only 1 can be compiled")
+    return ctx.builder.global_mean(ctx.data(x))
 
 
-def mean(
-    im: "Importer", x: Any, dims: Any = None, keepdim: bool = False, dtype: Any = None
-) -> Value:
+def mean(ctx: Context, x: Any, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
     """The mean over height and width; importing checks ``dtype`` for every operator."""
-    value = im.data(x)
+    value = ctx.data(x)
     if value.flat or dims is None or sorted(d % 4 for d in dims) != [2, 3]:
-        raise im.fail(f"mean over {dims}; only the mean over height and width can be compiled")
-    return im.emit(relax.op.mean(value.expr, [1, 2], keepdims=True), not keepdim)
+        raise ctx.fail(f"mean over {dims}; only the mean over height and width can be compiled")
+    return ctx.builder.global_mean(value, flat=not keepdim)

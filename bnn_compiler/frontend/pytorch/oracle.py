@@ -21,6 +21,7 @@ from torch.fx import Node
 from torch.fx.node import map_aggregate, map_arg
 
 from bnn_compiler.errors import VerifyError
+from bnn_compiler.frontend.oracle import Observation, Origin, Truth
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating, op_name
 
 #: Rounding explains this many times PyTorch's own difference between float32 and float64 ...
@@ -32,72 +33,31 @@ _FLOOR, _LONG = 2.0**-18, 256
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a value of the imported module comes from.
-
-    ``node`` is the graph node that has the value in PyTorch, ``shape`` [N, H, W, C] its shape
-    here. For a sign ``source`` is the node whose sign is taken.
-    """
-
-    node: str
-    shape: tuple[int, ...]
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """A value of the network, float32 [N, H, W, C] or an output's own shape.
-
-    ``rounding`` is the largest difference that rounding explains. A sign has a ``margin``, the
-    distance of its input from 0, in float32 or float64, whichever is larger; ``rounding`` is then
-    that of its input.
-    """
-
-    value: NDArray[np.float32]
-    rounding: float
-    margin: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True)
-class Observation:
-    """One sample through the network.
-
-    ``module_outputs`` are the user's module's own, ``outputs`` those of its graph, ``values`` by
-    name in the imported module. ``decided_zeros`` counts float32 sums that a sign found to be 0
-    although they are not: rounding met 0, and the sign decided as the compiled one does, +1.
-    """
-
-    module_outputs: list[Truth]
-    outputs: list[Truth]
-    values: Mapping[str, Truth]
-    decided_zeros: int
-
-
-@dataclass(frozen=True)
-class Oracle:
+class TorchOracle:
     """PyTorch's view of a network: its ``model``, its ``graph``, and the ``origins`` of values."""
 
     model: torch.nn.Module | ExportedProgram
     graph: TracedGraph
     origins: Mapping[str, Origin]
 
-    def observe(self, inputs: Sequence[torch.Tensor], wanted: set[str]) -> Observation:
+    def observe(self, inputs: Sequence[NDArray[Any]], wanted: set[str]) -> Observation:
         """Run both on ``inputs`` and keep the ``wanted`` values, and every sign's.
 
         Raises VerifyError if the module cannot be run or no longer returns what it was exported
         with.
         """
+        tensors = _tensors(inputs)
         origins = {
             name: origin for name, origin in self.origins.items() if name in wanted or origin.source
         }
         run = _TwoPrecisions(self.graph, origins)
-        outputs = run.run(inputs)
+        outputs = run.run(tensors)
         values = {
             name: truth
             for name, origin in origins.items()
             if (truth := _truth(origin, run)) is not None
         }
-        module_outputs = self._module_outputs(inputs, outputs)
+        module_outputs = self._module_outputs(tensors, outputs)
         return Observation(module_outputs, outputs, values, run.decided_zeros)
 
     def _module_outputs(self, inputs: Sequence[torch.Tensor], outputs: list[Truth]) -> list[Truth]:
@@ -113,19 +73,20 @@ class Oracle:
             for t, f in zip(outputs, found, strict=True)
         ]
 
-    def exact_difference(self, inputs: Sequence[torch.Tensor]) -> float:
+    def exact_difference(self, inputs: Sequence[NDArray[Any]]) -> float:
         """Largest difference of module and graph, relative to the largest value, in float64.
 
         Of a module that cannot be run in float64, in float32.
         """
+        tensors = _tensors(inputs)
         run = _TwoPrecisions(self.graph, {}, keep_outputs=True)
-        single = run.run(inputs)
+        single = run.run(tensors)
         try:
-            theirs = tensors_of(call_module(_in_double(self.model), [x.double() for x in inputs]))
+            theirs = tensors_of(call_module(_in_double(self.model), [x.double() for x in tensors]))
             ours = run.double_outputs
         # A module may do anything with a dtype it does not expect.
         except Exception:
-            theirs = tensors_of(call_module(self.model, inputs))
+            theirs = tensors_of(call_module(self.model, tensors))
             ours = [torch.from_numpy(t.value) for t in single]
         return max(
             (
@@ -179,6 +140,11 @@ def tensors_of(result: Any) -> list[torch.Tensor]:
     return [t for t in leaves if isinstance(t, torch.Tensor)]
 
 
+def _tensors(inputs: Sequence[NDArray[Any]]) -> list[torch.Tensor]:
+    """The same memory where torch takes it."""
+    return [torch.from_numpy(np.require(x, requirements=["C", "W"])) for x in inputs]
+
+
 def _array(value: torch.Tensor) -> NDArray[Any]:
     array: NDArray[Any] = value.detach().numpy()
     return array
@@ -186,7 +152,7 @@ def _array(value: torch.Tensor) -> NDArray[Any]:
 
 def _truth(origin: Origin, run: "_TwoPrecisions") -> Truth | None:
     """None for a value that is not what the importer took it for."""
-    found = run.kept.get(origin.node)
+    found = run.kept.get(origin.value)
     before = run.kept.get(origin.source) if origin.source else None
     size = int(np.prod(origin.shape))
     if found is None or found.value.size != size:
@@ -240,8 +206,8 @@ class _TwoPrecisions:
         self, traced: TracedGraph, origins: Mapping[str, Origin], keep_outputs: bool = False
     ) -> None:
         self._traced = traced
-        self._signs = {o.node: o.source for o in origins.values() if o.source}
-        self._wanted = {o.node for o in origins.values()}
+        self._signs = {o.value: o.source for o in origins.values() if o.source}
+        self._wanted = {o.value for o in origins.values()}
         self._longest = longest_sum(traced)
         self._before = set(self._signs.values())
         self._keep_outputs = keep_outputs

@@ -23,6 +23,13 @@ class Source:
     example_inputs: tuple[torch.Tensor, ...]
 
 
+def recognises(spec: Any) -> bool:
+    """Whether ``load_model`` knows what to do with it."""
+    if isinstance(spec, str | Path):
+        return str(spec).endswith(".pt2") or ":" in str(spec)
+    return isinstance(spec, torch.nn.Module | ExportedProgram)
+
+
 def load_model(
     spec: Any,
     *,
@@ -71,17 +78,10 @@ def _tensors(examples: Any) -> tuple[torch.Tensor, ...]:
 def _resolve(spec: Any) -> torch.nn.Module | ExportedProgram:
     if isinstance(spec, torch.nn.Module | ExportedProgram):
         return spec
-    if not isinstance(spec, str | Path):
-        raise ModelError(
-            f"cannot compile a {type(spec).__name__}; give an nn.Module, an ExportedProgram, a .pt2"
-            " path or 'package.module:factory'"
-        )
     text = str(spec)
     if text.endswith(".pt2"):
         return _load_pt2(Path(text))
-    if ":" in text:
-        return _call_factory(text)
-    raise ModelError(f"{text!r} is neither a .pt2 file nor 'package.module:factory'")
+    return _call_factory(text)
 
 
 def _load_pt2(path: Path) -> ExportedProgram:

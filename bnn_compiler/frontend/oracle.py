@@ -1,0 +1,71 @@
+"""What the framework of a network says that the network computes: the reference of ``verify``.
+
+Arrays are numpy's, whatever the framework's own tensors are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value of the imported module comes from.
+
+    ``value`` is its name in the framework's graph, ``shape`` [N, H, W, C] its shape here. For a
+    sign ``source`` is the name of the value whose sign is taken.
+    """
+
+    value: str
+    shape: tuple[int, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A value of the network, float32 [N, H, W, C] or an output's own shape.
+
+    ``rounding`` is the largest difference that rounding explains. A sign has a ``margin``, the
+    distance of its input from 0, in float32 or float64, whichever is larger; ``rounding`` is then
+    that of its input.
+    """
+
+    value: NDArray[np.float32]
+    rounding: float
+    margin: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One sample through the network.
+
+    ``module_outputs`` are the user's network's own, ``outputs`` those of the graph that was
+    imported, ``values`` by name in the imported module. ``decided_zeros`` counts float32 sums that
+    a sign found to be 0 although they are not: rounding met 0, and the sign decided as the compiled
+    one does, +1.
+    """
+
+    module_outputs: list[Truth]
+    outputs: list[Truth]
+    values: Mapping[str, Truth]
+    decided_zeros: int
+
+
+class Oracle(Protocol):
+    """A network in its own framework, run as it was given."""
+
+    def observe(self, inputs: Sequence[NDArray[Any]], wanted: set[str]) -> Observation:
+        """Run the network on ``inputs``; keep the ``wanted`` values, and every sign's.
+
+        ``inputs`` are float32 in the shapes that the framework sees, ``wanted`` names of the
+        imported module. Raises VerifyError if the network cannot be run.
+        """
+
+    def exact_difference(self, inputs: Sequence[NDArray[Any]]) -> float:
+        """Largest difference of the network and its graph, relative to the largest value.
+
+        In float64 where the network can be run in that.
+        """

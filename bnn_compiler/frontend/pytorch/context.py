@@ -1,0 +1,51 @@
+"""What a converter is given beside its operator's arguments, and the forms of those."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.fx import Node
+
+from bnn_compiler.errors import UnsupportedError
+from bnn_compiler.frontend.builder import Builder
+from bnn_compiler.frontend.pytorch.trace import TracedGraph
+from bnn_compiler.frontend.value import Value
+
+
+class Context:
+    """``node`` is the operator at hand; ``env`` has the value of each before it."""
+
+    def __init__(self, traced: TracedGraph) -> None:
+        self.builder = Builder({i.name: i.shape for i in traced.inputs})
+        self.env: dict[Node, Value] = {}
+        self.node: Node
+        self._constants = traced.constants
+
+    def fail(self, why: str) -> UnsupportedError:
+        """The error for the current node."""
+        return self.builder.fail(why)
+
+    def constant(self, node: Any) -> NDArray[Any] | None:
+        """The numpy value of a constant node or Python number, None for anything computed."""
+        if isinstance(node, int | float):
+            return np.asarray(node, np.float32)
+        if isinstance(node, Node) and node.op == "get_attr":
+            return self._constants[str(node.target)].detach().float().numpy()
+        return None
+
+    def data(self, node: Any) -> Value:
+        """The value of a computed node."""
+        if isinstance(node, Node) and node in self.env:
+            return self.env[node]
+        raise self.fail("needs a computed tensor here, not a constant")
+
+    def operand(self, node: Any) -> Value | NDArray[Any]:
+        """Either of the two."""
+        constant = self.constant(node)
+        return self.data(node) if constant is None else constant
+
+
+def pair(value: Any) -> list[int]:
+    """One number or two as (height, width)."""
+    numbers = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
+    return numbers * 2 if len(numbers) == 1 else numbers

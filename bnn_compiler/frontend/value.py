@@ -1,0 +1,44 @@
+"""What the builder's operators take and give, and where an operator is."""
+
+from dataclasses import dataclass
+
+from tvm import relax
+
+from bnn_compiler.ops import relax_ops as ops
+
+
+@dataclass(frozen=True)
+class Value:
+    """A computed tensor: ``expr`` is NHWC; ``flat`` if its framework sees it as [N, C*H*W]."""
+
+    expr: relax.Expr
+    flat: bool = False
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether each feature of a flat value is a channel: [N, 1, 1, F]."""
+        return self.flat and ops.shape_of(self.expr)[1:3] == (1, 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that its framework sees: [N, C, H, W] or [N, F]."""
+        n, h, w, c = ops.shape_of(self.expr)
+        return (n, c * h * w) if self.flat else (n, c, h, w)
+
+    @property
+    def channels(self) -> int:
+        """The last dimension of ``expr``: what a constant per channel has."""
+        return ops.shape_of(self.expr)[3]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The operator that is being imported.
+
+    ``name`` is what its framework calls its value, ``layer`` the path of its layer ("" for none),
+    ``text`` what an error calls both.
+    """
+
+    name: str
+    layer: str
+    text: str
