@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tvm import tirx
 
+from bnn_compiler import families
 from bnn_compiler.cost import model as models
 from bnn_compiler.cost import records as record_files
 from bnn_compiler.cost.model import CostModel
 from bnn_compiler.cost.records import Record
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
-from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
 
 log = logging.getLogger("bnn_compiler")
@@ -81,9 +81,9 @@ class Schedules:
     def _recorded(self, task: Task) -> Choice | None:
         known = [r for r in (self.records.get(task.key), self.shipped.get(task.key)) if r]
         for record in known:
-            if record.point in task.space(self.target.hardware):
-                function = task.function(record.point)
-                if digest(function, self.target) == record.kernel:
+            if record.point in families.space(task, self.target.hardware):
+                function = families.function(task, record.point)
+                if families.digest(function, self.target) == record.kernel:
                     return Choice(
                         record.point, "record", function, record.seconds, record.float_seconds
                     )
@@ -110,14 +110,15 @@ class Schedules:
         known = self._recorded(task.of_one_image())
         if known is None:
             return None
-        widest = families.grouping(task.work).outputs // LANES
-        if self.model is not None and known.point.vectors < min(_ENOUGH, widest):
+        counts = families.counts(task, known.point, self.target.hardware)
+        widest = counts.grouping.outputs // LANES
+        if self.model is not None and counts.vectors < min(_ENOUGH, widest):
             return None
-        return replace(known, function=task.function(known.point))
+        return replace(known, function=families.function(task, known.point))
 
     def _predicted(self, task: Task) -> Choice:
         if self.model is None:
-            point = families.rule(task.work, self.target.hardware)
-            return Choice(point, "rule", task.function(point))
+            point = families.rule(task, self.target.hardware)
+            return Choice(point, "rule", families.function(task, point))
         point = self.model.best(task)
-        return Choice(point, "model", task.function(point))
+        return Choice(point, "model", families.function(task, point))

@@ -1,21 +1,14 @@
 """A convolution with everything around it: what a schedule is chosen, tuned and recorded for."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import tvm_ffi
-from tvm import tirx
-
-from bnn_compiler.kernels import families
-from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.kernels.layout import Layout
-from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue
-from bnn_compiler.target import Hardware, Target
+from bnn_compiler.ops.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Task:
     def __str__(self) -> str:
         n, h, w, o = self.work.shape
         kh, kw = self.work.kernel
-        kind = {"uint32": "binary", "int16": "bytes"}.get(self.work.x.dtype, "float")
+        kind = {Storage.BITS: "binary", Storage.INT16: "bytes"}.get(self.work.x.storage, "float")
         if self.work.winograd:
             kind = "winograd"
         groups = f" g{self.work.groups}" if self.work.groups > 1 else ""
@@ -62,7 +55,9 @@ class Task:
 
     def as_float(self) -> "Task":
         """The same convolution on -1.0 and +1.0, which is faster where words are mostly empty."""
-        return replace(self, work=replace(self.work, x=replace(self.work.x, dtype="float32")))
+        return replace(
+            self, work=replace(self.work, x=replace(self.work.x, dtype=Storage.FLOAT32.dtype))
+        )
 
     def of_one_image(self) -> "Task":
         """The same for the first image of a batch."""
@@ -70,25 +65,6 @@ class Task:
         one = replace(work, x=work.x.of_one_image(), shape=(1, *work.shape[1:]))
         tensors = tuple(None if t is None else t.of_one_image() for t in self.tensors)
         return replace(self, work=one, tensors=tensors)
-
-    def space(self, hardware: Hardware) -> list[Point]:
-        """Every schedule."""
-        return families.space(self.work, hardware)
-
-    def function(self, point: Point) -> tirx.PrimFunc:
-        """The kernel with the schedule ``point``."""
-        family = families.FAMILIES[point.family]
-        function: tirx.PrimFunc = family.function(
-            self.work, point, self.epilogue, list(self.tensors)
-        )
-        return function
-
-
-def digest(function: tirx.PrimFunc, target: Target) -> str:
-    """16 hexadecimal digits that change with a kernel and with what makes it machine code."""
-    code = tvm_ffi.structural_hash(function, map_free_vars=True) % 2**64
-    text = json.dumps([code, codegen.VERSION, target.tvm], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _layout(data: dict[str, Any]) -> Layout:

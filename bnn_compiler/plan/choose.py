@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from tvm import relax, tirx
 
+from bnn_compiler import families
 from bnn_compiler.cost.pick import Schedules
-from bnn_compiler.kernels import families
-from bnn_compiler.kernels.cpu import channelwise, depthwise, schedule
+from bnn_compiler.kernels.cpu import channelwise, schedule
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -91,9 +92,11 @@ def _conv2d(request: Request) -> Kernel:
 
 
 def _depthwise(request: Request, work: ConvWorkload, weights: np.ndarray) -> Kernel:
-    kernel = _plain(request, channelwise.depthwise, work)
-    constants = (depthwise.by_tap(work, weights),)
-    return replace(kernel, constants=constants, macs=work.macs, products=work.macs)
+    task = Task(work, ops.epilogue_of(request.call), request.tensors)
+    point = families.rule(task, request.schedules.target.hardware)
+    constants = tuple(families.constants(task, point, [weights]))
+    make = partial(families.function, task, point)
+    return Kernel(make, (work,), constants, work.macs, work.products)
 
 
 def _winograd_conv2d(request: Request) -> Kernel:
@@ -106,12 +109,12 @@ def _winograd_conv2d(request: Request) -> Kernel:
 
 
 def _scheduled(request: Request, work: ConvWorkload, *weights: np.ndarray) -> Kernel:
-    choice = request.schedules.pick(Task(work, ops.epilogue_of(request.call), request.tensors))
-    family = families.FAMILIES[choice.point.family]
+    task = Task(work, ops.epilogue_of(request.call), request.tensors)
+    choice = request.schedules.pick(task)
     return Kernel(
         lambda: choice.function,
         (work, choice.point),
-        tuple(family.constants(work, choice.point, *weights)),
+        tuple(families.constants(task, choice.point, weights)),
         work.macs,
         work.products,
         choice.source,
