@@ -95,7 +95,7 @@ class Journal:
                 code_, device = data["code"], data["device"]
                 mine = (code_, device) == (code(), self.device)
                 if mine and isinstance(trial.point, Foreign):
-                    raise ValueError(f"no kernel family of {trial.point.text}")
+                    raise ValueError(f"no kernel family {data['point']['family']!r}")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
                 self._file.close()
                 raise ScheduleError(
