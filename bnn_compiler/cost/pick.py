@@ -27,7 +27,8 @@ _ENOUGH = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """A schedule, where it came from ("record", "model" or "rule"), and the kernel.
+    """A schedule, where it came from ("record", "model", "rule", or "fixed" where it is the only
+    one), and the kernel.
 
     ``seconds`` and ``float_seconds`` are a record's, for a batch perhaps those of one image.
     """
@@ -41,7 +42,7 @@ class Choice:
 
 @dataclass
 class Schedules:
-    """The schedules of one target; ``tasks`` counts what was asked for.
+    """The schedules of one target.
 
     ``shipped`` records serve where ``records`` has none, or a stale one.
     """
@@ -50,7 +51,6 @@ class Schedules:
     records: dict[str, Record] = field(default_factory=dict)
     model: CostModel | None = None
     shipped: dict[str, Record] = field(default_factory=dict)
-    tasks: dict[Task, int] = field(default_factory=dict)
     stale: int = 0
     _choices: dict[str, Choice] = field(default_factory=dict)
 
@@ -71,12 +71,20 @@ class Schedules:
 
     def pick(self, task: Task) -> Choice:
         """The schedule of ``task``; the same one every time."""
-        self.tasks[task] = self.tasks.get(task, 0) + 1
         if task.key not in self._choices:
             self._choices[task.key] = (
-                self._recorded(task) or self._batched(task) or self._predicted(task)
+                self._only(task)
+                or self._recorded(task)
+                or self._batched(task)
+                or self._predicted(task)
             )
         return self._choices[task.key]
+
+    def _only(self, task: Task) -> Choice | None:
+        space = families.space(task, self.target.hardware)
+        if len(space) > 1:
+            return None
+        return Choice(space[0], "fixed", families.function(task, space[0]))
 
     def _recorded(self, task: Task) -> Choice | None:
         known = [r for r in (self.records.get(task.key), self.shipped.get(task.key)) if r]

@@ -1,7 +1,7 @@
-"""A convolution with everything around it: what a schedule is chosen, tuned and recorded for."""
+"""What a kernel computes, with everything around it, as data: no weights, no schedule."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,10 @@ from bnn_compiler.ops.storage import Storage
 
 @dataclass(frozen=True)
 class Task:
-    """A workload, its epilogue, and the layouts of the epilogue's operands (None: a vector)."""
+    """A convolution: what a schedule is chosen, tuned and recorded for.
+
+    ``tensors`` are the layouts of the epilogue's operands (None: a vector).
+    """
 
     work: ConvWorkload
     epilogue: Epilogue
@@ -65,6 +68,22 @@ class Task:
         one = replace(work, x=work.x.of_one_image(), shape=(1, *work.shape[1:]))
         tensors = tuple(None if t is None else t.of_one_image() for t in self.tensors)
         return replace(self, work=one, tensors=tensors)
+
+
+@dataclass(frozen=True)
+class PlainTask:
+    """A kernel that mixes no channels and has one schedule: a pool, a change of layout, and so on.
+
+    ``op`` is the operator, ``data`` its inputs' layouts, ``work`` its window if it has one, and
+    ``parameters`` its other attributes, as kernels/cpu/plain.py reads them.
+    """
+
+    op: str
+    data: tuple[Layout, ...]
+    work: ConvWorkload | None = None
+    parameters: tuple[Any, ...] = ()
+    epilogue: Epilogue = field(default_factory=Epilogue)
+    tensors: tuple[Layout | None, ...] = ()
 
 
 def _layout(data: dict[str, Any]) -> Layout:

@@ -33,7 +33,6 @@ def test_record_then_model_then_rule():
     assert (model.source, model.point) == ("model", families.space(TASK, DEVICE.hardware)[-1])
     known = Schedules(DEVICE, {TASK.key: RECORD}, Favourite())
     assert (known.pick(TASK).source, known.pick(TASK).point) == ("record", POINT)
-    assert known.tasks == {TASK: 2}
 
 
 def test_a_batch_takes_the_record_of_one_image():
