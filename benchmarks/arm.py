@@ -22,7 +22,7 @@ from benchmarks import assembly, qemu, quicknet, report
 from bnn_compiler import target as targets
 from bnn_compiler import zoo
 from bnn_compiler.deploy.cpu import link
-from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.cpu.popcount import PopcountPoint
 
 #: GHz of the boards that have these cores: Raspberry Pi 3B+, 4 and 5.
 CLOCKS = {"cortex-a53": 1.4, "cortex-a72": 1.5, "cortex-a76": 2.4}
@@ -127,7 +127,7 @@ def predict(network: str, core: str) -> list[Kernel]:
         instructions, cycles, body = measured[step["kernel"]]
         point = step["schedule"]["point"]
         popcount = step["binary"] and point["family"] == "popcount"
-        loop = _loop(body, Point.from_dict(point)) if popcount else float("nan")
+        loop = _loop(body, PopcountPoint.from_dict(point)) if popcount else float("nan")
         share = 1 / times[step["kernel"]]
         found.append(
             Kernel(
@@ -167,7 +167,7 @@ def _counted(body: list[str]) -> int:
     return sum(line.startswith("cnt ") for line in body)
 
 
-def _loop(body: list[str], point: Point) -> float:
+def _loop(body: list[str], point: PopcountPoint) -> float:
     """NaN where the reduction is so short that it is no loop, but part of its epilogue."""
     epilogue = any(line.startswith("scvtf ") for line in body)
     return float("nan") if epilogue else len(body) / assembly.ideal(point, _counted(body))

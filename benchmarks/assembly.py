@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.cpu.popcount import PopcountPoint
 
 #: LLVM's models. It has none of the A76; the Neoverse N1 is the same core for servers.
 MODELS = {"cortex-a53": "cortex-a53", "cortex-a72": "cortex-a72", "cortex-a76": "neoverse-n1"}
@@ -63,7 +63,7 @@ def loop_around(code: dict[int, str], address: int) -> list[str]:
     return [code[at] for at in range(first, last + 4, 4)]
 
 
-def ideal(point: Point, counted: int) -> float:
+def ideal(point: PopcountPoint, counted: int) -> float:
     """Instructions of a popcount loop with ``counted`` cnt in its body, if nothing is in the way.
 
     For 128 bits of products eor, cnt and an accumulate; each weight is loaded once for the tile,

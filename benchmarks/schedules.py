@@ -13,12 +13,12 @@ import numpy as np
 
 from benchmarks import machine, report
 from benchmarks.shapes import layer
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import records
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device.measure import fastest
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.tune import harness, tuner
@@ -47,12 +47,12 @@ def compare(task: Task, schedules: Schedules, trials: int) -> Compared:
         (record,) = records.read(path / "s.jsonl").values()
         assert schedules.model is not None
         points: list[Point] = [
-            families.rule(task.work, device.hardware),
+            families.rule(task, device.hardware),
             schedules.model.best(task),
             record.point,
         ]
         programs = [
-            harness.build(task.function(p), task, p, device, path / str(i))
+            harness.build(families.function(task, p), task, p, device, path / str(i))
             for i, p in enumerate(points)
         ]
         rounds = [[fastest(p) for p in programs] for _ in range(_ROUNDS)]

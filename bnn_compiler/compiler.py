@@ -19,7 +19,7 @@ from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.network import Network
 from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
-from bnn_compiler.plan import lower
+from bnn_compiler.plan import plan, realize
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.runtime.manifest import complete, digest
@@ -83,7 +83,7 @@ def compile(
     graph = network.fused(options, Path(dump_dir) if dump_dir else None)
     prefix = name or _identifier(Path(output).stem)
     progress("kernels")
-    program, functions = lower.lower(graph, known, prefix)
+    program, functions = realize.realize(plan.plan(graph), known, prefix)
     if not any(s.op == "bnn.conv2d" for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Set
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bnn_compiler.errors import TargetError
 
@@ -30,7 +30,12 @@ _NO_ARM32 = (
 
 @dataclass(frozen=True)
 class Hardware:
-    """Facts the schedules use: SIMD width in bits, vector registers, popcount form, caches."""
+    """Facts the schedules use: SIMD width in bits, vector registers, popcount form, caches.
+
+    ``kind`` is TVM's name of what makes code for such machines ([target] kind).
+    """
+
+    kind: ClassVar[str] = "llvm"
 
     vector_bits: int
     vector_registers: int

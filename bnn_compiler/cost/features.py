@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from bnn_compiler.kernels import families
-from bnn_compiler.kernels.layout import LANES
+from bnn_compiler import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.ops.winograd import TILE, Filtering
 from bnn_compiler.target import Hardware
 
 #: Vector instructions issued in a cycle, loads in a cycle, instructions decoded in a cycle: typical
@@ -24,6 +22,7 @@ _VECTOR, _LOAD, _DECODE = 2.0, 2.0, 5.0
 class Features:
     """One row: logarithms to base 2 where a unit is named, plain numbers elsewhere."""
 
+    # What a step computes: a popcount, a look-up, an fma, or a product of integers and a sum.
     is_popcount: float
     is_table: float
     is_float: float
@@ -75,39 +74,6 @@ class Features:
 NAMES = tuple(f.name for f in fields(Features))
 
 
-@dataclass(frozen=True)
-class _Mix:
-    """Instructions of one step of the reduction for one tile."""
-
-    vector: float
-    xor: float
-    popcount: float
-    lookup: float
-    add: float
-    fma: float
-    scalar: float
-    loads: float
-
-
-def _mix(point: Point, accumulators: float, weights: float, hardware: Hardware) -> _Mix:
-    a = accumulators
-    loads = weights + a / weights
-    if point.family in ("float32", "winograd"):
-        return _Mix(a, 0, 0, 0, 0, a, 0, loads)
-    if point.family == "int16":
-        return _Mix(2 * a, 0, 0, 0, a, a, 0, loads)
-    if point.family == "table":
-        return _Mix(2 * a, 0, 0, a, a, 0, 2 * point.pixels, loads)
-    # By shuffles a popcount takes two look-ups, masks and shifts, and a sum of bytes.
-    count = 1 if hardware.popcount != "shuffle" else 8
-    return _Mix((2 + count) * a, a, count * a, 0, a, 0, 0, loads)
-
-
-def cycles(task: Task, point: Point, hardware: Hardware) -> float:
-    """A rough count of cycles: what the model's prediction is a multiple of."""
-    return _analyse(task, point, hardware)[1]
-
-
 def matrix(task: Task, points: list[Point], hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
     """Features [len(points), len(NAMES)] and rough cycles [len(points)]."""
     rows = [_analyse(task, p, hardware) for p in points]
@@ -122,68 +88,49 @@ def traffic(task: Task) -> int:
     weights = o * kh * kw * task.work.x.shape[3] // task.work.groups
     outputs = sum(1 / 8 if out.is_bits else 4 for out in task.epilogue.outputs)
     tensors = sum(t.bytes for t in task.tensors if t is not None)
-    stored = weights * {"uint32": 1 / 8, "int16": 2}.get(task.work.x.dtype, 4)
+    stored = weights * task.work.x.storage.channel_bytes
     return int(task.work.x.bytes + stored + n * h * w * o * outputs + tensors)
 
 
 def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, float]:
     work = task.work
-    binary = families.is_binary(work)
-    g = families.grouping(work)
+    counts = families.counts(task, point, hardware)
+    mix, steps = counts.mix, counts.steps
     n, oh, ow, outputs = work.shape
-    kh, kw = work.kernel
-    table = point.family == "table"
-    per_vector = (8 if table else point.word) * LANES / hardware.vector_bits
-    # A tile by minimal filtering is two outputs high and wide.
-    side = TILE if work.winograd else 1
-    accumulators = point.pixels // side * point.vectors * per_vector
-    weights = point.vectors * per_vector
-    per_tap = g.inputs if not binary else -(-g.inputs // (4 if table else point.word))
-    steps = kh * kw * per_tap
-    if point.family == "int16":
-        per_tap = -(-kw * g.inputs // 2)
-        steps = kh * per_tap
-    if work.winograd:
-        steps = len(Filtering(kh).slots) ** 2 * g.inputs
-    mix = _mix(point, accumulators, weights, hardware)
-    blocks = g.merged * g.outputs // point.lanes
-    tiles = n * (oh // side) * (ow // point.pixels) * blocks
-    per_tile = point.pixels * side * point.lanes
+    blocks = counts.outputs // counts.lanes
+    tiles = n * (oh // counts.rows) * (ow // counts.pixels) * blocks
+    per_tile = counts.pixels * counts.rows * counts.lanes
+    real = per_tile * outputs / counts.outputs
     float_vectors = per_tile * 32 / hardware.vector_bits
     epilogue = float_vectors * (2 + 1.5 * len(task.epilogue.steps) + len(task.epilogue.outputs))
     tensors = sum(s.reads_tensor for s in task.epilogue.steps)
     packed = sum(o.is_bits for o in task.epilogue.outputs)
     stored = len(task.epilogue.outputs) - packed
-    issue = mix.vector / _VECTOR
-    decode = (mix.vector + mix.loads + mix.scalar) / _DECODE
-    step = max(issue, mix.loads / _LOAD, decode)
+    instructions = mix.vector + mix.loads + mix.scalar
+    step = max(mix.vector / _VECTOR, mix.loads / _LOAD, instructions / _DECODE)
     total = tiles * (steps * step + epilogue + 8)
-    word_bytes = {"table": 1.0, "int16": 4.0}.get(point.family, point.word / 8)
-    block_bytes = steps * point.lanes * word_bytes
+    block_bytes = steps * counts.lanes * counts.word_bytes
     weight_bytes = block_bytes * blocks
-    row_bytes = 4 * work.x.physical[2] * work.x.channels * kh
-    outside = n if point.order == "channels" else n * oh
+    row_bytes = 4 * work.x.physical[2] * work.x.channels * work.kernel[0]
+    outside = n if counts.order == "channels" else n * oh
     streamed = weight_bytes * outside if weight_bytes > hardware.l1_kib * 1024 else weight_bytes
-    inner = per_tap if point.unroll == 0 else kw if not table else per_tap / 8
-    body = (mix.vector + mix.loads + mix.scalar) * max(1, (8 if table else per_tap) * point.unroll)
-    real = per_tile * outputs / (g.merged * g.outputs)
 
     def log(value: float) -> float:
         return math.log2(max(value, 1e-3))
 
     features = Features(
-        is_popcount=point.family == "popcount",
-        is_table=table,
-        is_float=point.family in ("float32", "winograd"),
-        is_int16=point.family == "int16",
-        word=point.word,
-        strips=point.order == "strips",
-        rows_outside=point.order == "rows",
-        unroll=point.unroll,
-        pixels=point.pixels,
-        vectors=point.vectors,
-        accumulators=accumulators,
-        pressure=(accumulators + weights + 2) / hardware.vector_registers,
+        is_popcount=mix.popcount > 0,
+        is_table=mix.lookup > 0,
+        is_float=mix.fma > 0 and mix.add == 0,
+        is_int16=mix.fma > 0 and mix.add > 0,
+        word=counts.word,
+        strips=counts.order == "strips",
+        rows_outside=counts.order == "rows",
+        unroll=counts.unroll,
+        pixels=counts.pixels,
+        vectors=counts.vectors,
+        accumulators=counts.accumulators,
+        pressure=(counts.accumulators + counts.weights + 2) / hardware.vector_registers,
         xor=log(mix.xor * steps / real),
         popcount=log(mix.popcount * steps / real),
         lookup=log(mix.lookup * steps / real),
@@ -192,11 +139,11 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
         scalar=log(mix.scalar * steps / real),
         loads=mix.loads / mix.vector,
         epilogue=epilogue / real,
-        convert=1.0 if binary else 0.0,
+        convert=1.0 if work.is_binary else 0.0,
         pack=packed,
         steps=log(steps),
-        inner=log(inner),
-        body=log(body),
+        inner=log(counts.inner),
+        body=log(instructions * counts.body),
         tiles=log(tiles),
         grain=log(n * oh * blocks),
         input_bytes=log(work.x.bytes),
@@ -208,8 +155,8 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
         rows_in_l1=log((block_bytes + row_bytes) / hardware.l1_kib / 1024),
         weights_in_l2=log((weight_bytes + work.x.bytes) / hardware.l2_kib / 1024),
         streamed_bytes=log(streamed),
-        word_waste=per_tap * (4 if table else point.word) / g.inputs if binary else 1.0,
-        lane_waste=g.merged * g.outputs / outputs,
+        word_waste=counts.word_waste,
+        lane_waste=counts.outputs / outputs,
         stride=work.strides[0],
         groups=log(work.groups),
         batch=n,

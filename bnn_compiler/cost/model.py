@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import xgboost
 
+from bnn_compiler import families
 from bnn_compiler.cost import features, sealed
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels.point import Point
@@ -83,7 +84,7 @@ class CostModel:
 
     def best(self, task: Task) -> Point:
         """The schedule predicted to be fastest."""
-        points = task.space(self._hardware)
+        points = families.space(task, self._hardware)
         return points[int(self.predict(task, points).argmin())]
 
     def save(self, path: Path) -> None:

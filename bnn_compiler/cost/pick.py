@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tvm import tirx
 
+from bnn_compiler import families
 from bnn_compiler.cost import model as models
 from bnn_compiler.cost import records as record_files
 from bnn_compiler.cost.model import CostModel
 from bnn_compiler.cost.records import Record
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
-from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
 
 log = logging.getLogger("bnn_compiler")
@@ -27,7 +27,8 @@ _ENOUGH = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """A schedule, where it came from ("record", "model" or "rule"), and the kernel.
+    """A schedule, where it came from ("record", "model", "rule", or "fixed" where it is the only
+    one), and the kernel.
 
     ``seconds`` and ``float_seconds`` are a record's, for a batch perhaps those of one image.
     """
@@ -41,7 +42,7 @@ class Choice:
 
 @dataclass
 class Schedules:
-    """The schedules of one target; ``tasks`` counts what was asked for.
+    """The schedules of one target.
 
     ``shipped`` records serve where ``records`` has none, or a stale one.
     """
@@ -50,7 +51,6 @@ class Schedules:
     records: dict[str, Record] = field(default_factory=dict)
     model: CostModel | None = None
     shipped: dict[str, Record] = field(default_factory=dict)
-    tasks: dict[Task, int] = field(default_factory=dict)
     stale: int = 0
     _choices: dict[str, Choice] = field(default_factory=dict)
 
@@ -71,19 +71,27 @@ class Schedules:
 
     def pick(self, task: Task) -> Choice:
         """The schedule of ``task``; the same one every time."""
-        self.tasks[task] = self.tasks.get(task, 0) + 1
         if task.key not in self._choices:
             self._choices[task.key] = (
-                self._recorded(task) or self._batched(task) or self._predicted(task)
+                self._only(task)
+                or self._recorded(task)
+                or self._batched(task)
+                or self._predicted(task)
             )
         return self._choices[task.key]
+
+    def _only(self, task: Task) -> Choice | None:
+        space = families.space(task, self.target.hardware)
+        if len(space) > 1:
+            return None
+        return Choice(space[0], "fixed", families.function(task, space[0]))
 
     def _recorded(self, task: Task) -> Choice | None:
         known = [r for r in (self.records.get(task.key), self.shipped.get(task.key)) if r]
         for record in known:
-            if record.point in task.space(self.target.hardware):
-                function = task.function(record.point)
-                if digest(function, self.target) == record.kernel:
+            if record.point in families.space(task, self.target.hardware):
+                function = families.function(task, record.point)
+                if families.digest(function, self.target) == record.kernel:
                     return Choice(
                         record.point, "record", function, record.seconds, record.float_seconds
                     )
@@ -110,14 +118,15 @@ class Schedules:
         known = self._recorded(task.of_one_image())
         if known is None:
             return None
-        widest = families.grouping(task.work).outputs // LANES
-        if self.model is not None and known.point.vectors < min(_ENOUGH, widest):
+        counts = families.counts(task, known.point, self.target.hardware)
+        widest = counts.grouping.outputs // LANES
+        if self.model is not None and counts.vectors < min(_ENOUGH, widest):
             return None
-        return replace(known, function=task.function(known.point))
+        return replace(known, function=families.function(task, known.point))
 
     def _predicted(self, task: Task) -> Choice:
         if self.model is None:
-            point = families.rule(task.work, self.target.hardware)
-            return Choice(point, "rule", task.function(point))
+            point = families.rule(task, self.target.hardware)
+            return Choice(point, "rule", families.function(task, point))
         point = self.model.best(task)
-        return Choice(point, "model", task.function(point))
+        return Choice(point, "model", families.function(task, point))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnn_compiler import families
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.files import check_writable, locked, replace_text
 from bnn_compiler.kernels.point import Point
@@ -21,7 +22,7 @@ class Record:
 
     ``float_seconds`` is what the same layer took in float32, where that was measured (binary layers
     of few channels to a group). ``kernel`` is the digest of the scheduled kernel
-    (kernels/task.py): a record whose kernel has changed since says nothing any more.
+    (families.py): a record whose kernel has changed since says nothing any more.
     """
 
     task: Task
@@ -49,7 +50,7 @@ class Record:
         """The inverse."""
         return Record(
             Task.from_dict(data["task"]),
-            Point.from_dict(data["point"]),
+            families.point_of(data["point"]),
             positive(data["seconds"]),
             optional(data["rule_seconds"]),
             int(data["trials"]),

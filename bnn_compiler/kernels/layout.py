@@ -9,6 +9,8 @@ never mixed with real ones; padded bits are 0.
 
 from dataclasses import dataclass, replace
 
+from bnn_compiler.ops.storage import Storage
+
 LANES = 16
 
 
@@ -19,11 +21,7 @@ def round_up(value: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """Logical shape [N, H, W, C], dtype and halo.
-
-    ``dtype`` is "float32", "uint32" (bits), "uint8" (an image from the caller) or "int16" (the
-    same, stored for convolutions). ``dense`` channels are not padded.
-    """
+    """Logical shape [N, H, W, C], dtype and halo; ``dense`` channels are not padded."""
 
     shape: tuple[int, int, int, int]
     dtype: str
@@ -31,11 +29,16 @@ class Layout:
     dense: bool = False
 
     @property
+    def storage(self) -> Storage:
+        """What kind of number it holds."""
+        return Storage(self.dtype)
+
+    @property
     def channels(self) -> int:
         """Elements (floats or words) per pixel."""
         c = self.shape[3]
-        if self.dtype == "uint32":
-            return -(-c // 32)
+        if self.storage is Storage.BITS:
+            return -(-c // self.storage.channels)
         return c if self.dense else round_up(c, LANES)
 
     @property
@@ -54,7 +57,7 @@ class Layout:
     @property
     def itemsize(self) -> int:
         """Bytes of a stored element."""
-        return {"uint8": 1, "int16": 2}.get(self.dtype, 4)
+        return self.storage.itemsize
 
     @property
     def interior(self) -> int:

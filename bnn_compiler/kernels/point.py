@@ -1,48 +1,46 @@
-"""A schedule of a convolution as data, and the points a space is made of."""
+"""A schedule of a convolution as data, and what spaces of schedules are made of."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from bnn_compiler.kernels.layout import LANES
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
 class Point:
-    """One schedule.
+    """One schedule of a family; each family has a subclass with the fields that it knows."""
 
-    ``family`` is the kernel (families.py). A tile of ``pixels`` along x times ``vectors`` of 16
-    outputs stays in registers over the whole reduction. ``word`` is the width of a popcount, or of
-    the vector that a table look-up fills. ``order`` is the outer loop: "channels" goes through all
-    rows with one block of weights, "rows" through all weights with one row; "strips" is "channels"
-    with each part of the weights read once for a row of tiles. ``unroll`` is the
-    number of reduction loops unrolled, from the inside.
-    """
-
-    family: str
-    pixels: int
-    vectors: int
-    word: int
-    order: str = "channels"
-    unroll: int = 0
+    family: ClassVar[str]
 
     @property
-    def lanes(self) -> int:
-        """Output channels of one tile."""
-        return self.vectors * LANES
+    def tile(self) -> str:
+        """What stays in registers, for reports; nothing if that has no name."""
+        return ""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, as in records and manifests."""
-        return asdict(self)
+        return {"family": self.family, **asdict(self)}
 
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> "Point":
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse. Raises TypeError for a field too many or too few, or of another type."""
-        point = Point(**data)
-        numbers = (point.pixels, point.vectors, point.word, point.unroll)
-        if any(type(v) is not int for v in numbers) or type(point.order) is not str:
+        point = cls(**{name: value for name, value in data.items() if name != "family"})
+        if any(type(getattr(point, f.name)) is not f.type for f in fields(cls)):
             raise TypeError(f"not a schedule: {point}")
         return point
+
+
+@dataclass(frozen=True)
+class Foreign(Point):
+    """The schedule of a family that does not exist here: in no space, kept as it was read."""
+
+    family = "foreign"
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was read."""
+        data: dict[str, Any] = json.loads(self.text)
+        return data
 
 
 #: Instructions of an unrolled body beyond which LLVM takes long and the code leaves the caches.

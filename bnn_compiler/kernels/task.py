@@ -1,26 +1,22 @@
-"""A convolution with everything around it: what a schedule is chosen, tuned and recorded for."""
+"""What a kernel computes, with everything around it, as data: no weights, no schedule."""
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import tvm_ffi
-from tvm import tirx
-
-from bnn_compiler.kernels import families
-from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.kernels.layout import Layout
-from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue
-from bnn_compiler.target import Hardware, Target
+from bnn_compiler.ops.storage import Storage
 
 
 @dataclass(frozen=True)
 class Task:
-    """A workload, its epilogue, and the layouts of the epilogue's operands (None: a vector)."""
+    """A convolution: what a schedule is chosen, tuned and recorded for.
+
+    ``tensors`` are the layouts of the epilogue's operands (None: a vector).
+    """
 
     work: ConvWorkload
     epilogue: Epilogue
@@ -52,7 +48,7 @@ class Task:
     def __str__(self) -> str:
         n, h, w, o = self.work.shape
         kh, kw = self.work.kernel
-        kind = {"uint32": "binary", "int16": "bytes"}.get(self.work.x.dtype, "float")
+        kind = {Storage.BITS: "binary", Storage.INT16: "bytes"}.get(self.work.x.storage, "float")
         if self.work.winograd:
             kind = "winograd"
         groups = f" g{self.work.groups}" if self.work.groups > 1 else ""
@@ -62,7 +58,9 @@ class Task:
 
     def as_float(self) -> "Task":
         """The same convolution on -1.0 and +1.0, which is faster where words are mostly empty."""
-        return replace(self, work=replace(self.work, x=replace(self.work.x, dtype="float32")))
+        return replace(
+            self, work=replace(self.work, x=replace(self.work.x, dtype=Storage.FLOAT32.dtype))
+        )
 
     def of_one_image(self) -> "Task":
         """The same for the first image of a batch."""
@@ -71,24 +69,21 @@ class Task:
         tensors = tuple(None if t is None else t.of_one_image() for t in self.tensors)
         return replace(self, work=one, tensors=tensors)
 
-    def space(self, hardware: Hardware) -> list[Point]:
-        """Every schedule."""
-        return families.space(self.work, hardware)
 
-    def function(self, point: Point) -> tirx.PrimFunc:
-        """The kernel with the schedule ``point``."""
-        family = families.FAMILIES[point.family]
-        function: tirx.PrimFunc = family.function(
-            self.work, point, self.epilogue, list(self.tensors)
-        )
-        return function
+@dataclass(frozen=True)
+class PlainTask:
+    """A kernel that mixes no channels and has one schedule: a pool, a change of layout, and so on.
 
+    ``op`` is the operator, ``data`` its inputs' layouts, ``work`` its window if it has one, and
+    ``parameters`` its other attributes, as kernels/cpu/plain.py reads them.
+    """
 
-def digest(function: tirx.PrimFunc, target: Target) -> str:
-    """16 hexadecimal digits that change with a kernel and with what makes it machine code."""
-    code = tvm_ffi.structural_hash(function, map_free_vars=True) % 2**64
-    text = json.dumps([code, codegen.VERSION, target.tvm], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    op: str
+    data: tuple[Layout, ...]
+    work: ConvWorkload | None = None
+    parameters: tuple[Any, ...] = ()
+    epilogue: Epilogue = field(default_factory=Epilogue)
+    tensors: tuple[Layout | None, ...] = ()
 
 
 def _layout(data: dict[str, Any]) -> Layout:

@@ -8,6 +8,7 @@ import tvm
 from tvm import te, tirx
 
 from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.ops.winograd import TILE, Filtering
 
 
@@ -27,6 +28,11 @@ class ConvWorkload:
     groups: int
     pad_value: int = 0
     winograd: bool = False
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the input is packed bits."""
+        return self.x.storage is Storage.BITS
 
     @property
     def macs(self) -> int:

@@ -18,7 +18,7 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 | max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
 | concat | x..., operands... (``inputs`` says how many x) | epilogue(value) |
 
-To add one: a row of OPERATORS, and for an anchor its kernel, a row of plan/choose.py's KERNELS.
+To add one: a row of OPERATORS, and for an anchor a row of plan/tasks.py and its kernel.
 """
 
 from collections.abc import Callable, Sequence

@@ -65,7 +65,7 @@ def rows(report: Report) -> list[list[str]]:
             [
                 str(record.task),
                 point.family,
-                f"{point.pixels}x{point.vectors}",
+                point.tile,
                 f"{record.seconds * 1e6:.1f}",
                 f"{record.rule_seconds * 1e6:.1f}" if record.rule_seconds else "",
                 f"{record.seconds / record.rule_seconds:.2f}" if record.rule_seconds else "",

@@ -6,9 +6,9 @@ from dataclasses import replace
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
+from bnn_compiler import families
 from bnn_compiler.cost.model import CostModel
 from bnn_compiler.cost.records import Record
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
@@ -31,7 +31,7 @@ def with_float_times(
     few = {
         key: record
         for key, record in found.items()
-        if families.is_binary(record.task.work)
+        if record.task.work.is_binary
         and record.task.work.x.shape[3] // record.task.work.groups < _FEW
         and record.float_seconds is None
     }
@@ -63,7 +63,7 @@ def with_float_times(
 
 def float_points(form: Task, model: CostModel | None, target: Target) -> list[Point]:
     """What the compiler might choose for a float convolution without a record."""
-    points = [families.rule(form.work, target.hardware)]
-    if model is not None and len(form.space(target.hardware)) > 1:
+    points = [families.rule(form, target.hardware)]
+    if model is not None and len(families.space(form, target.hardware)) > 1:
         points.append(model.best(form))
     return list(dict.fromkeys(points))

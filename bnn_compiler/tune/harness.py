@@ -7,13 +7,14 @@ import numpy as np
 import tvm
 from tvm import tirx
 
+from bnn_compiler import families
 from bnn_compiler.deploy.cpu import link
 from bnn_compiler.device import program
 from bnn_compiler.device.program import Buffer, Program
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Target
 
 #: How random inputs are filled, by dtype (device/trial.h).
@@ -27,10 +28,9 @@ def constants(task: Task, point: Point) -> list[np.ndarray]:
     work = task.work
     shape = (work.shape[3], *work.kernel, work.x.shape[3] // work.groups)
     rng = np.random.default_rng(0)
-    kind = work.x.dtype
-    if kind == "uint32":
+    if work.is_binary:
         weights = [rng.choice(np.array([-1, 1], np.int8), shape)]
-    elif kind == "int16":
+    elif work.x.storage is Storage.INT16:
         weights = [
             rng.integers(-3000, 3000, shape, np.int16),
             rng.normal(size=shape[0]).astype(np.float32),
@@ -38,8 +38,7 @@ def constants(task: Task, point: Point) -> list[np.ndarray]:
         ]
     else:
         weights = [rng.normal(size=shape).astype(np.float32)]
-    found: list[np.ndarray] = families.FAMILIES[point.family].constants(work, point, *weights)
-    return found
+    return families.constants(task, point, weights)
 
 
 def write_object(function: tirx.PrimFunc, device: Target, path: Path) -> int:

@@ -12,11 +12,10 @@ from types import TracebackType
 
 import tvm
 
-from bnn_compiler import kernels
+from bnn_compiler import families, kernels
 from bnn_compiler.cost.records import optional
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.kernels import families
-from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.point import Foreign, Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.runtime import cpu
 from bnn_compiler.target import Target
@@ -89,14 +88,14 @@ class Journal:
                 data = json.loads(line)
                 trial = Trial(
                     Task.from_dict(data["task"]),
-                    Point.from_dict(data["point"]),
+                    families.point_of(data["point"]),
                     optional(data["seconds"]),
                     str(data["error"]),
                 )
                 code_, device = data["code"], data["device"]
                 mine = (code_, device) == (code(), self.device)
-                if mine and trial.point.family not in families.FAMILIES:
-                    raise ValueError(f"no kernel family {trial.point.family!r}")
+                if mine and isinstance(trial.point, Foreign):
+                    raise ValueError(f"no kernel family {data['point']['family']!r}")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
                 self._file.close()
                 raise ScheduleError(

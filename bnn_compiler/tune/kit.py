@@ -21,13 +21,14 @@ import tvm
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
+from bnn_compiler import families
 from bnn_compiler.device import program
 from bnn_compiler.device.measure import DEFAULT, Measurement, read
 from bnn_compiler.device.program import Program
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.files import check_writable, replace_bytes
 from bnn_compiler.kernels.point import Point
-from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
 from bnn_compiler.tune import harness, journal
 from bnn_compiler.tune.journal import Trial
@@ -145,7 +146,7 @@ def _files(built: list[tuple[Task, Point, Program]], target: Target) -> dict[str
             {
                 "task": task.as_dict(),
                 "point": point.as_dict(),
-                "kernel": digest(task.function(point), target),
+                "kernel": families.digest(families.function(task, point), target),
             }
             for task, point, _ in built
         ],
@@ -208,11 +209,14 @@ def _checked(
     pairs = []
     checked: set[str] = set()
     for entry in manifest["candidates"]:
-        task, point = Task.from_dict(entry["task"]), Point.from_dict(entry["point"])
+        task, point = Task.from_dict(entry["task"]), families.point_of(entry["point"])
         if task.key not in known:
             raise DeviceError(f"{path} is of another network: this one has no kernel {task}")
         # Equal code makes equal kernels; one of each task shows that nothing else has changed.
-        if task.key not in checked and digest(task.function(point), target) != entry["kernel"]:
+        if (
+            task.key not in checked
+            and families.digest(families.function(task, point), target) != entry["kernel"]
+        ):
             raise DeviceError(f"{path}: the kernel {task} has changed since: export a new kit")
         checked.add(task.key)
         pairs.append((known[task.key], point))

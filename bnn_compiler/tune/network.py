@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import records
-from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import InputError, TargetError
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.passes.byte_input import Normalization, normalization_of
-from bnn_compiler.plan import lower
+from bnn_compiler.plan import plan
 from bnn_compiler.runtime import cpu
 from bnn_compiler.tune import tuner
 from bnn_compiler.tune.journal import Journal
@@ -33,15 +33,18 @@ def extract(
     byte_input: Normalization | None = None,
     allow_reorder: bool = False,
 ) -> dict[Task, int]:
-    """The distinct kernels of a network that have a schedule, and how often each occurs.
+    """The distinct kernels of a network that have several schedules, and how often each occurs.
 
     Raises what ``bnn_compiler.compile`` raises for the same network.
     """
     network = Network.of(model, example_inputs, checkpoint=checkpoint)
     options = Options(normalization=byte_input, allow_reorder=allow_reorder)
-    asked = Schedules(target)
-    lower.lower(network.fused(options), asked, "net")
-    return asked.tasks
+    tasks = plan.plan(network.fused(options)).tasks
+    return {
+        task: times
+        for task, times in tasks.items()
+        if isinstance(task, Task) and len(families.space(task, target.hardware)) > 1
+    }
 
 
 def tune_network(

@@ -16,8 +16,8 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
+from bnn_compiler import families
 from bnn_compiler.cost.model import CostModel, Sample
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
@@ -84,8 +84,8 @@ class TaskSearch:
     _begun: bool = field(default=False)
 
     def __post_init__(self) -> None:
-        self.space = self.task.space(self.search.target.hardware)
-        self.rule = families.rule(self.task.work, self.search.target.hardware)
+        self.space = families.space(self.task, self.search.target.hardware)
+        self.rule = families.rule(self.task, self.search.target.hardware)
         if self.rule not in self.space:
             self.space.append(self.rule)
         self._points = set(self.space)
@@ -204,7 +204,7 @@ class Ranked(ms.search_strategy.PySearchStrategy):
 
 def candidate(task: Task, point: Point) -> ms.MeasureCandidate:
     """A scheduled kernel that says which task and point it is."""
-    function = task.function(point)
+    function = families.function(task, point)
     function = function.with_attr("bnn.task", task.key)
     function = function.with_attr("bnn.point", json.dumps(point.as_dict()))
     schedule = Schedule(tvm.IRModule({"main": function}), debug_mask="none")

@@ -16,7 +16,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
-from bnn_compiler import roofline
+from bnn_compiler import families, roofline
 from bnn_compiler.cost import features
 from bnn_compiler.cost import model as models
 from bnn_compiler.cost import records as record_files
@@ -26,7 +26,8 @@ from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels.cpu import intrinsics
 from bnn_compiler.kernels.point import Point
-from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.kernels.task import Task
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.runtime.bounds import bound
 from bnn_compiler.target import Target
 from bnn_compiler.tune.float_times import with_float_times
@@ -43,8 +44,12 @@ from bnn_compiler.tune.workers import (
 
 #: Candidates measured between two fits of the model.
 _BATCH = 16
-#: Operators by the dtype of their input, for the roofline.
-_OPERATORS = {"uint32": "bnn.conv2d", "float32": "bnn.float_conv2d", "int16": "bnn.byte_conv2d"}
+#: Operators by what their input holds, for the roofline.
+_OPERATORS = {
+    Storage.BITS: "bnn.conv2d",
+    Storage.FLOAT32: "bnn.float_conv2d",
+    Storage.INT16: "bnn.byte_conv2d",
+}
 #: Measurements, and shapes among them, that make a model worth keeping.
 _MODEL, _SHAPES = 200, 8
 
@@ -258,9 +263,9 @@ def _finish(
 
 def _known_point(record: Record | None, target: Target) -> Point | None:
     """The schedule of a record that is not stale."""
-    if record is None or record.point not in record.task.space(target.hardware):
+    if record is None or record.point not in families.space(record.task, target.hardware):
         return None
-    fresh = digest(record.task.function(record.point), target) == record.kernel
+    fresh = families.digest(families.function(record.task, record.point), target) == record.kernel
     return record.point if fresh else None
 
 
@@ -300,7 +305,7 @@ def _run(searches: list[TaskSearch], log: _Log, builder: Builder, runner: Runner
     device = TvmTarget({**builder.device.tvm, "num-cores": 1})
     contexts = [
         ms.TuneContext(
-            tvm.IRModule({"main": s.task.function(s.rule)}),
+            tvm.IRModule({"main": families.function(s.task, s.rule)}),
             target=device,
             # The space is in the strategy: MetaSchedule only has to find one that is not empty.
             space_generator=ms.space_generator.ScheduleFn(
@@ -333,7 +338,7 @@ def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
         return {}
     return {
         t.key: bound(
-            peaks, macs=t.work.products, op=_OPERATORS[t.work.x.dtype], size=features.traffic(t)
+            peaks, macs=t.work.products, op=_OPERATORS[t.work.x.storage], size=features.traffic(t)
         ).seconds
         for t in tasks
     }
@@ -355,7 +360,7 @@ def _best(searches: list[TaskSearch], known: dict[str, Record]) -> dict[str, Rec
             best.seconds,
             search.rule_seconds(),
             len(measured),
-            digest(search.task.function(best.point), search.search.target),
+            families.digest(families.function(search.task, best.point), search.search.target),
             before.float_seconds if before else None,
         )
     return found

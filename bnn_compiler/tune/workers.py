@@ -17,6 +17,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 from tvm.support.popen_pool import PopenPoolExecutor
 
+from bnn_compiler import families
 from bnn_compiler.device.measure import DEFAULT, Machine, Outcome
 from bnn_compiler.device.program import Program
 from bnn_compiler.errors import BnnCompilerError, BuildError
@@ -36,7 +37,7 @@ def build_one(
     from bnn_compiler.tune import harness
 
     function = harness.from_text(text)
-    found, chosen = Task.from_dict(json.loads(task)), Point.from_dict(point)
+    found, chosen = Task.from_dict(json.loads(task)), families.point_of(point)
     return str(harness.build(function, found, chosen, device, Path(stem), static=static).path)
 
 
@@ -44,7 +45,7 @@ def attributes(candidate: ms.MeasureCandidate) -> tuple[Task, Point]:
     """Which task and point a candidate is (strategy.candidate wrote it)."""
     attrs = candidate.sch.mod["main"].attrs
     task, point = (json.loads(str(attrs[f"bnn.{name}"])) for name in ("task", "point"))
-    return Task.from_dict(task), Point.from_dict(point)
+    return Task.from_dict(task), families.point_of(point)
 
 
 class _Pool(PopenPoolExecutor):
@@ -106,7 +107,7 @@ class Builder(ms.builder.PyBuilder):
             function = each.mod["main"]
             stem = str(self.folder / f"candidate{next(self.count)}")
             task, point = (json.loads(str(function.attrs[f"bnn.{k}"])) for k in ("task", "point"))
-            candidates.append((Task.from_dict(task), Point.from_dict(point)))
+            candidates.append((Task.from_dict(task), families.point_of(point)))
             futures.append(
                 self.pool.submit(
                     build_one,

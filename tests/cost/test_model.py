@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import features, model, sealed
 from bnn_compiler.cost.model import CostModel, Sample
@@ -15,7 +16,7 @@ def samples():
     """Times made of the features, so that there is something to learn."""
     found = []
     for task in TASKS:
-        points = task.space(HARDWARE)[::3]
+        points = families.space(task, HARDWARE)[::3]
         x, rough = features.matrix(task, points, HARDWARE)
         slow = 1 + x[:, features.NAMES.index("pressure")] + (x[:, features.NAMES.index("unroll")])
         found += [
@@ -30,7 +31,7 @@ def test_features_are_finite_and_tell_families_apart():
         kernel.task(3, 8, 64, dtype="float32"),
         kernel.task(3, 8, 64, dtype="int16"),
     ):
-        points = task.space(HARDWARE)
+        points = families.space(task, HARDWARE)
         x, rough = features.matrix(task, points, HARDWARE)
         assert x.shape == (len(points), len(features.NAMES))
         assert np.isfinite(x).all() and (rough > 0).all()
@@ -40,7 +41,7 @@ def test_features_are_finite_and_tell_families_apart():
 def test_learns_and_survives_saving(tmp_path):
     fitted = CostModel.fit(samples(), HARDWARE)
     task = TASKS[2]
-    points = task.space(HARDWARE)
+    points = families.space(task, HARDWARE)
     path = tmp_path / "m.ubj"
     fitted.save(path)
     loaded = model.load(path, HARDWARE)

@@ -2,18 +2,19 @@ import json
 
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import records
 from bnn_compiler.cost.records import Record
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.kernels.point import Point
-from bnn_compiler.kernels.task import Task, digest
+from bnn_compiler.kernels.cpu.popcount import PopcountPoint
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.tune.journal import Journal
 from tests.kernels import kernel
 
 DEVICE = targets.load("x86-64-v3")
 
-POINT = Point("popcount", 4, 2, 32)
+POINT = PopcountPoint(4, 2, 32)
 
 
 def record(channels=64):
@@ -64,5 +65,7 @@ def test_unwritable_places_are_named(tmp_path):
 
 def test_digest_tells_schedules_apart():
     one = kernel.task(64, 8, 64)
-    same, other = one.function(POINT), one.function(Point("popcount", 8, 2, 32))
-    assert digest(same, DEVICE) == digest(one.function(POINT), DEVICE) != digest(other, DEVICE)
+    same, other = families.function(one, POINT), families.function(one, PopcountPoint(8, 2, 32))
+    again = families.function(one, POINT)
+    first, second, third = (families.digest(f, DEVICE) for f in (same, again, other))
+    assert first == second != third

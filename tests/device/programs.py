@@ -1,5 +1,6 @@
 """Programs to measure: real ones, and shell scripts that misbehave."""
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.device.program import Program
 from bnn_compiler.tune import harness
@@ -12,9 +13,9 @@ GOOD = """echo '{"name": "x", "seconds": [0.5], "digest": "0"}'"""
 def built(name, folder, number=0):
     """A kernel of a target as a program."""
     device = targets.load(name)
-    point = TASK.space(device.hardware)[number]
+    point = families.space(TASK, device.hardware)[number]
     stem = folder / f"{name}{number}"
-    return harness.build(TASK.function(point), TASK, point, device, stem, static=True)
+    return harness.build(families.function(TASK, point), TASK, point, device, stem, static=True)
 
 
 def script(folder, name, text):

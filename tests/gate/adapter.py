@@ -13,7 +13,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options as Chosen
-from bnn_compiler.plan import lower
+from bnn_compiler.plan import plan, realize
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def traced(model: nn.Module, x: torch.Tensor) -> Callable[[Options], Callable[[s
 
         def lowered(target: str) -> Lowered:
             schedules = Schedules.load(targets.load(target))
-            program, functions = lower.lower(graph, schedules, "net")
+            program, functions = realize.realize(plan.plan(graph), schedules, "net")
             kernels = tuple((step.name, functions[step.kernel]) for step in program.steps)
             return Lowered(kernels, program.weights, program.workspace)
 

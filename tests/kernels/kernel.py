@@ -4,8 +4,8 @@ import ctypes
 
 import numpy as np
 
+from bnn_compiler import families
 from bnn_compiler.deploy.cpu import link
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -96,9 +96,9 @@ def expected(one, x, weights, operands):
 
 def run(one, point, device, folder, x, weights, operands):
     """The same by the kernel."""
-    function = one.function(point)
+    function = families.function(one, point)
     library, extent = _library(function, device, folder)
-    constants = families.FAMILIES[point.family].constants(one.work, point, *weights)
+    constants = families.constants(one, point, weights)
     if one.work.winograd:
         image = _aligned(x.transpose(0, 3, 1, 2))
     else:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import assembly
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.device import measure
-from bnn_compiler.kernels import families
 from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.tune import harness
 from tests import edge
@@ -28,8 +28,8 @@ ARM = [n for n in targets.names() if targets.load(n).arch == "aarch64"]
 
 
 def assembly_of(task, device, point=None):
-    point = point or families.rule(task.work, device.hardware)
-    function = codegen.with_strides(task.function(point), {}, "kernel")
+    point = point or families.rule(task, device.hardware)
+    function = codegen.with_strides(families.function(task, point), {}, "kernel")
     return codegen.build({"kernel": function}, device).inspect_source("s")
 
 
@@ -42,7 +42,7 @@ def test_inner_loops_are_near_ideal(name):
     device = targets.load(name)
     for channels, size, outputs, side in LAYERS:
         task = kernel.task(channels, size, outputs, kernel=side, pad=side // 2)
-        point = families.rule(task.work, device.hardware)
+        point = families.rule(task, device.hardware)
         loops = assembly.innermost_loops(assembly_of(task, device, point))
         body = max(loops, key=lambda b: count(b, "cnt"))
         counted = count(body, "cnt")
@@ -86,7 +86,7 @@ def test_any_schedule_computes_what_x86_does(shape, tmp_path):
     edge.zig()
 
     def digest(device, point, prefix=(), static=False):
-        function = one.function(point)
+        function = families.function(one, point)
         built = harness.build(function, one, point, device, tmp_path / "k", static=static)
         command = [*prefix, str(built.path), str(built.constants), *ONCE.arguments()]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -95,10 +95,10 @@ def test_any_schedule_computes_what_x86_does(shape, tmp_path):
         return outcome.found.digest
 
     here = targets.load("native")
-    wanted = digest(here, families.rule(one.work, here.hardware))
+    wanted = digest(here, families.rule(one, here.hardware))
     for name in ("cortex-a72", "cortex-a53"):
         device = targets.load(name)
-        space = one.space(device.hardware)
+        space = families.space(one, device.hardware)
         chosen = np.random.default_rng(1).permutation(len(space))[:2]
-        for point in [families.rule(one.work, device.hardware), *(space[i] for i in chosen)]:
+        for point in [families.rule(one, device.hardware), *(space[i] for i in chosen)]:
             assert digest(device, point, [qemu], static=True) == wanted, point

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
-from bnn_compiler.kernels import families
 from tests.kernels import kernel
 
 SHAPES = {
@@ -35,11 +35,11 @@ SHAPES = {
 
 
 def check(one, device, folder, count):
-    space = one.space(device.hardware)
+    space = families.space(one, device.hardware)
     chosen = np.random.default_rng(0).permutation(len(space))[:count]
     x, weights, operands = kernel.inputs(one)
     wanted = kernel.expected(one, x, weights, operands)
-    rule = families.rule(one.work, device.hardware)
+    rule = families.rule(one, device.hardware)
     assert rule in space
     for number, point in enumerate([rule, *(space[i] for i in chosen)]):
         part = folder / str(number)
@@ -63,13 +63,13 @@ def test_a_batch_has_the_schedules_of_one_image(every_target):
         for shape in SHAPES.values():
             batch = kernel.task(**{**shape, "batch": 5})
             assert batch.of_one_image() == kernel.task(**{**shape, "batch": 1})
-            assert batch.space(hardware) == batch.of_one_image().space(hardware)
+            assert families.space(batch, hardware) == families.space(batch.of_one_image(), hardware)
 
 
 def test_every_family_is_reached():
     one = kernel.task(64, 8, 64)
     by_target = {
-        name: {p.family for p in one.space(targets.load(name).hardware)}
+        name: {p.family for p in families.space(one, targets.load(name).hardware)}
         for name in ("x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt")
     }
     assert by_target["x86-64-v3"] == by_target["x86-64-v4"] == {"popcount", "table"}

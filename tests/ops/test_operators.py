@@ -9,7 +9,7 @@ from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import normalized
 from bnn_compiler.ops.operators import OPERATORS
 from bnn_compiler.ops.window import Window
-from bnn_compiler.plan.choose import KERNELS
+from bnn_compiler.plan.tasks import TASKS
 from bnn_compiler.runtime import bounds
 
 RNG = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def example(name):
 
 def test_tables_name_the_same_operators():
     assert set(EXAMPLES) == set(OPERATORS)
-    assert set(KERNELS) == {name for name, o in OPERATORS.items() if o.anchor}
+    assert set(TASKS) == {name for name, o in OPERATORS.items() if o.anchor}
     assert set(bounds.ARITHMETIC) <= {f"bnn.{name}" for name in OPERATORS}
     sources = [o.source for o in OPERATORS.values() if o.source]
     assert len(set(sources)) == len(sources)

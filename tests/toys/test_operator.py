@@ -1,14 +1,14 @@
-"""A new operator is a row of OPERATORS, its kernel and a row of KERNELS: no other file knows it."""
+"""A new operator is a row of OPERATORS, its task and its kernel: no other file knows it."""
 
 import numpy as np
 import pytest
 from tvm import relax
 
-from bnn_compiler.kernels.cpu import schedule
+from bnn_compiler.kernels.cpu import plain
 from bnn_compiler.kernels.epilogue import finish, placeholder, read
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.operators import OPERATORS, Operator
-from bnn_compiler.plan.choose import KERNELS, Kernel
+from bnn_compiler.plan.tasks import TASKS, Request
 from tests.network import anchors, names
 from tests.toys.written import compiled, network_of
 
@@ -21,9 +21,8 @@ def mirror(x, epilogue, tensors):
     return finish(x.shape, lambda n, y, z, c: at(n, y, last - z, c), epilogue, tensors, [data])
 
 
-def kernel(request):
-    x = request.data[0]
-    return Kernel(lambda: schedule.channelwise(mirror(x, *request.tail)), x)
+def stages(task):
+    return mirror(task.data[0], task.epilogue, list(task.tensors))
 
 
 @pytest.fixture
@@ -32,7 +31,8 @@ def mirrored(monkeypatch):
         1, lambda _, shapes: shapes[0], lambda _, x: x[:, :, ::-1], source="relax.flip"
     )
     monkeypatch.setitem(OPERATORS, "mirror", operator)
-    monkeypatch.setitem(KERNELS, "mirror", kernel)
+    monkeypatch.setitem(TASKS, "mirror", Request.plain)
+    monkeypatch.setitem(plain.STAGES, "mirror", stages)
 
 
 def prelu(emit, x):

@@ -4,7 +4,7 @@ import numpy as np
 from tvm import relax
 
 import bnn_compiler
-from bnn_compiler.frontend.pytorch.importer import Imported
+from bnn_compiler.frontend.imported import Imported
 from bnn_compiler.network import Network
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
@@ -23,7 +23,7 @@ def network_of(body, channels, size):
             result = body(builder.emit, image)
             out = builder.emit_output(relax.op.permute_dims(result, [0, 3, 1, 2]))
         builder.emit_func_output(out)
-    return Network(Imported(builder.get(), {}), "0" * 64, None, ())
+    return Network(Imported(builder.get(), "0" * 64, {}, (), None))
 
 
 def compiled(network, x, path, monkeypatch):

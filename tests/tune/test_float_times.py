@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import model, records
-from bnn_compiler.kernels import families
 from bnn_compiler.target import Target
 from bnn_compiler.tune import float_times, tuner
 from tests.kernels import kernel
@@ -30,7 +30,7 @@ def test_other_layers_have_the_rule_and_what_the_model_likes(v3):
     assert learnt is not None
     for groups in (1, 4, 32):
         form = kernel.task(64, 8, 64, groups=groups).as_float()
-        rule = families.rule(form.work, v3.hardware)
+        rule = families.rule(form, v3.hardware)
         assert float_times.float_points(form, None, v3) == [rule]
         found = float_times.float_points(form, learnt, v3)
         assert set(found) == {rule, learnt.best(form)} and len(found) == len(set(found))
@@ -39,7 +39,7 @@ def test_other_layers_have_the_rule_and_what_the_model_likes(v3):
 def test_the_depthwise_family_computes_the_convolution(every_target, tmp_path):
     device = targets.load(every_target[-1])
     form = kernel.task(40, 6, 40, groups=40).as_float()
-    (point,) = form.space(device.hardware)
+    (point,) = families.space(form, device.hardware)
     given = kernel.inputs(form)
     found = kernel.run(form, point, device, tmp_path, *given)
     for ours, right in zip(found, kernel.expected(form, *given), strict=True):

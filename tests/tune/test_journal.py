@@ -4,7 +4,7 @@ import pytest
 
 from bnn_compiler import target as targets
 from bnn_compiler.errors import ScheduleError
-from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.cpu.popcount import PopcountPoint
 from bnn_compiler.tune import journal
 from bnn_compiler.tune.journal import Journal, Trial
 from tests.kernels import kernel
@@ -15,14 +15,14 @@ TASK = kernel.task(64, 8, 64)
 
 
 def trial(pixels=4, seconds=1e-4):
-    return Trial(TASK, Point("popcount", pixels, 2, 32), seconds)
+    return Trial(TASK, PopcountPoint(pixels, 2, 32), seconds)
 
 
 def test_resumes_after_a_kill(tmp_path):
     path = tmp_path / "t.jsonl"
     with Journal(path, DEVICE) as log:
         log.add(trial(2))
-        log.add(Trial(TASK, Point("popcount", 8, 2, 32), None, "crashed"))
+        log.add(Trial(TASK, PopcountPoint(8, 2, 32), None, "crashed"))
     with path.open("ab") as file:
         file.write(b'{"code": "cut sho')
     with Journal(path, DEVICE) as log:

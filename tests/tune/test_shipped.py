@@ -2,11 +2,10 @@
 
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import records
 from bnn_compiler.device.measure import run_here
-from bnn_compiler.kernels import families
-from bnn_compiler.kernels.task import digest
 from bnn_compiler.tune import harness
 from tests.conftest import runnable
 
@@ -19,14 +18,14 @@ def test_replay(name, tmp_path):
         pytest.skip(f"no records of {name} are shipped")
     for number, record in enumerate(shipped.values()):
         task = record.task
-        assert record.point in task.space(device.hardware)
-        function = task.function(record.point)
-        assert digest(function, device) == record.kernel, f"stale: {task}"
+        assert record.point in families.space(task, device.hardware)
+        function = families.function(task, record.point)
+        assert families.digest(function, device) == record.kernel, f"stale: {task}"
         outputs = set()
         # Often they are one.
-        points = {record.point, families.rule(task.work, device.hardware)}
+        points = {record.point, families.rule(task, device.hardware)}
         for which, point in enumerate(points):
             stem = tmp_path / f"{number}-{which}"
-            built = harness.build(task.function(point), task, point, device, stem)
+            built = harness.build(families.function(task, point), task, point, device, stem)
             outputs.add(run_here(built).found.digest)
         assert len(outputs) == 1, f"{task}: {record.point} computes something else"

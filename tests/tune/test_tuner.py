@@ -6,12 +6,11 @@ import time
 
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import records
 from bnn_compiler.device.measure import Here
 from bnn_compiler.errors import InputError, ScheduleError
-from bnn_compiler.kernels import families
-from bnn_compiler.kernels.task import digest
 from bnn_compiler.tune import strategy, tuner, workers
 from bnn_compiler.tune.journal import Journal
 from bnn_compiler.tune.network import extract, tune_network
@@ -40,15 +39,17 @@ def test_search_resume_and_records(device, tmp_path):
     for record in found.values():
         assert record.task in TASKS and record.trials >= 3
         assert record.seconds <= record.rule_seconds
-        assert (record.float_seconds is not None) == families.is_binary(record.task.work)
-        assert record.kernel == digest(record.task.function(record.point), device)
+        assert (record.float_seconds is not None) == record.task.work.is_binary
+        assert record.kernel == families.digest(
+            families.function(record.task, record.point), device
+        )
     with Journal(tmp_path / "j.jsonl", device) as log:
         before = len(log.trials)
     report = tune(device, tmp_path, trials=4)
     assert report.trials == len(TASKS) * 4, "earlier trials count"
     with Journal(tmp_path / "j.jsonl", device) as log:
         assert len(log.trials) > before
-        assert any(t.point == families.rule(t.task.work, device.hardware) for t in log.trials)
+        assert any(t.point == families.rule(t.task, device.hardware) for t in log.trials)
 
 
 def test_a_second_interrupt_loses_nothing(device, tmp_path):
@@ -114,7 +115,7 @@ def test_extract_counts_kernels(small_artifact, device):
     _, model, x = small_artifact
     tasks = extract(model, (x,), device)
     assert tasks and all(count >= 1 for count in tasks.values())
-    assert {families.is_binary(t.work) for t in tasks} == {True, False}
+    assert {t.work.is_binary for t in tasks} == {True, False}
 
 
 def test_budgets_are_checked(small_artifact):

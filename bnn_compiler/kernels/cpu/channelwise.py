@@ -99,10 +99,7 @@ def avg_pool2d(
             count = count + tirx.Select(inside, f32(1), f32(0))
         if not padded or count_include_pad:
             count = f32(work.kernel[0] * work.kernel[1])
-            reciprocal = f32(1) / count
-        else:
-            reciprocal = f32(1) / count
-        return product(total, reciprocal)
+        return product(total, f32(1) / count)
 
     return finish(work.shape, pool, epilogue, tensors, [data])
 
@@ -217,7 +214,7 @@ def resize2d(
     return finish((n, oh, ow, c), anchor, epilogue, tensors, [data, *tables])
 
 
-def bits_max_pool2d(work: ConvWorkload) -> te.Tensor:
+def bits_max_pool2d(work: ConvWorkload) -> tirx.PrimFunc:
     """OR over the valid taps of each word, AND where ``flip`` has a 1: (OR of x ^ f) ^ f."""
     words = work.x.channels
     data = placeholder(work.x, "x")
@@ -236,7 +233,7 @@ def bits_max_pool2d(work: ConvWorkload) -> te.Tensor:
     return te.create_prim_func([data, flip, result])
 
 
-def to_nhwc(x: Layout, dtype: str) -> te.Tensor:
+def to_nhwc(x: Layout, dtype: str) -> tirx.PrimFunc:
     """A dense NCHW image [N, C, H, W] as NHWC elements of ``dtype``."""
     n, c, h, w = x.shape
     data = te.placeholder((n, c, h, w), x.dtype, name="x")
@@ -246,7 +243,7 @@ def to_nhwc(x: Layout, dtype: str) -> te.Tensor:
     return te.create_prim_func([data, result])
 
 
-def to_nchw(x: Layout) -> te.Tensor:
+def to_nchw(x: Layout) -> tirx.PrimFunc:
     """An NHWC tensor as dense NCHW."""
     n, h, w, c = x.shape
     data = placeholder(x, "x")

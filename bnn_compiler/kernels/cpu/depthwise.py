@@ -1,42 +1,72 @@
 """Float depthwise convolution as a family of one schedule: it mixes no channels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 
 from bnn_compiler.kernels.cpu import channelwise, schedule
-from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.family import Counts, Mix
+from bnn_compiler.kernels.grouping import merge
+from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
-from bnn_compiler.kernels.workload import ConvWorkload
-from bnn_compiler.ops.epilogue import Epilogue
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Hardware
 
 
-def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
-    """The one schedule."""
-    yield rule(work, hardware)
+@dataclass(frozen=True)
+class DepthwisePoint(Point):
+    """A vector of channels of one pixel after the other."""
+
+    family = "depthwise"
 
 
-def rule(work: ConvWorkload, hardware: Hardware) -> Point:
-    """The same: a vector of channels of one pixel after the other."""
-    return Point("depthwise", 1, 1, 32)
+class Depthwise:
+    """The family."""
 
+    name = DepthwisePoint.family
+    point = DepthwisePoint
 
-def constants(work: ConvWorkload, point: Point, weights: np.ndarray) -> list[np.ndarray]:
-    """Weights [O,KH,KW,1] as [ky, kx, lanes]."""
-    return [by_tap(work, weights)]
+    def fits(self, task: Task, hardware: Hardware) -> bool:
+        """Each output reads one channel, its own."""
+        return channelwise.is_depthwise(task.work)
 
+    def points(self, task: Task, hardware: Hardware) -> Iterator[DepthwisePoint]:
+        """The one schedule."""
+        yield DepthwisePoint()
 
-def by_tap(work: ConvWorkload, weights: np.ndarray) -> np.ndarray:
-    """Weights [O,KH,KW,1] as float32 [KH, KW, stored channels]."""
-    lanes = np.zeros((*work.kernel, work.x.channels), np.float32)
-    lanes[..., : work.shape[3]] = weights[..., 0].transpose(1, 2, 0)
-    return lanes
+    def rule(self, task: Task, hardware: Hardware) -> DepthwisePoint:
+        """The same."""
+        return DepthwisePoint()
 
+    def constants(
+        self, task: Task, point: DepthwisePoint, weights: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Weights [O,KH,KW,1] as float32 [KH, KW, stored channels]."""
+        lanes = np.zeros((*task.work.kernel, task.work.x.channels), np.float32)
+        lanes[..., : task.work.shape[3]] = weights[0][..., 0].transpose(1, 2, 0)
+        return [lanes]
 
-def function(
-    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
-) -> tirx.PrimFunc:
-    """The scheduled kernel."""
-    return schedule.channelwise(channelwise.depthwise(work, epilogue, tensors))
+    def function(self, task: Task, point: DepthwisePoint) -> tirx.PrimFunc:
+        """The scheduled kernel."""
+        stages = channelwise.depthwise(task.work, task.epilogue, list(task.tensors))
+        return schedule.channelwise(stages)
+
+    def counts(self, task: Task, point: DepthwisePoint, hardware: Hardware) -> Counts:
+        """An fma for each tap, with a load of the input and one of the weight."""
+        taps = task.work.kernel[0] * task.work.kernel[1]
+        registers = 32 * LANES / hardware.vector_bits
+        return Counts(
+            grouping=merge(1, task.work.shape[3], 1, 1),
+            pixels=1,
+            vectors=1,
+            accumulators=registers,
+            weights=registers,
+            mix=Mix(registers, 2 * registers, fma=registers),
+            steps=taps,
+            inner=1,
+            body=taps,
+            word=32,
+            word_bytes=4,
+        )

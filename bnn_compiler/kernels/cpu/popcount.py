@@ -1,18 +1,21 @@
 """Binary convolution by xor and popcount: the exact integer is ``base - 2 * popcount``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm import te, tirx
 
 from bnn_compiler.kernels.cpu import schedule
+from bnn_compiler.kernels.cpu.tile import Tile, loads
 from bnn_compiler.kernels.epilogue import Stages, Value, f32, finish, fma
+from bnn_compiler.kernels.family import Counts, Mix
 from bnn_compiler.kernels.grouping import Grouping, expand, merge
-from bnn_compiler.kernels.layout import LANES, Layout
-from bnn_compiler.kernels.point import Point, tiles, unrolls
+from bnn_compiler.kernels.layout import LANES
+from bnn_compiler.kernels.point import tiles, unrolls
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
-from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.target import Hardware
 
 
@@ -21,16 +24,89 @@ def grouping(work: ConvWorkload) -> Grouping:
     return merge(work.x.shape[3], work.shape[3], work.groups, 32)
 
 
-def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
-    """Every popcount schedule of ``work``."""
-    g = grouping(work)
-    for word in words(work, hardware):
-        per_vector = max(1, LANES * word // hardware.vector_bits)
-        budget = max(1, (hardware.vector_registers - 4) // per_vector)
-        for pixels, vectors in tiles(work.shape[2], g.outputs // LANES, budget):
-            for order in ("channels", "rows"):
-                for unroll in unrolls(pixels * vectors * per_vector, -(-g.inputs // word)):
-                    yield Point("popcount", pixels, vectors, word, order, unroll)
+@dataclass(frozen=True)
+class PopcountPoint(Tile):
+    """``word`` bits are counted at a time."""
+
+    family = "popcount"
+
+
+class Popcount:
+    """The family."""
+
+    name = PopcountPoint.family
+    point = PopcountPoint
+
+    def fits(self, task: Task, hardware: Hardware) -> bool:
+        """Signs."""
+        return task.work.is_binary
+
+    def points(self, task: Task, hardware: Hardware) -> Iterator[PopcountPoint]:
+        """Every word, and every tile that fits the registers."""
+        g = grouping(task.work)
+        for word in words(task.work, hardware):
+            per_vector = max(1, LANES * word // hardware.vector_bits)
+            budget = max(1, (hardware.vector_registers - 4) // per_vector)
+            for pixels, vectors in tiles(task.work.shape[2], g.outputs // LANES, budget):
+                for order in ("channels", "rows"):
+                    for unroll in unrolls(pixels * vectors * per_vector, -(-g.inputs // word)):
+                        yield PopcountPoint(pixels, vectors, word, order, unroll)
+
+    def rule(self, task: Task, hardware: Hardware) -> PopcountPoint:
+        """The word that is counted fastest, the tile with the fewest loads."""
+        work = task.work
+        # Without a vector popcount LLVM sums bytes with vpsadbw, whose result is 64 bits wide.
+        wanted = {"shuffle": 64, "cnt": 16}.get(hardware.popcount, 32)
+        word = min(words(work, hardware), key=lambda w: abs(w - wanted))
+        vectors = grouping(work).outputs // LANES
+        if hardware.popcount == "cnt":
+            tile = _neon_tile(work, vectors, word, hardware)
+        else:
+            tile = schedule.choose_tile(work.shape[2], vectors, word, hardware)
+        return PopcountPoint(*tile, word)
+
+    def constants(
+        self, task: Task, point: PopcountPoint, weights: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Weights, masks, what ``base`` reads, from int8 weights [O,KH,KW,C/groups] of -1/+1."""
+
+        def packed(plane: np.ndarray) -> np.ndarray:
+            by_lane = np.packbits(plane.swapaxes(3, 4), axis=-1, bitorder="little")
+            return np.ascontiguousarray(by_lane.view(f"uint{point.word}").swapaxes(3, 4))
+
+        (signs,) = weights
+        dtype = "int16" if point.word == 16 else "float32"
+        base = base_constants(task.work, signs, dtype)
+        return [*map(packed, bits(task.work, point, signs)), *base]
+
+    def function(self, task: Task, point: PopcountPoint) -> tirx.PrimFunc:
+        """The scheduled kernel: popcount(x ^ w) summed over taps and words, then the epilogue."""
+        return schedule.conv(stages(task, point), point, task.work.image_rows)
+
+    def counts(self, task: Task, point: PopcountPoint, hardware: Hardware) -> Counts:
+        """An xor, a popcount and a sum for each word, pixel and vector."""
+        g = grouping(task.work)
+        kh, kw = task.work.kernel
+        per_tap = -(-g.inputs // point.word)
+        a, weights = point.registers(point.word, hardware)
+        # By shuffles a popcount takes two look-ups, masks and shifts, and a sum of bytes.
+        count = 1 if hardware.popcount != "shuffle" else 8
+        return Counts(
+            grouping=g,
+            pixels=point.pixels,
+            vectors=point.vectors,
+            accumulators=a,
+            weights=weights,
+            mix=Mix((2 + count) * a, loads(a, weights), xor=a, popcount=count * a, add=a),
+            steps=kh * kw * per_tap,
+            inner=kw if point.unroll else per_tap,
+            body=max(1, per_tap * point.unroll),
+            word=point.word,
+            word_bytes=point.word / 8,
+            word_waste=per_tap * point.word / g.inputs,
+            order=point.order,
+            unroll=point.unroll,
+        )
 
 
 def words(work: ConvWorkload, hardware: Hardware) -> list[int]:
@@ -44,17 +120,6 @@ def words(work: ConvWorkload, hardware: Hardware) -> list[int]:
         return [16] if g.inputs * work.kernel[0] * work.kernel[1] < 1 << 14 else [32]
     even = -(-g.inputs // 32) % 2 == 0 and work.x.channels % 2 == 0
     return [32, 64] if even else [32]
-
-
-def rule(work: ConvWorkload, hardware: Hardware) -> Point:
-    """The popcount schedule to use when nothing is known."""
-    # Without a vector popcount LLVM sums bytes with vpsadbw, whose result is 64 bits wide.
-    wanted = {"shuffle": 64, "cnt": 16}.get(hardware.popcount, 32)
-    word = min(words(work, hardware), key=lambda w: abs(w - wanted))
-    vectors = grouping(work).outputs // LANES
-    if hardware.popcount == "cnt":
-        return Point("popcount", *_neon_tile(work, vectors, word, hardware), word)
-    return Point("popcount", *schedule.choose_tile(work.shape[2], vectors, word, hardware), word)
 
 
 def _neon_tile(work: ConvWorkload, vectors: int, word: int, hardware: Hardware) -> tuple[int, int]:
@@ -78,7 +143,7 @@ def _neon_tile(work: ConvWorkload, vectors: int, word: int, hardware: Hardware) 
     return min(found, key=lambda t: (1 / t[0] + 1 / t[1], -t[1]))
 
 
-def bits(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.ndarray]:
+def bits(work: ConvWorkload, point: Tile, signs: np.ndarray) -> list[np.ndarray]:
     """Weights [O,KH,KW,C/groups] as blocks [block, ky, kx, C, lane] of bits; masks, if any."""
     g = grouping(work)
     wide, real = expand(signs, work.groups, g)
@@ -91,28 +156,9 @@ def bits(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.ndarray
     ]
 
 
-def constants(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.ndarray]:
-    """Weights, masks, then what ``base`` reads, for int8 weights [O,KH,KW,C/groups] of -1/+1."""
-
-    def packed(plane: np.ndarray) -> np.ndarray:
-        by_lane = np.packbits(plane.swapaxes(3, 4), axis=-1, bitorder="little")
-        return np.ascontiguousarray(by_lane.view(f"uint{point.word}").swapaxes(3, 4))
-
-    base = base_constants(work, signs, "int16" if point.word == 16 else "float32")
-    return [*map(packed, bits(work, point, signs)), *base]
-
-
-def function(
-    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
-) -> tirx.PrimFunc:
-    """The scheduled kernel: popcount(x ^ w) summed over taps and words, then the epilogue."""
-    return schedule.conv(stages(work, point, epilogue, tensors), point, work.image_rows)
-
-
-def stages(
-    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
-) -> Stages:
+def stages(task: Task, point: PopcountPoint) -> Stages:
     """The kernel's TE."""
+    work = task.work
     g, lanes = grouping(work), point.lanes
     n, oh, ow, _ = work.shape
     per_group = g.outputs // lanes
@@ -135,22 +181,17 @@ def stages(
 
     acc = te.compute((n, oh, ow, shape[0], lanes), differ, name="acc")
     inputs = [x, w, *([mask] if mask is not None else [])]
-    return finish_integer(work, acc, inputs, epilogue, tensors, narrow=point.word == 16)
+    return finish_integer(task, acc, inputs, narrow=point.word == 16)
 
 
 def finish_integer(
-    work: ConvWorkload,
-    acc: te.Tensor,
-    inputs: list[te.Tensor],
-    epilogue: Epilogue,
-    tensors: list[Layout | None],
-    narrow: bool = False,
+    task: Task, acc: te.Tensor, inputs: list[te.Tensor], narrow: bool = False
 ) -> Stages:
     """``base - 2 * acc`` for popcounts ``acc`` [N, OH, OW, block, lane], then the epilogue.
 
     ``narrow`` computes it in 16 bits, whose vectors are half as many.
     """
-    more, base = _base(work, int(acc.shape[3]) * int(acc.shape[4]), narrow)
+    more, base = _base(task.work, int(acc.shape[3]) * int(acc.shape[4]), narrow)
     lanes = int(acc.shape[4])
 
     def integer(i, y, z, c):  # type: ignore[no-untyped-def]
@@ -160,7 +201,8 @@ def finish_integer(
             return (base(i, y, z, c) - twice).astype("int32").astype("float32")
         return fma(f32(-2), counted.astype("int32").astype("float32"), base(i, y, z, c))
 
-    return finish(work.shape, integer, epilogue, tensors, [*inputs, *more], acc)
+    tensors = list(task.tensors)
+    return finish(task.work.shape, integer, task.epilogue, tensors, [*inputs, *more], acc)
 
 
 def _by_class(work: ConvWorkload) -> bool:

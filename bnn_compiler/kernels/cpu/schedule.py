@@ -14,9 +14,10 @@ from tvm import s_tir, te, tirx
 
 from bnn_compiler.kernels.cpu import codegen, intrinsics
 from bnn_compiler.kernels.cpu.prefetch import STREAMED
+from bnn_compiler.kernels.cpu.tile import Tile
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.layout import LANES
-from bnn_compiler.kernels.point import Point, tiles
+from bnn_compiler.kernels.point import tiles
 from bnn_compiler.target import Hardware
 
 
@@ -84,7 +85,7 @@ class _Tiled:
     images: int
 
     @staticmethod
-    def of(stages: Stages, point: Point) -> "_Tiled":
+    def of(stages: Stages, point: Tile) -> "_Tiled":
         """n, block, y in parallel, then tiles; value and bits under each tile.
 
         The accumulators lie under each tile too, in order "strips" those of a whole row together.
@@ -142,7 +143,7 @@ class _Tiled:
         return kernel.with_attr(STREAMED, True) if self.images > 1 else kernel
 
 
-def conv(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:
+def conv(stages: Stages, point: Tile, rows: Rows = None) -> tvm.tirx.PrimFunc:
     """Register-blocked: parallel over rows and channel blocks, then tiles, then the reduction.
 
     Kernel rows outside ``rows`` = [first, last) of the stored image are skipped.
@@ -169,7 +170,7 @@ def _inside(sch: s_tir.Schedule, loop: object, most: int) -> int:
     return math.gcd(int(sch.get(loop).extent), most)
 
 
-def table(stages: Stages, point: Point, rows: Rows = None) -> tvm.tirx.PrimFunc:
+def table(stages: Stages, point: Tile, rows: Rows = None) -> tvm.tirx.PrimFunc:
     """The same with byte sums ``part`` in registers below the last loop over chunks."""
     tiled = _Tiled.of(stages, point)
     sch, lanes = tiled.sch, point.word // 8

@@ -6,18 +6,20 @@ as a vector has bytes. Counts are added in bytes and widened to 16 bits before t
 first the even bytes, then the odd ones, which needs no shuffle.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import te, tirx
 
 from bnn_compiler.kernels.cpu import popcount, schedule
+from bnn_compiler.kernels.cpu.tile import Tile, loads
 from bnn_compiler.kernels.epilogue import Stages
-from bnn_compiler.kernels.layout import LANES, Layout
-from bnn_compiler.kernels.point import Point, tiles
+from bnn_compiler.kernels.family import Counts, Mix
+from bnn_compiler.kernels.layout import LANES
+from bnn_compiler.kernels.point import tiles
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
-from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.target import Hardware
 
 #: Table look-ups of 4 bits that fit a byte, in words of 32 bits: 7 * 8 * 4 <= 255.
@@ -26,18 +28,100 @@ WORDS = 7
 LIMIT = 65535
 
 
-def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
-    """Every table schedule of ``work``; none for masked groups or long reductions."""
-    lanes = _vector(work, hardware)
-    if lanes is None:
-        return
-    per_vector = lanes // LANES
-    vectors = popcount.grouping(work).outputs // lanes
-    # Half of the registers at most: rows, weights and counts need the others.
-    for pixels, blocks in tiles(work.shape[2], vectors, hardware.vector_registers // 2):
-        for order in ("channels", "rows", "strips"):
-            for unroll in (0, 1):
-                yield Point("table", pixels, blocks * per_vector, lanes * 8, order, unroll)
+@dataclass(frozen=True)
+class TablePoint(Tile):
+    """``word`` is the width of the vector that a look-up fills, 8 bits for each output."""
+
+    family = "table"
+
+
+class Table:
+    """The family."""
+
+    name = TablePoint.family
+    point = TablePoint
+
+    def fits(self, task: Task, hardware: Hardware) -> bool:
+        """Signs, but no masked groups or long reductions."""
+        return task.work.is_binary and _vector(task.work, hardware) is not None
+
+    def points(self, task: Task, hardware: Hardware) -> Iterator[TablePoint]:
+        """Every tile that fits the registers."""
+        lanes = _vector(task.work, hardware)
+        if lanes is None:
+            return
+        per_vector = lanes // LANES
+        vectors = popcount.grouping(task.work).outputs // lanes
+        # Half of the registers at most: rows, weights and counts need the others.
+        for pixels, blocks in tiles(task.work.shape[2], vectors, hardware.vector_registers // 2):
+            for order in ("channels", "rows", "strips"):
+                for unroll in (0, 1):
+                    yield TablePoint(pixels, blocks * per_vector, lanes * 8, order, unroll)
+
+    def rule(self, task: Task, hardware: Hardware) -> TablePoint:
+        """The tile with the fewest loads, in strips where its weights are too many for L1."""
+        work = task.work
+        taps = work.kernel[0] * work.kernel[1]
+
+        def cost(p: TablePoint) -> tuple[int, float]:
+            # Each pixel's word lies in a general register.
+            spill = max(0, p.pixels - 8)
+            # Weights that L1 does not hold are read once for a row of pixels.
+            block = p.lanes * taps * popcount.grouping(work).inputs // 4
+            far = block > hardware.l1_kib * 1024
+            pixel, vector = (1, 2) if far else (2, 1)
+            wrong = p.order != ("strips" if far else "channels")
+            across = p.lanes * 8 // p.word
+            return spill + wrong, pixel / p.pixels + vector / across - p.vectors / 1024
+
+        return min((p for p in self.points(task, hardware) if p.unroll == 1), key=cost)
+
+    def constants(
+        self, task: Task, point: TablePoint, weights: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Indices [block, ky, kx, word, 8, lane], the table, then what the base reads."""
+        (signs,) = weights
+        plane = popcount.bits(task.work, point, signs)[0]
+        blocks, kh, kw, _, lanes = plane.shape
+        words = -(-popcount.grouping(task.work).inputs // 32)
+        nibbles = plane[:, :, :, : words * 32].reshape(blocks, kh, kw, words, 8, 4, lanes)
+        index = np.zeros((*nibbles.shape[:5], lanes), np.uint8)
+        for bit in range(4):
+            index |= nibbles[..., bit, :].astype(np.uint8) << np.uint8(bit)
+        # Output ``half * h + k`` of a vector is byte ``2 * k + h``.
+        index = index.reshape(*index.shape[:-1], -1, 2, point.word // 16).swapaxes(-1, -2)
+        index = np.ascontiguousarray(index).reshape(blocks, kh, kw, words, 8, lanes)
+        a = np.arange(16)[:, None]
+        i = np.arange(point.word // 8)[None] & 15
+        table = np.array([0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4], np.uint8)[i ^ a]
+        return [index, table, *popcount.base_constants(task.work, signs)]
+
+    def function(self, task: Task, point: TablePoint) -> tirx.PrimFunc:
+        """The scheduled kernel."""
+        return schedule.table(stages(task, point), point, task.work.image_rows)
+
+    def counts(self, task: Task, point: TablePoint, hardware: Hardware) -> Counts:
+        """A look-up and a sum of bytes for four inputs of each pixel and vector."""
+        g = popcount.grouping(task.work)
+        kh, kw = task.work.kernel
+        per_tap = -(-g.inputs // 4)
+        a, weights = point.registers(8, hardware)
+        return Counts(
+            grouping=g,
+            pixels=point.pixels,
+            vectors=point.vectors,
+            accumulators=a,
+            weights=weights,
+            mix=Mix(2 * a, loads(a, weights), lookup=a, add=a, scalar=2 * point.pixels),
+            steps=kh * kw * per_tap,
+            inner=per_tap / 8 if point.unroll else per_tap,
+            body=max(1, 8 * point.unroll),
+            word=point.word,
+            word_bytes=1,
+            word_waste=per_tap * 4 / g.inputs,
+            order=point.order,
+            unroll=point.unroll,
+        )
 
 
 def _vector(work: ConvWorkload, hardware: Hardware) -> int | None:
@@ -50,26 +134,6 @@ def _vector(work: ConvWorkload, hardware: Hardware) -> int | None:
         return None
     wide = (lanes for lanes in (64, 32) if lanes * 8 <= hardware.vector_bits)
     return next((lanes for lanes in wide if g.outputs % lanes == 0), None)
-
-
-def rule(work: ConvWorkload, hardware: Hardware) -> Point | None:
-    """The table schedule to use when nothing is known, or None where there is none."""
-    fitting = [p for p in points(work, hardware) if p.unroll == 1]
-
-    def across(p: Point) -> int:
-        return p.lanes * 8 // p.word
-
-    def cost(p: Point) -> tuple[int, float]:
-        # Each pixel's word lies in a general register.
-        spill = max(0, p.pixels - 8)
-        # Weights that L1 does not hold are read once for a row of pixels.
-        block = p.lanes * work.kernel[0] * work.kernel[1] * popcount.grouping(work).inputs // 4
-        far = block > hardware.l1_kib * 1024
-        loads = (1, 2) if far else (2, 1)
-        wrong = p.order != ("strips" if far else "channels")
-        return spill + wrong, loads[0] / p.pixels + loads[1] / across(p) - p.vectors / 1024
-
-    return min(fitting, key=cost, default=None)
 
 
 @dataclass(frozen=True)
@@ -90,35 +154,9 @@ def chunks(work: ConvWorkload) -> Chunks:
     return Chunks((kh, kw, words // inner), (1, inner))
 
 
-def constants(work: ConvWorkload, point: Point, signs: np.ndarray) -> list[np.ndarray]:
-    """Indices [block, ky, kx, word, 8, lane], the table, then what the base reads."""
-    plane = popcount.bits(work, point, signs)[0]
-    blocks, kh, kw, _, lanes = plane.shape
-    words = -(-popcount.grouping(work).inputs // 32)
-    nibbles = plane[:, :, :, : words * 32].reshape(blocks, kh, kw, words, 8, 4, lanes)
-    index = np.zeros((*nibbles.shape[:5], lanes), np.uint8)
-    for bit in range(4):
-        index |= nibbles[..., bit, :].astype(np.uint8) << np.uint8(bit)
-    # Output ``half * h + k`` of a vector is byte ``2 * k + h``.
-    index = index.reshape(*index.shape[:-1], -1, 2, point.word // 16).swapaxes(-1, -2)
-    index = np.ascontiguousarray(index).reshape(blocks, kh, kw, words, 8, lanes)
-    a = np.arange(16)[:, None]
-    i = np.arange(point.word // 8)[None] & 15
-    table = np.array([0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4], np.uint8)[i ^ a]
-    return [index, table, *popcount.base_constants(work, signs)]
-
-
-def function(
-    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
-) -> tirx.PrimFunc:
-    """The scheduled kernel."""
-    return schedule.table(stages(work, point, epilogue, tensors), point, work.image_rows)
-
-
-def stages(
-    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
-) -> Stages:
+def stages(task: Task, point: TablePoint) -> Stages:
     """The kernel's TE: byte sums ``part`` of each chunk, and their sum ``acc``."""
+    work = task.work
     g, lanes = popcount.grouping(work), point.lanes
     n, oh, ow, _ = work.shape
     per_group = g.outputs // lanes
@@ -148,4 +186,4 @@ def stages(
         return te.sum(part[i, y, z, b, byte, ry, rx, rc].astype("uint16"), axis=[ry, rx, rc])
 
     acc = te.compute((n, oh, ow, blocks, lanes), widen, name="acc")
-    return popcount.finish_integer(work, acc, [x, w, table], epilogue, tensors)
+    return popcount.finish_integer(task, acc, [x, w, table])

@@ -5,20 +5,24 @@ by four, so that neighbouring tiles lie side by side and every transform is a pl
 The products at one row of points stay in registers until they are transformed back along x.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import gcd
+from typing import Any, Self
 
 import numpy as np
 import tvm
 from tvm import s_tir, te, tirx
 
 from bnn_compiler.kernels.cpu import schedule
+from bnn_compiler.kernels.cpu.tile import Tile, loads
 from bnn_compiler.kernels.epilogue import Stages, f32, finish, fma
+from bnn_compiler.kernels.family import Counts, Mix
 from bnn_compiler.kernels.grouping import Grouping, merge
-from bnn_compiler.kernels.layout import LANES, Layout, round_up
+from bnn_compiler.kernels.layout import LANES, round_up
 from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
-from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.winograd import STRIDE, TILE, Filtering, Row, combine, transform_weights
 from bnn_compiler.target import Hardware
 
@@ -33,31 +37,106 @@ def grouping(work: ConvWorkload) -> Grouping:
     return merge(work.x.shape[3], work.shape[3], 1, 1)
 
 
-def points(work: ConvWorkload, hardware: Hardware) -> Iterator[Point]:
-    """Every schedule of ``work``: ``pixels`` outputs along x; unrolled over the points or not."""
-    per_vector = max(1, LANES * 32 // hardware.vector_bits)
-    free = hardware.vector_registers - per_vector
-    shared = Filtering(work.kernel[0]).shared
-    for tiles in (t for t in range(1, _MOST + 1) if _block(work) % t == 0):
-        for unroll, accumulators in ((0, tiles), (1, tiles * shared)):
-            if accumulators * per_vector <= free:
-                yield Point("winograd", TILE * tiles, 1, 32, unroll=unroll)
+@dataclass(frozen=True)
+class WinogradPoint(Point):
+    """The products of ``tiles`` side by side are summed in registers.
+
+    Of a row of points, ``whole`` says: at all points together, not one after the other.
+    """
+
+    family = "winograd"
+    tiles: int
+    whole: bool
+
+    @property
+    def pixels(self) -> int:
+        """Outputs along x."""
+        return TILE * self.tiles
+
+    @property
+    def tile(self) -> str:
+        """Pixels x vectors."""
+        return self._tile.tile
+
+    @property
+    def _tile(self) -> Tile:
+        return Tile(self.pixels, 1, 32, unroll=int(self.whole))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a register tile of so many outputs along x is written (tile.py)."""
+        return {"family": self.family, **asdict(self._tile)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse. Raises TypeError for any other tile."""
+        tile = Tile.from_dict(data)
+        point = cls(tile.pixels // TILE, tile.unroll == 1)
+        if point._tile != tile:
+            raise TypeError(f"not a schedule: {tile}")
+        return point
 
 
-def rule(work: ConvWorkload, hardware: Hardware) -> Point:
-    """The schedule to use when nothing is known: the most accumulators that fit."""
-    shared = Filtering(work.kernel[0]).shared
-    return max(points(work, hardware), key=lambda p: p.pixels * (shared if p.unroll else 1))
+class Winograd:
+    """The family."""
 
+    name = WinogradPoint.family
+    point = WinogradPoint
 
-def constants(work: ConvWorkload, point: Point, weights: np.ndarray) -> list[np.ndarray]:
-    """Weights [O,K,K,C] as [block, slot of rows, slot of columns, C, lane]."""
-    slots = transform_weights(weights)
-    lanes = round_up(slots.shape[3], LANES)
-    wide = np.zeros((*slots.shape[:3], lanes), np.float32)
-    wide[..., : slots.shape[3]] = slots
-    blocks = wide.reshape(*slots.shape[:3], lanes // LANES, LANES)
-    return [np.ascontiguousarray(blocks.transpose(3, 0, 1, 2, 4))]
+    def fits(self, task: Task, hardware: Hardware) -> bool:
+        """Where the pass that may reorder sums asked for it."""
+        return task.work.winograd
+
+    def points(self, task: Task, hardware: Hardware) -> Iterator[WinogradPoint]:
+        """As many tiles as divide a block and fit the registers."""
+        per_vector = max(1, LANES * 32 // hardware.vector_bits)
+        free = hardware.vector_registers - per_vector
+        shared = Filtering(task.work.kernel[0]).shared
+        for tiles in (t for t in range(1, _MOST + 1) if _block(task.work) % t == 0):
+            for whole, accumulators in ((False, tiles), (True, tiles * shared)):
+                if accumulators * per_vector <= free:
+                    yield WinogradPoint(tiles, whole)
+
+    def rule(self, task: Task, hardware: Hardware) -> WinogradPoint:
+        """The most accumulators that fit."""
+        shared = Filtering(task.work.kernel[0]).shared
+        found = self.points(task, hardware)
+        return max(found, key=lambda p: p.tiles * (shared if p.whole else 1))
+
+    def constants(
+        self, task: Task, point: WinogradPoint, weights: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Weights [O,K,K,C] as [block, slot of rows, slot of columns, C, lane]."""
+        slots = transform_weights(weights[0])
+        lanes = round_up(slots.shape[3], LANES)
+        wide = np.zeros((*slots.shape[:3], lanes), np.float32)
+        wide[..., : slots.shape[3]] = slots
+        blocks = wide.reshape(*slots.shape[:3], lanes // LANES, LANES)
+        return [np.ascontiguousarray(blocks.transpose(3, 0, 1, 2, 4))]
+
+    def function(self, task: Task, point: WinogradPoint) -> tirx.PrimFunc:
+        """The scheduled kernel."""
+        return _Kernel(task).scheduled(point)
+
+    def counts(self, task: Task, point: WinogradPoint, hardware: Hardware) -> Counts:
+        """An fma for each input at each pair of slots; transforms are not counted."""
+        g = grouping(task.work)
+        per_vector = 32 * LANES / hardware.vector_bits
+        accumulators = point.tiles * per_vector
+        return Counts(
+            grouping=g,
+            pixels=point.pixels,
+            rows=TILE,
+            vectors=1,
+            accumulators=accumulators,
+            weights=per_vector,
+            mix=Mix(accumulators, loads(accumulators, per_vector), fma=accumulators),
+            steps=len(Filtering(task.work.kernel[0]).slots) ** 2 * g.inputs,
+            inner=task.work.kernel[1] if point.whole else g.inputs,
+            body=max(1, g.inputs * point.whole),
+            word=32,
+            word_bytes=4,
+            unroll=int(point.whole),
+        )
 
 
 def _block(work: ConvWorkload) -> int:
@@ -89,20 +168,11 @@ def _inputs(f: Filtering, slot: tvm.ir.Expr, read: Callable[[int], tvm.ir.Expr])
     return _select(slot, values)
 
 
-def function(
-    work: ConvWorkload, point: Point, epilogue: Epilogue, tensors: list[Layout | None]
-) -> tirx.PrimFunc:
-    """The scheduled kernel."""
-    kernel = _Kernel(work, epilogue, tensors)
-    return kernel.scheduled(point)
-
-
 class _Kernel:
     """The TE tensors, in the order they are computed."""
 
-    def __init__(
-        self, work: ConvWorkload, epilogue: Epilogue, tensors: list[Layout | None]
-    ) -> None:
+    def __init__(self, task: Task) -> None:
+        work = task.work
         self.work, self.f = work, Filtering(work.kernel[0])
         f, block = self.f, _block(work)
         n, h, w, channels = work.x.shape
@@ -155,7 +225,8 @@ class _Kernel:
             return _select(y % TILE, [_combine(row, values) for row in f.output_rows])
 
         inputs = [x, self.weights]
-        self.stages: Stages = finish(work.shape, total, epilogue, tensors, inputs)
+        tensors = list(task.tensors)
+        self.stages: Stages = finish(work.shape, total, task.epilogue, tensors, inputs)
 
     def _sums(self, shared_rows: bool, shared_columns: bool) -> te.Tensor:
         """The products of both phases, added, at the points both share or at the even one's own."""
@@ -191,11 +262,11 @@ class _Kernel:
         shape = (n, height, width, rows, TILE, blocks, lanes)
         return te.compute(shape, along, name=f"back{int(shared_rows)}"), sums
 
-    def scheduled(self, point: Point) -> tirx.PrimFunc:
+    def scheduled(self, point: WinogradPoint) -> tirx.PrimFunc:
         """One row of tiles at a time, then blocks of tiles, channels, and tiles in registers."""
         stages = self.stages
         sch = schedule.of(stages)
-        tiles, block = point.pixels // TILE, _block(self.work)
+        tiles, block = point.tiles, _block(self.work)
         value = sch.get_sblock("value")
         n, y, x, c = sch.get_loops(value)
         ty, dy = sch.split(y, [None, TILE])
@@ -249,7 +320,7 @@ class _Kernel:
         loop: object,
         back: te.Tensor,
         sums: list[te.Tensor],
-        point: Point,
+        point: WinogradPoint,
     ) -> list[tuple[object, object]]:
         """``back`` under ``loop``, its sums under each of its rows of points.
 
@@ -266,9 +337,9 @@ class _Kernel:
             sch.compute_at(one, p, preserve_unit_loops=True)
             sch.set_scope(one, 0, "local")
             *_, tile, _, q, _, vector, r, s, c = sch.get_loops(one)
-            sch.reorder(*([r, s, c, q] if point.unroll else [q, r, s, c]), tile, vector)
+            sch.reorder(*([r, s, c, q] if point.whole else [q, r, s, c]), tile, vector)
             sch.vectorize(vector)
-            unrolled = [s, c, q, tile] if point.unroll else [c, tile]
+            unrolled = [s, c, q, tile] if point.whole else [c, tile]
             for each in unrolled:
                 sch.unroll(each)
             reductions.append((one, r))

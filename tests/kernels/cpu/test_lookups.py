@@ -5,9 +5,10 @@ import re
 
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.kernels.cpu import codegen
-from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.cpu.table import TablePoint
 from tests.kernels import kernel
 
 #: The functions that lookups.py imports.
@@ -15,8 +16,8 @@ HELPER = r"\bbnn_(rotate|add_after)"
 
 
 def assembly(target, pixels, vectors, word):
-    point = Point("table", pixels, vectors, word, "channels", 1)
-    function = kernel.task(256, 14, 256).function(point)
+    point = TablePoint(pixels, vectors, word, "channels", 1)
+    function = families.function(kernel.task(256, 14, 256), point)
     device = targets.load(target)
     named = codegen.with_strides(function, {}, "layer")
     text = codegen.build({"layer": named}, device).inspect_source("s")
@@ -40,10 +41,10 @@ def test_helpers_of_vectors_of_both_lengths_leave_no_symbol():
     layers = {"wide": (128, 512), "short": (96, 256)}
     functions = {}
     for name, (outputs, word) in layers.items():
-        point = Point("table", 2, outputs // 16, word, "channels", 1)
+        point = TablePoint(2, outputs // 16, word, "channels", 1)
         one = kernel.task(64, 14, outputs)
-        assert point in one.space(device.hardware)
-        functions[name] = codegen.with_strides(one.function(point), {}, name)
+        assert point in families.space(one, device.hardware)
+        functions[name] = codegen.with_strides(families.function(one, point), {}, name)
     text = codegen.build(functions, device).inspect_source("s")
     assert re.search(r"vpaddb\s.*%zmm", text) and re.search(r"vpaddb\s.*%ymm", text)
     assert not re.search(HELPER, text)

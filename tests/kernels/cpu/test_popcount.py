@@ -14,7 +14,7 @@ from bnn_compiler.kernels.grouping import expand, merge
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue, Output
 from bnn_compiler.ops.graph import Graph
-from bnn_compiler.plan import lower
+from bnn_compiler.plan import plan, realize
 
 
 def graph_of(channels, outputs, groups=1):
@@ -47,7 +47,7 @@ def graph_of(channels, outputs, groups=1):
 )
 def test_the_right_popcount(target, instruction):
     device = targets.load(target)
-    _, functions = lower.lower(graph_of(256, 256), Schedules(device), "net")
+    _, functions = realize.realize(plan.plan(graph_of(256, 256)), Schedules(device), "net")
     text = codegen.build(functions, device).inspect_source("s")
     assert len(re.findall(instruction, text)) >= 4
     assert "TVMBackendAllocWorkspace" not in text, "a tile left the registers for the heap"

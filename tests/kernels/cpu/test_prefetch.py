@@ -4,15 +4,16 @@ import re
 
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.kernels.cpu import codegen
-from bnn_compiler.kernels.point import Point
+from bnn_compiler.kernels.cpu.popcount import PopcountPoint
 from tests.kernels import kernel
 
 
 def prefetches(batch, point, target="x86-64-v3"):
     """(inputs, outputs) in the order of the kernel's prefetches."""
-    function = kernel.task(64, 8, 64, batch=batch).function(point)
+    function = families.function(kernel.task(64, 8, 64, batch=batch), point)
     named = codegen.with_strides(function, {}, "layer")
     text = codegen.build({"layer": named}, targets.load(target)).inspect_source("ll")
     calls = re.findall(r"call void @llvm\.prefetch\.p0\(ptr .+?, i32 (\d), i32 3, i32 1\)", text)
@@ -22,13 +23,13 @@ def prefetches(batch, point, target="x86-64-v3"):
 @pytest.mark.parametrize(("pixels", "vectors"), [(4, 2), (1, 4), (1, 1), (8, 1)])
 @pytest.mark.parametrize("unroll", [0, 1])
 def test_each_line_of_a_tile_once(pixels, vectors, unroll):
-    point = Point("popcount", pixels, vectors, 64, "rows", unroll)
+    point = PopcountPoint(pixels, vectors, 64, "rows", unroll)
     assert prefetches(3, point) == (pixels * vectors, pixels * vectors)
 
 
 def test_one_image_stays_in_l2():
-    assert prefetches(1, Point("popcount", 4, 2, 64)) == (0, 0)
+    assert prefetches(1, PopcountPoint(4, 2, 64)) == (0, 0)
 
 
 def test_only_where_it_was_measured():
-    assert prefetches(3, Point("popcount", 4, 2, 16), "cortex-a72") == (0, 0)
+    assert prefetches(3, PopcountPoint(4, 2, 16), "cortex-a72") == (0, 0)

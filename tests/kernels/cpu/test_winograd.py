@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from bnn_compiler import families
 from bnn_compiler import target as targets
-from bnn_compiler.kernels import families
 from tests.kernels import kernel
 
 SHAPES = {
@@ -24,8 +24,8 @@ def test_every_schedule(shape, every_target, tmp_path):
     wanted = kernel.expected(one, x, weights, operands)
     for name in every_target:
         device = targets.load(name)
-        space = one.space(device.hardware)
-        assert families.rule(one.work, device.hardware) in space
+        space = families.space(one, device.hardware)
+        assert families.rule(one, device.hardware) in space
         for number, point in enumerate(space):
             folder = tmp_path / f"{name}-{number}"
             folder.mkdir()

@@ -1,30 +1,22 @@
-"""A fused Relax module becomes a Program: layouts, kernels, constants, calls."""
+"""A fused Relax module becomes a Plan: buffers, halos and a task for every kernel, no schedule."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from tvm import relax, tirx
+from tvm import relax
 
-from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.errors import UnsupportedError
-from bnn_compiler.kernels.cpu import channelwise, codegen, schedule
 from bnn_compiler.kernels.layout import LANES, Layout, round_up
+from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.epilogue import STEPS, Epilogue
+from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.graph import Graph, array, constant
-from bnn_compiler.plan import choose
-from bnn_compiler.plan.program import (
-    Argument,
-    Buffer,
-    Program,
-    Step,
-    Weights,
-    largest_live,
-    plan_memory,
-)
+from bnn_compiler.ops.storage import Storage
+from bnn_compiler.plan import tasks
+from bnn_compiler.plan.program import Buffer
 
 
 @dataclass(frozen=True)
@@ -35,34 +27,59 @@ class Halo:
     fill: int = 0
 
 
+@dataclass(frozen=True)
+class Call:
+    """One kernel call: what it computes, for which layer, on which buffers.
+
+    ``weights`` are the operator's constants, which follow the first of ``data`` once they are
+    packed; ``operands`` the epilogue's, a vector of each padded to whole vectors. ``unaligned``
+    pointers (by index) are the caller's.
+    """
+
+    name: str
+    op: str
+    task: Task | PlainTask
+    data: tuple[Buffer, ...]
+    writes: tuple[Buffer, ...]
+    weights: tuple[relax.Expr, ...] = ()
+    operands: tuple[Buffer | np.ndarray, ...] = ()
+    unaligned: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed and where it lies, for whatever schedules the kernels get."""
+
+    inputs: list[Buffer]
+    outputs: list[Buffer]
+    buffers: list[Buffer]
+    calls: list[Call]
+
+    @property
+    def tasks(self) -> dict[Task | PlainTask, int]:
+        """The distinct tasks in order, and how often each occurs."""
+        return dict(Counter(call.task for call in self.calls))
+
+
 @dataclass
-class Lowering:
-    """State of one lowering; ``functions`` holds each distinct kernel once."""
+class _Planner:
+    """State while a graph is gone through."""
 
     graph: Graph
-    schedules: Schedules
-    prefix: str
-    functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
-    iterations: dict[str, int] = field(default_factory=dict)
-    weights: Weights = field(default_factory=Weights)
-    steps: list[Step] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     env: dict[relax.Var, Any] = field(default_factory=dict)
 
-    def run(self) -> Program:
-        """Lower every binding in order."""
+    def run(self) -> Plan:
+        """Plan every binding in order."""
         inputs = [self._external(p) for p in self.graph.params]
         self.env.update(zip(self.graph.params, inputs, strict=True))
         for var, value in self.graph.values.items():
-            self._lower(var, value)
+            self._bind(var, value)
         outputs = [self.env[v] for v in self.graph.outputs]
         for buffer, var in zip(outputs, self.graph.outputs, strict=True):
             buffer.kind, buffer.shape = "output", ops.shape_of(var)
-        workspace = plan_memory(self.steps)
-        live = largest_live(self.steps)
-        return Program(
-            inputs, outputs, self.buffers, self.steps, self.weights.data, workspace, live
-        )
+        return Plan(inputs, outputs, self.buffers, self.calls)
 
     # ---- buffers
 
@@ -79,14 +96,15 @@ class Lowering:
         buffer.shape = shape
         return buffer
 
-    def _result(self, var: relax.Var, shape: Sequence[int], dtype: str) -> Buffer:
+    def _result(self, var: relax.Var, shape: Sequence[int], storage: Storage) -> Buffer:
         halo = needed_halo(self.graph, var)
         n, h, w, c = shape
-        return self._buffer("arena", var.name, Layout((n, h, w, c), dtype, halo.widths), halo.fill)
+        layout = Layout((n, h, w, c), storage.dtype, halo.widths)
+        return self._buffer("arena", var.name, layout, halo.fill)
 
     # ---- bindings
 
-    def _lower(self, var: relax.Var, value: relax.Expr) -> None:
+    def _bind(self, var: relax.Var, value: relax.Expr) -> None:
         if isinstance(value, relax.TupleGetItem):
             self.env[var] = self.env[value.tuple_value][value.index]
         elif isinstance(value, relax.Var):
@@ -109,33 +127,35 @@ class Lowering:
             # A reshape in between names the same memory.
             n, c, h, w = ops.shape_of(value.args[0])
             dense = replace(source.layout, shape=(n, c, h, w))
-            dtype = "int16" if source.layout.dtype == "uint8" else "float32"
-            result = self._result(var, (n, h, w, c), dtype)
+            is_bytes = source.layout.storage is Storage.BYTES
+            storage = Storage.INT16 if is_bytes else Storage.FLOAT32
+            result = self._result(var, (n, h, w, c), storage)
             users = [self.graph.values[u] for u in self.graph.users(var)]
-            if dtype == "int16" and all(ops.anchor_name(u) == "byte_conv2d" for u in users):
+            if is_bytes and all(ops.anchor_name(u) == "byte_conv2d" for u in users):
                 top, left, bottom, right = result.layout.halo
                 # A row of an odd number of taps is read in pairs: one element too far.
                 halo = (top, left, bottom, right + 1)
                 result.layout = replace(result.layout, dense=True, halo=halo)
             elif c < LANES and all(_only_convolves(u, var) for u in users):
                 result.layout = replace(result.layout, dense=True)
-            function = channelwise.to_nhwc(dense, dtype)
-            self._emit(var, "to_nhwc", function, [source], [], [result], key=None, unaligned=(0,))
+            task = PlainTask("to_nhwc", (dense,), parameters=(storage,))
+            self._call(var, task, (source,), (result,), unaligned=(0,))
         else:
             n, h, w, c = source.layout.shape
-            result = self._buffer("arena", var.name, Layout((n, c, h, w), "float32", dense=True))
-            function = channelwise.to_nchw(source.layout)
-            self._emit(var, "to_nchw", function, [source], [], [result], key=None, unaligned=(1,))
+            result = self._buffer(
+                "arena", var.name, Layout((n, c, h, w), Storage.FLOAT32.dtype, dense=True)
+            )
+            task = PlainTask("to_nchw", (source.layout,))
+            self._call(var, task, (source,), (result,), unaligned=(1,))
         self.env[var] = result
 
     def _bits_pool(self, var: relax.Var, value: relax.Call) -> None:
         source = self.env[value.args[0]]
         shape = ops.value_shape(value)
-        work = choose.window_work(value, source.layout, shape)
-        result = self._result(var, shape, "uint32")
-        constants = [array(value.args[1])]
-        function = channelwise.bits_max_pool2d(work)
-        self._emit(var, "bits_max_pool2d", function, [source], constants, [result], key=work)
+        work = tasks.window_work(value, source.layout, shape)
+        result = self._result(var, shape, Storage.BITS)
+        task = PlainTask("bits_max_pool2d", (source.layout,), work)
+        self._call(var, task, (source,), (result,), weights=(value.args[1],))
         self.env[var] = result
 
     def _anchor(self, var: relax.Var, value: relax.Call) -> None:
@@ -143,41 +163,42 @@ class Lowering:
         epilogue = ops.epilogue_of(value)
         count = ops.data_count(value)
         shape = ops.anchor_shape(value)
-        data = [self.env[a] for a in value.args[:count] if constant(a) is None]
+        data = tuple(self.env[a] for a in value.args[:count] if constant(a) is None)
+        weights = tuple(a for a in value.args[:count] if constant(a) is not None)
         operands = list(value.args[count:])
         tensors = [self.env[a] if constant(a) is None else None for a in operands]
         layouts = tuple(b.layout if b is not None else None for b in tensors)
-        request = choose.Request(value, tuple(b.layout for b in data), layouts, self.schedules)
-        kernel = choose.KERNELS[name](request)
+        request = tasks.Request(value, tuple(b.layout for b in data), layouts)
         vectors = _pad_vectors(operands, epilogue, shape[3])
-        pointers = [
-            b if b is not None else self.weights.add(v)
-            for b, v in zip(tensors, vectors, strict=True)
-        ]
-        outputs = self._outputs(var, value, epilogue, shape)
-        step = self._emit(
+        self._call(
             var,
-            name,
-            kernel.make,
-            [*data, *(b for b in tensors if b is not None)],
-            [],
-            outputs,
-            order=[
-                *data[:1],
-                *(self.weights.add(c) for c in kernel.constants),
-                *data[1:],
-                *pointers,
-            ],
-            key=(kernel.key, epilogue, layouts),
+            tasks.TASKS[name](request),
+            data,
+            tuple(self._outputs(var, value, epilogue, shape)),
+            weights=weights,
+            operands=tuple(
+                b if b is not None else v for b, v in zip(tensors, vectors, strict=True)
+            ),
             unaligned=(0,) if data and data[0].kind == "input" else (),
         )
-        step.macs, step.products = kernel.macs, kernel.products
-        step.schedule = {"source": kernel.source, "point": kernel.point}
-        if kernel.float_ratio is not None:
-            step.schedule["float_ratio"] = kernel.float_ratio
-        step.fused = [STEPS[s.kind].report for s in epilogue.steps]
-        if any(o.is_bits for o in epilogue.outputs):
-            step.fused.append("sign")
+
+    def _call(
+        self,
+        var: relax.Var,
+        task: Task | PlainTask,
+        data: tuple[Buffer, ...],
+        writes: tuple[Buffer, ...],
+        *,
+        weights: tuple[relax.Expr, ...] = (),
+        operands: tuple[Buffer | np.ndarray, ...] = (),
+        unaligned: tuple[int, ...] = (),
+    ) -> None:
+        value = self.graph.values[var]
+        op = ops.anchor_name(value)
+        keys = set(value.attrs.keys()) if op else set()
+        name = str(value.attrs["layer"]) if "layer" in keys else var.name
+        op = task.op if isinstance(task, PlainTask) else op
+        self.calls.append(Call(name, op, task, data, writes, weights, operands, unaligned))
 
     def _outputs(
         self, var: relax.Var, value: relax.Call, epilogue: Epilogue, shape: tuple[int, ...]
@@ -185,55 +206,10 @@ class Lowering:
         items = _item_vars(self.graph, var, len(epilogue.outputs))
         results = []
         for item, out in zip(items, epilogue.outputs, strict=True):
-            results.append(self._result(item, shape, "uint32" if out.is_bits else "float32"))
+            storage = Storage.BITS if out.is_bits else Storage.FLOAT32
+            results.append(self._result(item, shape, storage))
         self.env[var] = results[0] if len(results) == 1 else results
         return results
-
-    def _emit(
-        self,
-        var: relax.Var,
-        op: str,
-        function: tirx.PrimFunc | Callable[[], tirx.PrimFunc],
-        reads: list[Buffer],
-        constants: list[np.ndarray],
-        writes: list[Buffer],
-        *,
-        key: object,
-        order: list[Buffer | int] | None = None,
-        unaligned: tuple[int, ...] = (),
-    ) -> Step:
-        if order is None:
-            order = [*reads, *(self.weights.add(c) for c in constants)]
-        strides = {
-            len(order) + i: b.layout.strides(2 if _is_uint16(op, b) else 1)
-            for i, b in enumerate(writes)
-            if not b.layout.dense or any(b.layout.halo)
-        }
-        layouts = [b.layout for b in [*reads, *writes]]
-        text = repr((op, key, layouts, strides, unaligned, self.schedules.target.tvm))
-        symbol = f"{self.prefix}_{op}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-        if symbol not in self.functions:
-            made = schedule.words(function) if isinstance(function, tirx.PrimFunc) else function()
-            self.iterations[symbol] = codegen.parallel_extent(made)
-            self.functions[symbol] = codegen.with_strides(made, strides, symbol, unaligned)
-        arguments = [
-            Argument(buffer=a)
-            if isinstance(a, Buffer)
-            else Argument(weights=a, size=self.weights.sizes[a])
-            for a in order
-        ] + [Argument(buffer=b, interior=True) for b in writes]
-        attrs = self.graph.values[var].attrs
-        keys = set(attrs.keys()) if ops.anchor_name(self.graph.values[var]) else set()
-        name = str(attrs["layer"]) if "layer" in keys else var.name
-        iterations = self.iterations[symbol]
-        step = Step(name, f"bnn.{op}", symbol, arguments, reads, writes, iterations)
-        step.schedule = {"source": "fixed", "point": {}}
-        self.steps.append(step)
-        return step
-
-
-def _is_uint16(op: str, buffer: Buffer) -> bool:
-    return buffer.layout.dtype == "uint32" and op != "bits_max_pool2d"
 
 
 def _item_vars(graph: Graph, var: relax.Var, count: int) -> list[relax.Var]:
@@ -310,9 +286,10 @@ def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) 
     return padded
 
 
-def lower(
-    graph: Graph, schedules: Schedules, prefix: str
-) -> tuple[Program, dict[str, tirx.PrimFunc]]:
-    """The program and its kernels by symbol."""
-    lowering = Lowering(graph, schedules, prefix)
-    return lowering.run(), lowering.functions
+def plan(graph: Graph) -> Plan:
+    """The buffers and calls of a fused graph.
+
+    Raises UnsupportedError for an operator without a kernel, or for convolutions that need
+    different halos around one tensor.
+    """
+    return _Planner(graph).run()

@@ -1,0 +1,89 @@
+"""The kernels that can compute a convolution, and the space of all their schedules."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+from tvm import tirx
+
+from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cpu.depthwise import Depthwise
+from bnn_compiler.kernels.cpu.float32 import Float32
+from bnn_compiler.kernels.cpu.int16 import Int16
+from bnn_compiler.kernels.cpu.popcount import Popcount
+from bnn_compiler.kernels.cpu.table import Table
+from bnn_compiler.kernels.cpu.winograd import Winograd
+from bnn_compiler.kernels.family import Counts, Family
+from bnn_compiler.kernels.point import Foreign, Point
+from bnn_compiler.kernels.task import Task
+from bnn_compiler.target import Hardware, Target
+
+#: By [target] kind. Where several fit, the rule is the last one's.
+FAMILIES: dict[str, tuple[Family[Any], ...]] = {
+    "llvm": (Popcount(), Table(), Float32(), Depthwise(), Int16(), Winograd()),
+}
+#: What else makes machine code of a kernel than its TIR, by [target] kind.
+_VERSIONS = {"llvm": codegen.VERSION}
+
+
+def fitting(task: Task, hardware: Hardware) -> list[Family[Any]]:
+    """The families for ``task``: at least one."""
+    return [f for f in FAMILIES[hardware.kind] if f.fits(task, hardware)]
+
+
+def space(task: Task, hardware: Hardware) -> list[Point]:
+    """Every schedule of ``task``."""
+    return [point for f in fitting(task, hardware) for point in f.points(task, hardware)]
+
+
+def rule(task: Task, hardware: Hardware) -> Point:
+    """The schedule to use when neither a record nor a model knows better."""
+    point: Point = fitting(task, hardware)[-1].rule(task, hardware)
+    return point
+
+
+def function(task: Task, point: Point) -> tirx.PrimFunc:
+    """The kernel with the schedule ``point``."""
+    return _of(point).function(task, point)
+
+
+def constants(task: Task, point: Point, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What that kernel reads between its input and its epilogue's operands."""
+    return _of(point).constants(task, point, weights)
+
+
+def counts(task: Task, point: Point, hardware: Hardware) -> Counts:
+    """What that kernel does."""
+    return _of(point).counts(task, point, hardware)
+
+
+def point_of(data: Mapping[str, Any]) -> Point:
+    """The inverse of ``Point.as_dict``; ``Foreign`` if there is no such family.
+
+    Raises KeyError or TypeError for what is no schedule.
+    """
+    found = _named(data["family"])
+    if found is None:
+        return Foreign(json.dumps(dict(data)))
+    point: Point = found.point.from_dict(data)
+    return point
+
+
+def digest(function: tirx.PrimFunc, target: Target) -> str:
+    """16 hexadecimal digits that change with a kernel and with what makes it machine code."""
+    code = tvm_ffi.structural_hash(function, map_free_vars=True) % 2**64
+    text = json.dumps([code, _VERSIONS[target.hardware.kind], target.tvm], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _named(name: object) -> Family[Any] | None:
+    return next((f for found in FAMILIES.values() for f in found if f.name == name), None)
+
+
+def _of(point: Point) -> Family[Any]:
+    family = _named(point.family)
+    assert family is not None, f"no kernel family {point.family!r}"
+    return family

@@ -1,0 +1,35 @@
+"""How the elements of a tensor are stored, and what kind of number they stand for."""
+
+from enum import Enum
+
+
+class Storage(Enum):
+    """The value is the dtype of a stored element, as records, manifests and kernels have it."""
+
+    FLOAT32 = "float32"
+    #: Signs, 32 channels to a word: 1 is +1, 0 is -1.
+    BITS = "uint32"
+    #: An image as the caller has it.
+    BYTES = "uint8"
+    #: The same, stored for convolutions.
+    INT16 = "int16"
+
+    @property
+    def dtype(self) -> str:
+        """Of a stored element."""
+        return self.value
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored element."""
+        return {Storage.BYTES: 1, Storage.INT16: 2}.get(self, 4)
+
+    @property
+    def channels(self) -> int:
+        """Channels of a stored element."""
+        return 32 if self is Storage.BITS else 1
+
+    @property
+    def channel_bytes(self) -> float:
+        """Bytes of a channel."""
+        return self.itemsize / self.channels

@@ -1,0 +1,130 @@
+"""A Plan becomes a Program: each task gets its schedule, its kernel, and its packed constants."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from tvm import tirx
+
+from bnn_compiler import families
+from bnn_compiler.cost.pick import Choice, Schedules
+from bnn_compiler.kernels.cpu import codegen, plain
+from bnn_compiler.kernels.task import PlainTask, Task
+from bnn_compiler.ops.epilogue import STEPS
+from bnn_compiler.ops.graph import array
+from bnn_compiler.ops.storage import Storage
+from bnn_compiler.plan.plan import Call, Plan
+from bnn_compiler.plan.program import (
+    Argument,
+    Buffer,
+    Program,
+    Step,
+    Weights,
+    largest_live,
+    plan_memory,
+)
+
+
+@dataclass
+class _Realization:
+    """State while calls become steps; ``functions`` holds each distinct kernel once."""
+
+    schedules: Schedules
+    prefix: str
+    functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
+    iterations: dict[str, int] = field(default_factory=dict)
+    weights: Weights = field(default_factory=Weights)
+    steps: list[Step] = field(default_factory=list)
+
+    def add(self, call: Call) -> None:
+        """One step."""
+        task = call.task
+        choice = None if isinstance(task, PlainTask) else self.schedules.pick(task)
+        # Before the constants: what is packed first lies first.
+        operands = [v if isinstance(v, Buffer) else self.weights.add(v) for v in call.operands]
+        constants = [self.weights.add(c) for c in _constants(call, choice)]
+        order = [*call.data[:1], *constants, *call.data[1:], *operands]
+        symbol = self._kernel(call, choice, len(order))
+        arguments = [
+            Argument(buffer=a)
+            if isinstance(a, Buffer)
+            else Argument(weights=a, size=self.weights.sizes[a])
+            for a in order
+        ] + [Argument(buffer=b, interior=True) for b in call.writes]
+        reads = [*call.data, *(b for b in operands if isinstance(b, Buffer))]
+        iterations = self.iterations[symbol]
+        step = Step(
+            call.name, f"bnn.{call.op}", symbol, arguments, reads, list(call.writes), iterations
+        )
+        if isinstance(task, Task):
+            step.macs, step.products = task.work.macs, task.work.products
+        step.schedule = _describe(choice)
+        step.fused = [STEPS[s.kind].report for s in task.epilogue.steps]
+        if any(o.is_bits for o in task.epilogue.outputs):
+            step.fused.append("sign")
+        self.steps.append(step)
+
+    def _kernel(self, call: Call, choice: Choice | None, inputs: int) -> str:
+        """The symbol of the call's kernel; its outputs follow ``inputs`` parameters."""
+        strides = {
+            inputs + i: b.layout.strides(2 if _is_uint16(call.op, b) else 1)
+            for i, b in enumerate(call.writes)
+            if not b.layout.dense or any(b.layout.halo)
+        }
+        point = choice.point if choice else None
+        key = (call.op, call.task, point, strides, call.unaligned, self.schedules.target.tvm)
+        symbol = f"{self.prefix}_{call.op}_{hashlib.sha256(repr(key).encode()).hexdigest()[:10]}"
+        if symbol not in self.functions:
+            made = _function(call.task, choice)
+            self.iterations[symbol] = codegen.parallel_extent(made)
+            self.functions[symbol] = codegen.with_strides(made, strides, symbol, call.unaligned)
+        return symbol
+
+
+def _function(task: Task | PlainTask, choice: Choice | None) -> tirx.PrimFunc:
+    if isinstance(task, PlainTask):
+        return plain.function(task)
+    assert choice is not None
+    return choice.function
+
+
+def _constants(call: Call, choice: Choice | None) -> list[np.ndarray]:
+    weights = [array(w) for w in call.weights]
+    if isinstance(call.task, PlainTask):
+        return plain.constants(call.task, weights)
+    assert choice is not None
+    return families.constants(call.task, choice.point, weights)
+
+
+def _describe(choice: Choice | None) -> dict[str, object]:
+    """What a profile says about the schedule."""
+    if choice is None or choice.source == "fixed":
+        return {"source": "fixed", "point": {}}
+    found: dict[str, object] = {"source": choice.source, "point": choice.point.as_dict()}
+    if choice.float_seconds and choice.seconds:
+        found["float_ratio"] = choice.float_seconds / choice.seconds
+    return found
+
+
+def _is_uint16(op: str, buffer: Buffer) -> bool:
+    return buffer.layout.storage is Storage.BITS and op != "bits_max_pool2d"
+
+
+def realize(
+    plan: Plan, schedules: Schedules, prefix: str
+) -> tuple[Program, dict[str, tirx.PrimFunc]]:
+    """The program and its kernels by symbol; ``plan``'s buffers get their places in the arena."""
+    found = _Realization(schedules, prefix)
+    for call in plan.calls:
+        found.add(call)
+    workspace, live = plan_memory(found.steps), largest_live(found.steps)
+    program = Program(
+        plan.inputs,
+        plan.outputs,
+        plan.buffers,
+        found.steps,
+        found.weights.data,
+        workspace,
+        live,
+    )
+    return program, found.functions

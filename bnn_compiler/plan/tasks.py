@@ -1,0 +1,104 @@
+"""An operator with the layouts of what it reads becomes a task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tvm import relax
+
+from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.task import PlainTask, Task
+from bnn_compiler.kernels.workload import ConvWorkload
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.window import Window
+
+
+@dataclass(frozen=True)
+class Request:
+    """An anchor call, the layouts of its data, and of its epilogue's operands (None: a vector)."""
+
+    call: relax.Call
+    data: tuple[Layout, ...]
+    tensors: tuple[Layout | None, ...]
+
+    def conv(self, work: ConvWorkload) -> Task:
+        """The call as a convolution."""
+        return Task(work, ops.epilogue_of(self.call), self.tensors)
+
+    def plain(self, work: ConvWorkload | None = None, *parameters: object) -> PlainTask:
+        """The call as a kernel that mixes no channels."""
+        name, epilogue = ops.anchor_name(self.call), ops.epilogue_of(self.call)
+        return PlainTask(name, self.data, work, parameters, epilogue, self.tensors)
+
+    def work(self, kernel: Sequence[int] | None = None) -> ConvWorkload:
+        """The call's window."""
+        return window_work(self.call, self.data[0], ops.anchor_shape(self.call), kernel)
+
+
+def window_work(
+    call: relax.Call, x: Layout, shape: Sequence[int], kernel: Sequence[int] | None = None
+) -> ConvWorkload:
+    """The workload of a call with window attributes; ``kernel`` where weights give its size."""
+    window = Window.of(call.attrs, kernel)
+    n, h, w, c = shape
+    return ConvWorkload(
+        x,
+        (n, h, w, c),
+        window.kernel,
+        window.strides,
+        window.dilation,
+        window.padding,
+        window.groups,
+        int(getattr(call.attrs, "pad_value", 0)),
+    )
+
+
+def _conv2d(request: Request) -> Task:
+    return request.conv(request.work(ops.shape_of(request.call.args[1])[1:3]))
+
+
+def _winograd_conv2d(request: Request) -> Task:
+    n, c, h, w = request.data[0].shape
+    image = Layout((n, h, w, c), request.data[0].dtype, dense=True)
+    kernel = ops.shape_of(request.call.args[1])[1:3]
+    work = window_work(request.call, image, ops.anchor_shape(request.call), kernel)
+    return request.conv(replace(work, winograd=True))
+
+
+def _plain(request: Request) -> PlainTask:
+    return request.plain()
+
+
+def _max_pool2d(request: Request) -> PlainTask:
+    return request.plain(request.work())
+
+
+def _avg_pool2d(request: Request) -> PlainTask:
+    return request.plain(request.work(), bool(request.call.attrs["count_include_pad"]))
+
+
+def _pad(request: Request) -> PlainTask:
+    attrs = request.call.attrs
+    padding = tuple(int(v) for v in attrs["padding"])
+    return request.plain(None, padding, float(attrs["pad_value"]))
+
+
+def _resize2d(request: Request) -> PlainTask:
+    attrs = request.call.attrs
+    size, factors = tuple(int(v) for v in attrs["size"]), tuple(float(v) for v in attrs["factors"])
+    return request.plain(None, size, str(attrs["method"]), str(attrs["transform"]), factors)
+
+
+TASKS: dict[str, Callable[[Request], Task | PlainTask]] = {
+    "conv2d": _conv2d,
+    "float_conv2d": _conv2d,
+    "byte_conv2d": _conv2d,
+    "winograd_conv2d": _winograd_conv2d,
+    "bytes": _plain,
+    "map": _plain,
+    "max_pool2d": _max_pool2d,
+    "avg_pool2d": _avg_pool2d,
+    "global_mean": _plain,
+    "concat": _plain,
+    "pad": _pad,
+    "resize2d": _resize2d,
+}
