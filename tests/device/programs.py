@@ -1,7 +1,7 @@
 """Programs to measure: real ones, and shell scripts that misbehave."""
 
 from bnn_compiler import target as targets
-from bnn_compiler.device.program import Program
+from bnn_compiler.deploy.cpu.trial import Program
 from bnn_compiler.tune import harness
 from tests.kernels import kernel
 

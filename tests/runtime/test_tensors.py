@@ -7,6 +7,7 @@ import torch
 import bnn_compiler
 from bnn_compiler.errors import ArtifactError, InputError
 from bnn_compiler.runtime import artifact as artifacts
+from bnn_compiler.runtime import executor
 from bnn_compiler.runtime.tensors import Tensor, address
 from tests import edge
 
@@ -154,9 +155,9 @@ def test_no_memory_is_said(net, small_artifact, monkeypatch):
         raise MemoryError
 
     fresh = bnn_compiler.load(small_artifact[0])
-    monkeypatch.setattr(artifacts, "aligned", fail)
+    monkeypatch.setattr(executor, "aligned", fail)
     with pytest.raises(ArtifactError, match=r"no memory for its workspace of \d+\.\d MB"):
         fresh.run(small_artifact[2])
-    monkeypatch.setattr(artifacts.np, "empty", fail)
+    monkeypatch.setattr(artifacts, "_empty", fail)
     with pytest.raises(ArtifactError, match="no memory for its outputs"):
         fresh.run(small_artifact[2])
