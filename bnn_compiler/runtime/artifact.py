@@ -134,7 +134,7 @@ class Artifact:
             except MemoryError as e:
                 raise ArtifactError(f"{self.path}: no memory for its outputs") from e
         else:
-            results = out if type(out) in (tuple, list) else (out,)
+            results = out if isinstance(out, (tuple, list)) else (out,)
             self._place(results, places)
         code = self.executor.run(places, check_finite)
         if code:
@@ -225,14 +225,13 @@ class Artifact:
 
     def _place(self, results: Sequence[Any], places: list[int]) -> None:
         """Add the addresses of the given ``results`` to those of the inputs in ``places``."""
-        if len(results) != len(self._outputs):
-            raise InputError(
-                f"the network has {len(self._outputs)} outputs, out has {len(results)}"
-            )
-        for tensor, result in zip(self._outputs, results, strict=True):
+        outputs, sizes = self._outputs, self._sizes
+        if len(results) != len(outputs):
+            raise InputError(f"the network has {len(outputs)} outputs, out has {len(results)}")
+        for tensor, result in zip(outputs, results):  # noqa: B905
             at = (type(result) is _Array and tensor.quick(result)) or tensor.out_address(result)
             end = at + tensor.bytes
-            for place, size in zip(places, self._sizes, strict=False):
+            for place, size in zip(places, sizes):  # noqa: B905
                 if at < place + size and place < end:
                     raise InputError(f"out for {tensor.name} overlaps an input or another output")
             places.append(at)
