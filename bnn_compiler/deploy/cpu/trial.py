@@ -61,7 +61,8 @@ def executable(
 
     Raises BuildError with the linker's words, and what to install if it misses the C library.
     """
-    flags = [f"-I{link.RUNTIME}", "-std=c11", *(["-static"] if static else [])]
+    headers = dict.fromkeys(f"-I{source.parent}" for source in sources)
+    flags = [*headers, "-std=c11", *(["-static"] if static else [])]
     flags += ["-Os"] if small else []
     files = ["-o", str(output), *map(str, sources), *(["-pthread"] if threads else [])]
     try:
