@@ -56,7 +56,7 @@ def steps_alone(artifact: Artifact, x: np.ndarray) -> Program:
     session.inputs = [x]
     arrays = (session.inputs, session.outputs)
     ins, outs = ((ctypes.c_void_p * len(a))(*(v.ctypes.data for v in a)) for a in arrays)
-    call = artifact._mapped().run_steps
+    call = artifact.executor.library().run_steps
     arguments = (
         ctypes.c_void_p(ctypes.addressof(ins)),
         ctypes.c_void_p(ctypes.addressof(outs)),

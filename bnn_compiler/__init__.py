@@ -7,18 +7,18 @@ y = artifact.run(x)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from bnn_compiler.version import __version__
 
 if TYPE_CHECKING:
     from bnn_compiler.compiler import compile
-    from bnn_compiler.deploy.emulate import emulate
+    from bnn_compiler.deploy.cpu.emulate import emulate
     from bnn_compiler.runtime import Artifact, load
     from bnn_compiler.verification import verify
 
 #: Public name -> module; each is imported when first used.
 _PUBLIC = {
     "compile": "bnn_compiler.compiler",
-    "emulate": "bnn_compiler.deploy.emulate",
+    "emulate": "bnn_compiler.deploy.cpu.emulate",
     "load": "bnn_compiler.runtime",
     "Artifact": "bnn_compiler.runtime",
     "verify": "bnn_compiler.verification",

@@ -8,11 +8,11 @@ import argparse
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bnn_compiler import __version__
 from bnn_compiler.commands import device
 from bnn_compiler.commands import tune as tuning
 from bnn_compiler.commands.common import (
@@ -30,6 +30,10 @@ from bnn_compiler.commands.common import (
 )
 from bnn_compiler.errors import BnnCompilerError, InputError, MismatchError
 from bnn_compiler.files import replace_bytes
+from bnn_compiler.version import __version__
+
+if TYPE_CHECKING:
+    from bnn_compiler.runtime import Artifact
 
 _EMULATE = "run another machine's artifact under qemu"
 
@@ -155,11 +159,11 @@ def _profile(args: Arguments) -> int:
     from bnn_compiler.runtime import cpu
 
     artifact = load(args)
-    target = artifact.manifest["target"]
+    target = artifact.description.target
     layers = artifact.profile(*random_inputs(artifact), repeat=args.repeat)
-    peaks, why = roofline.peaks(target["features"], artifact.threads)
+    peaks, why = roofline.peaks(target.features, artifact.threads)
     found = report.ProfileReport(
-        args.artifact.name, target["name"], cpu.name(), artifact.threads, layers, peaks, why
+        args.artifact.name, target.name, cpu.name(), artifact.threads, layers, peaks, why
     )
     if args.html:
         html.write(found, args.html)
@@ -180,34 +184,29 @@ def _verify(args: Arguments) -> int:
     return 0 if report.ok else 1
 
 
-def _show_manifest(artifact: Any, as_json: bool) -> None:
-    manifest = artifact.manifest
+def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
     if as_json:
-        print(json.dumps(manifest))
+        print(json.dumps(artifact.manifest))
         return
-    steps = manifest["steps"]
-    binary = [s for s in steps if s["binary"]]
-    sources: dict[str, int] = {}
-    for step in steps:
-        source = step["schedule"]["source"]
-        sources[source] = sources.get(source, 0) + 1
-    print(f"{artifact.path}: {artifact.size_bytes / 1e6:.2f} MB for {manifest['target']['name']}")
-    for kind in ("inputs", "outputs"):
-        for t in manifest[kind]:
-            print(f"  {kind[:-1]} {t['name']} {t['dtype']} {t['shape']}")
+    manifest = artifact.description
+    binary = [s for s in manifest.steps if s.binary]
+    print(f"{artifact.path}: {artifact.size_bytes / 1e6:.2f} MB for {manifest.target.name}")
+    for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
+        for t in tensors:
+            print(f"  {kind} {t.name} {t.dtype} {list(t.shape)}")
     print(
-        f"  {len(steps)} kernel calls, {len(binary)} binary layers"
-        f" ({sum(s['macs'] for s in binary) / 1e9:.3f} G binary MACs),"
-        f" workspace {manifest['workspace_bytes'] / 1e6:.2f} MB"
+        f"  {len(manifest.steps)} kernel calls, {len(binary)} binary layers"
+        f" ({sum(s.macs for s in binary) / 1e9:.3f} G binary MACs),"
+        f" workspace {manifest.workspace_bytes / 1e6:.2f} MB"
     )
-    if "code_bytes" in manifest:
-        print(
-            f"  code {manifest['code_bytes'] / 1e3:.1f} kB,"
-            f" weights {manifest['weights_bytes'] / 1e6:.2f} MB,"
-            f" {'threads' if manifest['threads'] else 'no threads'}"
-        )
+    print(
+        f"  code {manifest.code_bytes / 1e3:.1f} kB,"
+        f" weights {manifest.weights_bytes / 1e6:.2f} MB,"
+        f" {'threads' if manifest.threads else 'no threads'}"
+    )
+    sources = Counter(s.source for s in manifest.steps)
     counts = ", ".join(f"{n} {s}" for s, n in sorted(sources.items()))
-    stale = manifest.get("stale_records", 0)
+    stale = manifest.stale_records
     print(f"  schedules: {counts}" + (f"; {stale} stale records refused" if stale else ""))
 
 

@@ -1,4 +1,4 @@
-"""A device: the TVM target, its hardware facts and how to link for it, read from a TOML file."""
+"""What is compiled for: the TVM target, hardware facts, how to link; read from a TOML file."""
 
 import platform
 import re
@@ -57,10 +57,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Target:
-    """One device; ``features`` are the CPU flags (as in /proc/cpuinfo) the code needs.
+    """One kind of machine; ``features`` are the CPU flags (as in /proc/cpuinfo) the code needs.
 
     ``cpu_part`` is the core's number there, where code is scheduled for one ARM core. ``threads``
-    says whether networks can share their work among threads.
+    says whether networks can share their work among threads. While a kernel runs, at most
+    ``prefetch_kib`` of the next one's weights are brought into L2.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Target:
     link: Link = Link()
     cpu_part: str = ""
     threads: bool = True
+    prefetch_kib: int = 0
 
 
 def names() -> list[str]:
@@ -105,7 +107,7 @@ def load(target: str | Path) -> Target:
 
 def _parse(path: Path, data: dict[str, Any]) -> Target:
     required = {"arch", "features", "target", "hardware"}
-    _check_keys(path, "the file", data, required, {"link", "cpu_part", "threads"})
+    _check_keys(path, "the file", data, required, {"link", "cpu_part", "threads", "prefetch_kib"})
     if data["arch"] not in ARCHITECTURES:
         known = " and ".join(ARCHITECTURES)
         why = _NO_ARM32 if _ARM32.fullmatch(str(data["arch"])) else f"there are {known}"
@@ -123,6 +125,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
         Link(link.get("zig", ""), tuple(link.get("compiler", ()))),
         data.get("cpu_part", ""),
         data.get("threads", True),
+        data.get("prefetch_kib", 0),
     )
 
 
@@ -156,6 +159,12 @@ def _check_values(
             data.get("threads"),
             isinstance(data.get("threads", True), bool),
             "true or false",
+        ),
+        (
+            "prefetch_kib",
+            data.get("prefetch_kib"),
+            _is_count(data.get("prefetch_kib", 1)),
+            "a positive integer, or leave it out",
         ),
     ):
         if not right:

@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 
-from bnn_compiler.runtime import files, manifest
+from bnn_compiler.runtime import files, seal
 
 
 def members(path):
@@ -21,7 +21,7 @@ def write(path, content, sealed=True):
         archive.comment = files.blank_comment() if sealed else b""
         for name, data in pairs:
             archive.writestr(name, data)
-    path.write_bytes(files.seal(memory.getvalue()) if sealed else memory.getvalue())
+    path.write_bytes(files.sealed(memory.getvalue()) if sealed else memory.getvalue())
     return path
 
 
@@ -32,5 +32,5 @@ def edited(content, change):
     listed = found.get("files")
     for name, listing in listed.items() if isinstance(listed, dict) else ():
         if name in content and isinstance(listing, dict):
-            listing.update(manifest.entry(content[name]))
-    return {**content, "manifest.json": manifest.dumps(found)}
+            listing.update(seal.entry(content[name]))
+    return {**content, "manifest.json": seal.dumps(found)}

@@ -56,6 +56,12 @@ def test_link_and_threads_of_a_users_file(tmp_path):
     assert board.link.compiler == ("ccache", "arm-gcc") and not board.threads
 
 
+def test_half_of_l2_is_for_the_next_kernel_where_that_was_measured():
+    for board in map(target.load, target.names()):
+        wanted = board.hardware.l2_kib // 2 if board.arch == "x86_64" else 0
+        assert board.prefetch_kib == wanted, board.name
+
+
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
@@ -70,6 +76,8 @@ def test_link_and_threads_of_a_users_file(tmp_path):
         ('zig = "aarch64-linux-gnu.2.17"', 'zig = "foo"', "zig's triple"),
         ('arch = "aarch64"', 'arch = "aarch64"\nthreads = "no"', "true or false"),
         ('arch = "aarch64"', 'arch = "aarch64"\ncpu_part = 3', "cpu_part"),
+        ('arch = "aarch64"', 'arch = "aarch64"\nprefetch_kib = 0', "prefetch_kib"),
+        ('arch = "aarch64"', 'arch = "aarch64"\nprefetch_kib = 1.5', "prefetch_kib"),
     ],
 )
 def test_values_of_a_file_are_checked(old, new, named, tmp_path):

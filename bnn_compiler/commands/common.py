@@ -4,9 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnn_compiler.errors import InputError
+
+if TYPE_CHECKING:
+    from bnn_compiler.runtime import Artifact
 
 Arguments = argparse.Namespace
 #: Help of --device.
@@ -65,12 +68,12 @@ def examples(args: Arguments) -> list[Any] | None:
     return [torch.randn(shape, generator=torch.Generator().manual_seed(0))]
 
 
-def load(args: Arguments) -> Any:
+def load(args: Arguments) -> "Artifact":
     """The artifact that is asked for, emulated where that is."""
     if getattr(args, "emulate", False):
-        from bnn_compiler.deploy.emulate import Emulated
+        from bnn_compiler.deploy.cpu import emulate
 
-        artifact: Any = Emulated(args.artifact)
+        artifact = emulate.load(args.artifact)
         artifact.check_runs_here()
     else:
         from bnn_compiler import runtime
@@ -90,25 +93,25 @@ def read(path: Path) -> Any:
         raise InputError(f"cannot read {path} as .npy: {e}") from e
 
 
-def random_inputs(artifact: Any) -> list[Any]:
+def random_inputs(artifact: "Artifact") -> list[Any]:
     """One array for each input, the same every time."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     return [
-        rng.integers(0, 256, t["shape"], np.uint8)
-        if t["dtype"] == "uint8"
-        else rng.normal(size=t["shape"]).astype(np.float32)
-        for t in artifact.manifest["inputs"]
+        rng.integers(0, 256, t.shape, np.uint8)
+        if t.dtype == "uint8"
+        else rng.normal(size=t.shape).astype(np.float32)
+        for t in artifact.description.inputs
     ]
 
 
-def samples(artifact: Any, paths: Sequence[Path] | None) -> list[tuple[Any, ...]]:
+def samples(artifact: "Artifact", paths: Sequence[Path] | None) -> list[tuple[Any, ...]]:
     """The files as samples of the network; without any, noise, and noise with black pixels.
 
     Raises InputError if the last sample is not whole.
     """
-    count = len(artifact.manifest["inputs"])
+    count = len(artifact.description.inputs)
     if not paths:
         noise = random_inputs(artifact)
         black = [x.copy() for x in noise]

@@ -1,80 +1,81 @@
-"""The manifest: what an artifact is, in JSON."""
+"""A program as the manifest describes it."""
 
 import hashlib
-from dataclasses import asdict
-from typing import Any
 
-from bnn_compiler import __version__
 from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.network import Network
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, derived
-from bnn_compiler.passes.byte_input import Normalization
-from bnn_compiler.plan.program import ALIGN, Buffer, Program
-from bnn_compiler.runtime.manifest import FORMAT
+from bnn_compiler.options import Options
+from bnn_compiler.plan.program import Buffer, Program
+from bnn_compiler.runtime.manifest import (
+    ALIGN,
+    FORMAT,
+    BufferEntry,
+    Contract,
+    Manifest,
+    NormalizationEntry,
+    StepEntry,
+    TargetEntry,
+    TensorEntry,
+)
+from bnn_compiler.version import __version__
 
 
 def manifest(
     program: Program,
     name: str,
     schedules: Schedules,
-    source_hash: str,
-    zero_weight: str,
-    normalization: Normalization | None,
-    zero_activation: str,
+    network: Network,
+    options: Options,
     *,
     static_weights: bool,
-) -> dict[str, Any]:
+) -> Manifest:
     """What is known before the library is linked; packaging adds the rest.
 
     ``static_weights`` says whether NAME.a holds the weights.
     """
-    target = schedules.target
+    target, given = schedules.target, options.normalization
     reorder = any(s.op == "bnn.winograd_conv2d" for s in program.steps)
-    return {
-        "format": FORMAT,
-        "name": name,
-        "compiler": __version__,
-        "source_hash": source_hash,
-        "target": {
-            "name": target.name,
-            "arch": target.arch,
-            "features": list(target.features),
-            "cpu": target.tvm.get("mcpu", ""),
-        },
-        "threads": target.threads,
-        "contract": {
-            "zero_activation": zero_activation,
-            "zero_weight": zero_weight,
-            "reorder": reorder,
-        },
-        "normalization": None if normalization is None else asdict(normalization),
-        "stale_records": schedules.stale,
-        "inputs": [_tensor(b) for b in program.inputs],
-        "outputs": [_tensor(b) for b in program.outputs],
-        "weights_bytes": len(program.weights),
-        "weights_sha256": hashlib.sha256(program.weights).hexdigest(),
-        "static_weights": static_weights,
-        "workspace_bytes": program.workspace,
-        "workspace_lower_bound": program.live,
-        "workspace_align": ALIGN,
-        "steps": [
-            {
-                "name": s.name,
-                "op": s.op,
-                "kernel": s.kernel,
-                "fused": s.fused,
-                "macs": s.macs,
-                "products": s.products,
+    zero = zero_activation(Graph.of(network.imported.module), program)
+    return Manifest(
+        format=FORMAT,
+        name=name,
+        compiler=__version__,
+        source_hash=network.source_hash,
+        target=TargetEntry(
+            target.name, target.arch, tuple(target.features), target.tvm.get("mcpu", "")
+        ),
+        threads=target.threads,
+        contract=Contract(zero, options.zero_weight, reorder),
+        normalization=None if given is None else NormalizationEntry(given.mean, given.std),
+        stale_records=schedules.stale,
+        inputs=tuple(map(_tensor, program.inputs)),
+        outputs=tuple(map(_tensor, program.outputs)),
+        weights_bytes=len(program.weights),
+        weights_sha256=hashlib.sha256(program.weights).hexdigest(),
+        static_weights=static_weights,
+        workspace_bytes=program.workspace,
+        workspace_lower_bound=program.live,
+        workspace_align=ALIGN,
+        steps=tuple(
+            StepEntry(
+                name=s.name,
+                op=s.op,
+                kernel=s.kernel,
+                fused=tuple(s.fused),
+                macs=s.macs,
+                products=s.products,
                 **s.traffic,
-                "binary": s.op == "bnn.conv2d",
-                "schedule": s.schedule,
-                "reads": [b.id for b in s.reads],
-                "writes": [b.id for b in s.writes],
-            }
+                binary=s.op == "bnn.conv2d",
+                schedule=s.schedule,
+                reads=tuple(b.id for b in s.reads),
+                writes=tuple(b.id for b in s.writes),
+            )
             for s in program.steps
-        ],
-        "buffers": [_buffer(b) for b in program.buffers],
-    }
+        ),
+        buffers=tuple(map(_buffer, program.buffers)),
+    )
 
 
 def zero_activation(imported: Graph, program: Program) -> str:
@@ -93,30 +94,21 @@ def zero_activation(imported: Graph, program: Program) -> str:
     return "+1" if alone else "exact"
 
 
-def _tensor(buffer: Buffer) -> dict[str, Any]:
-    return {
-        "name": buffer.name,
-        "shape": external_shape(buffer),
-        "dtype": buffer.layout.dtype,
-    }
+def _tensor(buffer: Buffer) -> TensorEntry:
+    return TensorEntry(buffer.name, tuple(buffer.external), buffer.layout.dtype)
 
 
-def external_shape(buffer: Buffer) -> list[int]:
-    """The caller's shape: a matrix [N, F] is kept as [N, F, 1, 1] inside."""
-    return list(buffer.shape or buffer.layout.shape)
-
-
-def _buffer(buffer: Buffer) -> dict[str, Any]:
+def _buffer(buffer: Buffer) -> BufferEntry:
     layout = buffer.layout
-    return {
-        "id": buffer.id,
-        "kind": buffer.kind,
-        "name": buffer.name,
-        "offset": buffer.offset,
-        "bytes": layout.bytes,
-        "dtype": layout.dtype,
-        "shape": list(layout.shape),
-        "physical": list(layout.physical),
-        "halo": list(layout.halo),
-        "fill": buffer.fill,
-    }
+    return BufferEntry(
+        buffer.id,
+        buffer.kind,
+        buffer.name,
+        buffer.offset,
+        layout.bytes,
+        layout.dtype,
+        tuple(layout.shape),
+        tuple(layout.physical),
+        tuple(layout.halo),
+        buffer.fill,
+    )

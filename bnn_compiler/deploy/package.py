@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bnn_compiler.errors import ArtifactError
-from bnn_compiler.runtime.files import blank_comment, seal
-from bnn_compiler.runtime.manifest import dumps
+from bnn_compiler.runtime.files import blank_comment, sealed
+from bnn_compiler.runtime.seal import dumps
 
 
 def write_artifact(
@@ -50,7 +50,7 @@ def _write_zip(path: Path, data: Mapping[str, bytes]) -> None:
             # A fixed date: equal contents give equal files.
             entry = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
             archive.writestr(entry, data[name], zipfile.ZIP_DEFLATED)
-    _write(path, seal(memory.getvalue()))
+    _write(path, sealed(memory.getvalue()))
 
 
 def _write_folder(path: Path, data: Mapping[str, bytes]) -> None:

@@ -3,16 +3,12 @@
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from bnn_compiler.deploy.cpu import link, static
-from bnn_compiler.device import program
+from bnn_compiler.deploy.cpu import abi, link, static, trial
+from bnn_compiler.deploy.cpu.trial import Buffer, Program
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.measure import Outcome, Plan
-from bnn_compiler.device.program import Buffer, Program
 from bnn_compiler.device.secret import Secret
 from bnn_compiler.errors import DeviceError, InputError
 from bnn_compiler.runtime import files
@@ -24,13 +20,13 @@ _MOST_REPEATS, _LIMIT = 2000, 300
 
 def bench(
     path: str | Path,
-    device: str,
+    board: str,
     *,
     threads: int = 1,
     repeat: int = 50,
     secret: str | Path | None = None,
 ) -> dict[str, float]:
-    """``median_ms`` and ``min_ms`` of ``repeat`` runs of the artifact on the board at ``device``.
+    """``median_ms`` and ``min_ms`` of ``repeat`` runs of the artifact on ``board``, e.g. "rpc://host:port/key".
 
     Its archive is linked into a program that runs it on random inputs. ``secret`` is the file that
     the board's server was given. Raises InputError for a
@@ -43,7 +39,7 @@ def bench(
     found = files.read(path)
     arch = static.arch_of(found, "linked for a board")
     known = None if secret is None else Secret.read(secret)
-    boards = Boards(Address.parse(device), arch, Link(zig=f"{arch}-linux-musl"), known)
+    boards = Boards(Address.parse(board), arch, Link(zig=f"{arch}-linux-musl"), known)
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="bnnc-bench-") as folder:
         built = _build(Path(folder), found, boards.tools)
@@ -51,7 +47,7 @@ def bench(
         boards.measure([built], plan, outcomes.__setitem__)
     timed = outcomes[0].found
     if timed is None:
-        raise DeviceError(f"{path} on {device}: {outcomes[0].error}")
+        raise DeviceError(f"{path} on {board}: {outcomes[0].error}")
     return {
         "median_ms": 1e3 * statistics.median(timed.seconds),
         "min_ms": 1e3 * min(timed.seconds),
@@ -59,31 +55,25 @@ def bench(
 
 
 def _build(folder: Path, found: files.Files, tools: link.Toolchain) -> Program:
-    manifest = found.manifest
-    name, source = manifest["name"], folder / "bench.c"
-    ins = [_buffer(t, None) for t in manifest["inputs"]]
-    outs = [_buffer(t, "OUTPUT") for t in manifest["outputs"]]
-    buffers = [*ins, *outs, Buffer("SCRATCH", manifest["workspace_bytes"])]
-    steps = f"{name}_run_steps((const void *const *)p, p + {len(ins)}, p[{len(buffers) - 1}]"
+    manifest = found.description
+    name, source = manifest.name, folder / "bench.c"
+    fills = {"float32": "FLOATS", "uint8": "BITS"}
+    buffers = [Buffer(fills[t.dtype], t.bytes) for t in manifest.inputs]
+    buffers += [Buffer("OUTPUT", t.bytes) for t in manifest.outputs]
+    ins, workspace = len(manifest.inputs), len(buffers)
+    buffers.append(Buffer("SCRATCH", manifest.workspace_bytes))
+    pointers = f"(const void *const *)p, p + {ins}, p[{workspace}]"
     source.write_text(
-        program.trial_source(
+        trial.trial_source(
             name,
             buffers,
-            f"int32_t {name}_run_steps(const void *const *inputs, void *const *outputs,"
-            " void *workspace, int32_t first, int32_t last, double *seconds);\n"
-            f"int32_t {name}_set_threads(int32_t n);\n",
-            f"{steps}, 0, {len(manifest['steps'])}, 0)",
+            "".join(f"{p.format(name=name)};\n" for p in (abi.RUN_STEPS, abi.SET_THREADS)),
+            f"{name}_run_steps({pointers}, 0, {len(manifest.steps)}, 0)",
             f"{name}_set_threads(n)",
         )
     )
     built = Program(folder / "bench.run")
     built.constants.write_bytes(b"")
-    sources = [program.HERE / "trial.c", source, *static.unpack(found, folder)]
-    program.executable(tools, built.path, sources, static=True, threads=True)
+    sources = [trial.SOURCE, source, *static.unpack(found, folder)]
+    trial.executable(tools, built.path, sources, static=True, threads=True)
     return built
-
-
-def _buffer(tensor: dict[str, Any], fill: str | None) -> Buffer:
-    dtype = np.dtype(tensor["dtype"])
-    size = int(np.prod(tensor["shape"])) * dtype.itemsize
-    return Buffer(fill or ("FLOATS" if dtype.kind == "f" else "BITS"), size)

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import TypeVar
 
 from bnn_compiler.deploy.cpu.link import toolchain
+from bnn_compiler.deploy.cpu.trial import Program
 from bnn_compiler.device import client, program
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.client import Lost, Session, Tracker
 from bnn_compiler.device.measure import Done, Outcome, Plan, read
-from bnn_compiler.device.program import Program
 from bnn_compiler.device.secret import Secret
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.target import Link

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bnn_compiler.device.program import Program
+from bnn_compiler.deploy.cpu.trial import Program
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.runtime import cpu
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnn_compiler.kernels.layout import Layout, round_up
-
-ALIGN = 64
+from bnn_compiler.runtime.manifest import ALIGN
 
 
 @dataclass
@@ -24,6 +23,11 @@ class Buffer:
     fill: int = 0
     offset: int = 0
     shape: tuple[int, ...] = ()
+
+    @property
+    def external(self) -> list[int]:
+        """The caller's shape: a matrix [N, F] is kept as [N, F, 1, 1] inside."""
+        return list(self.shape or self.layout.shape)
 
     @property
     def needs_fill(self) -> bool:

@@ -8,13 +8,14 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bnn_compiler.errors import ArtifactError
-from bnn_compiler.runtime import cpu, elf, manifest
+from bnn_compiler.runtime import cpu, elf, seal
+from bnn_compiler.runtime.manifest import FORMAT, Manifest, TargetEntry
 
 _MANIFEST = "manifest.json"
 _COMMENT = b"bnn_compiler artifact, SHA-256 "
@@ -23,22 +24,26 @@ _HEX = 64
 
 @dataclass(frozen=True)
 class Files:
-    """A checked artifact: its manifest, its other files by name, the bytes of all on disk."""
+    """A checked artifact: its manifest, its other files by name, the bytes of all on disk.
+
+    ``description`` is the manifest with types.
+    """
 
     path: Path
     manifest: dict[str, Any]
+    description: Manifest
     members: dict[str, bytes]
     size: int
 
     @property
     def library(self) -> bytes:
         """NAME.so."""
-        return self.members[f"{self.manifest['name']}.so"]
+        return self.members[f"{self.description.name}.so"]
 
     @property
     def archive(self) -> bytes:
         """NAME.a; without the weights unless the manifest's ``static_weights`` says otherwise."""
-        return self.members[f"{self.manifest['name']}.a"]
+        return self.members[f"{self.description.name}.a"]
 
 
 def read(path: Path) -> Files:
@@ -56,7 +61,7 @@ def read(path: Path) -> Files:
     raise ArtifactError(f"no artifact {path}")
 
 
-def seal(archive: bytes) -> bytes:
+def sealed(archive: bytes) -> bytes:
     """``archive``, a zip that ends in ``blank_comment``, with its SHA-256 there."""
     body = archive[:-_HEX]
     return body + hashlib.sha256(body).hexdigest().encode()
@@ -67,15 +72,14 @@ def blank_comment() -> bytes:
     return _COMMENT + b"0" * _HEX
 
 
-def check_cpu(path: Path, manifest: Mapping[str, Any]) -> None:
+def check_cpu(path: Path, target: TargetEntry) -> None:
     """Raise ArtifactError if this CPU cannot run the artifact."""
-    target = manifest["target"]
-    if target["arch"] != cpu.machine():
+    if target.arch != cpu.machine():
         raise ArtifactError(
-            f"{path} is for {target['arch']}, this machine is {cpu.machine()}; compile it with"
+            f"{path} is for {target.arch}, this machine is {cpu.machine()}; compile it with"
             " --target native here, or run it with --emulate"
         )
-    lacking = sorted(set(target["features"]) - cpu.features())
+    lacking = sorted(set(target.features) - cpu.features())
     if lacking:
         raise ArtifactError(
             f"{path} needs {', '.join(lacking)}, which this CPU lacks; compile it with --target"
@@ -109,7 +113,7 @@ def _read_zip(path: Path, data: bytes) -> Files:
                 raise ArtifactError(f"{path} is not an artifact: it has no {_MANIFEST}")
             text = archive.read(_MANIFEST)
             found = _parse(path, text)
-            wanted = sorted([*manifest.names(found["name"]), _MANIFEST])
+            wanted = sorted([*seal.names(found["name"]), _MANIFEST])
             for name in wanted:
                 if name not in held:
                     raise ArtifactError(f"{path}: {name} is missing")
@@ -121,7 +125,7 @@ def _read_zip(path: Path, data: bytes) -> Files:
     # A zip can be damaged in more ways than zipfile has errors for.
     except Exception as e:
         raise ArtifactError(f"{path} is damaged or no artifact: {e}") from e
-    return Files(path, found, files.members, len(data))
+    return replace(files, size=len(data))
 
 
 def _unsealed(path: Path, data: bytes) -> ArtifactError:
@@ -135,7 +139,7 @@ def _unsealed(path: Path, data: bytes) -> ArtifactError:
     if not known:
         return ArtifactError(f"{path} is not an artifact: it has no {_MANIFEST}")
     version = found.get("format") if isinstance(found, dict) else None
-    if version != manifest.FORMAT:
+    if version != FORMAT:
         return _other_format(path, version)
     return ArtifactError(
         f"{path} is damaged: it was changed after it was written (its SHA-256 differs)"
@@ -144,7 +148,7 @@ def _unsealed(path: Path, data: bytes) -> ArtifactError:
 
 def _other_format(path: Path, version: object) -> ArtifactError:
     return ArtifactError(
-        f"{path} has format {version!r}, this version reads {manifest.FORMAT}; compile it again"
+        f"{path} has format {version!r}, this version reads {FORMAT}; compile it again"
     )
 
 
@@ -155,7 +159,7 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as e:
         raise ArtifactError(f"{path}: {_MANIFEST} is damaged: {e}") from e
     version = found.get("format") if isinstance(found, dict) else None
-    if version != manifest.FORMAT:
+    if version != FORMAT:
         raise _other_format(path, version)
     name = found.get("name")
     if not (isinstance(name, str) and name.isascii() and name.isidentifier()):
@@ -168,11 +172,11 @@ def _checked(
 ) -> Files:
     """The artifact, if its files are those of the manifest and its library was made with it."""
     name = found["name"]
-    members = {n: member(n) for n in manifest.names(name)}
+    members = {n: member(n) for n in seal.names(name)}
     listed = found.get("files")
     for file, content in members.items():
         wanted = listed.get(file) if isinstance(listed, dict) else None
-        if wanted != manifest.entry(content):
+        if wanted != seal.entry(content):
             raise ArtifactError(
                 f"{path}: {file} is damaged (its SHA-256 or size is not the manifest's)"
             )
@@ -181,15 +185,16 @@ def _checked(
     )
     library = members[f"{name}.so"]
     try:
-        digest = manifest.digest(found, members)
+        digest = seal.digest(found, members)
         held = elf.exported(library, f"{name}_info")
         if held[: len(digest) // 2] != bytes.fromhex(digest):
             raise changed
-        # From here on the manifest's numbers are the compiler's.
-        if held != manifest.info(found, digest):
+        # From here on what the manifest says is the compiler's.
+        description = _described(path, found)
+        if held != seal.info(description, digest):
             raise ArtifactError(f"{path}: {name}.so has other sizes than the manifest")
-        manifest.weights(found, library)
-        if manifest.dumps(manifest.complete(found, members, found["weights_offset"])) != data:
+        seal.weights(description, library)
+        if seal.dumps(seal.complete(found, members, description.weights_offset)) != data:
             raise changed
     except RecursionError as e:
         raise changed from e
@@ -197,4 +202,12 @@ def _checked(
         raise ArtifactError(f"{path}: {name}.so is damaged: {e}") from e
     if bytes.fromhex(digest) not in members[f"{name}.a"]:
         raise ArtifactError(f"{path}: {name}.a was compiled with another manifest")
-    return Files(path, found, members, len(data) + sum(map(len, members.values())))
+    size = len(data) + sum(map(len, members.values()))
+    return Files(path, found, description, members, size)
+
+
+def _described(path: Path, found: dict[str, Any]) -> Manifest:
+    try:
+        return Manifest.of(found)
+    except ValueError as e:
+        raise ArtifactError(f"{path}: {_MANIFEST} has {e}") from e

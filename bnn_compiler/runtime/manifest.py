@@ -1,79 +1,216 @@
-"""The manifest as the reader and the writer of an artifact agree on it.
+"""The manifest: what an artifact is. Written by the compiler, read by everything else.
 
-It is a JSON object. What is known before the library is linked is *sealed*: its SHA-256 is compiled
-into the library as NAME_info, with the sizes that a run depends on. The rest comes last in the
-object and is what the reader finds out again from the files themselves:
-
-- ``code_bytes``: the machine code of NAME.so
-- ``weights_offset``: where the weights lie in NAME.so
-- ``files``: SHA-256 and size of each; those of the header and the example are sealed too
+In the artifact it is a JSON object with the keys of ``Manifest``, in their order.
 """
 
-import hashlib
-import json
 import math
-import struct
-from collections.abc import Mapping
-from typing import Any
-
-from bnn_compiler.runtime import elf
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 #: The version of the artifact's format that this package writes and reads.
 FORMAT = 2
-_LATE = ("code_bytes", "weights_offset", "files")
-_BYTES = {"float32": 4, "uint8": 1}
+#: Bytes to which the workspace and every buffer in it are aligned.
+ALIGN = 64
+
+_ITEMSIZE = {"float32": 4, "uint8": 1}
+_ABSENT = object()
 
 
-def dumps(manifest: Mapping[str, Any]) -> bytes:
-    """The one form a manifest is stored in."""
-    return json.dumps(manifest, indent=1).encode()
+@dataclass(frozen=True)
+class TargetEntry:
+    """What it was compiled for; ``features`` are CPU flags, ``cpu`` is LLVM's name of the core."""
+
+    name: str
+    arch: str
+    features: tuple[str, ...]
+    cpu: str
 
 
-def entry(content: bytes) -> dict[str, Any]:
-    """What ``files`` says of a file."""
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+@dataclass(frozen=True)
+class Contract:
+    """What was chosen about the network's meaning (docs/contract.md)."""
+
+    zero_activation: str
+    zero_weight: str
+    reorder: bool
+
+    def __post_init__(self) -> None:
+        _one_of("zero_activation", self.zero_activation, ("exact", "+1"))
 
 
-def names(name: str) -> tuple[str, ...]:
-    """The files of an artifact beside its manifest, sorted."""
-    return tuple(sorted((f"{name}.a", f"{name}.h", f"{name}.so", "example.c")))
+@dataclass(frozen=True)
+class NormalizationEntry:
+    """The network sees (byte / 255 - mean) / std; one number, or one for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def digest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
-    """The SHA-256 of what is sealed; of ``files`` only the texts."""
-    texts = {n: entry(files[n]) for n in (f"{manifest['name']}.h", "example.c")}
-    sealed = {k: v for k, v in manifest.items() if k not in _LATE}
-    return hashlib.sha256(dumps({**sealed, "files": texts})).hexdigest()
+@dataclass(frozen=True)
+class TensorEntry:
+    """One input or output as the caller sees it: dense, in C order."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __post_init__(self) -> None:
+        _one_of(f"dtype of {self.name}", self.dtype, _ITEMSIZE)
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * _ITEMSIZE[self.dtype]
 
 
-def info(manifest: Mapping[str, Any], digest: str) -> bytes:
-    """What NAME_info of the library must hold."""
-    tensors = [*manifest["inputs"], *manifest["outputs"]]
-    numbers = [
-        manifest["workspace_bytes"],
-        *(len(manifest[k]) for k in ("steps", "inputs", "outputs")),
-        *(math.prod(t["shape"]) * _BYTES[t["dtype"]] for t in tensors),
-    ]
-    return bytes.fromhex(digest) + struct.pack(f"<{len(numbers)}q", *numbers)
+@dataclass(frozen=True)
+class StepEntry:
+    """One kernel call: what it computes, what it touches, where its schedule comes from.
+
+    Of ``macs`` multiply-accumulates ``products`` are computed. ``reads`` and ``writes`` are
+    identifiers of buffers.
+    """
+
+    name: str
+    op: str
+    kernel: str
+    fused: tuple[str, ...]
+    macs: int
+    products: int
+    bytes_read: int
+    bytes_written: int
+    bytes_weights: int
+    binary: bool
+    schedule: dict[str, Any]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule.get("source"), str):
+            raise ValueError(f"no valid 'schedule.source' of step {self.name}")
+
+    @property
+    def source(self) -> str:
+        """Where its schedule comes from: "record", "model", "rule" or "fixed"."""
+        return str(self.schedule["source"])
+
+    @property
+    def float_ratio(self) -> float | None:
+        """The layer's time in float32 over this form's when it was tuned, if it was measured."""
+        ratio: float | None = self.schedule.get("float_ratio")
+        return ratio
 
 
-def complete(
-    manifest: Mapping[str, Any], files: Mapping[str, bytes], weights_offset: int
-) -> dict[str, Any]:
-    """The whole manifest. Raises ValueError if the library among ``files`` is none."""
-    return {
-        **{k: v for k, v in manifest.items() if k not in _LATE},
-        "code_bytes": elf.code_bytes(files[f"{manifest['name']}.so"]),
-        "weights_offset": weights_offset,
-        "files": {n: entry(files[n]) for n in names(manifest["name"])},
-    }
+@dataclass(frozen=True)
+class BufferEntry:
+    """One tensor of the program; an "arena" one lies at ``offset`` in the workspace.
+
+    ``shape`` is logical [N, H, W, C], ``physical`` the stored one, with ``halo`` (top, left,
+    bottom, right) and channels padded or packed into words. ``fill`` is the bit its halo holds.
+    """
+
+    id: int
+    kind: str
+    name: str
+    offset: int
+    bytes: int
+    dtype: str
+    shape: tuple[int, ...]
+    physical: tuple[int, ...]
+    halo: tuple[int, ...]
+    fill: int
+
+    def __post_init__(self) -> None:
+        _one_of(f"kind of {self.name}", self.kind, ("arena", "input", "output"))
 
 
-def weights(manifest: Mapping[str, Any], library: bytes) -> bytes:
-    """The weights in ``library``. Raises ValueError if they are not where the manifest says."""
-    start, size = manifest.get("weights_offset"), manifest["weights_bytes"]
-    if type(start) is int and 0 <= start <= len(library):
-        found = library[start : start + size]
-        if hashlib.sha256(found).hexdigest() == manifest["weights_sha256"]:
-            return found
-    raise ValueError(f"its weights are not at {start!r}")
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the artifact."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An artifact. The last three are found out when the library is linked."""
+
+    format: int
+    name: str
+    compiler: str
+    source_hash: str
+    target: TargetEntry
+    threads: bool
+    contract: Contract
+    normalization: NormalizationEntry | None
+    stale_records: int
+    inputs: tuple[TensorEntry, ...]
+    outputs: tuple[TensorEntry, ...]
+    weights_bytes: int
+    weights_sha256: str
+    static_weights: bool
+    workspace_bytes: int
+    workspace_lower_bound: int
+    workspace_align: int
+    steps: tuple[StepEntry, ...]
+    buffers: tuple[BufferEntry, ...]
+    code_bytes: int = 0
+    weights_offset: int = 0
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Self:
+        """From JSON; keys it does not know are passed over.
+
+        Raises ValueError, naming the key, for one that is missing or has another type.
+        """
+        found: Self = _read(cls, manifest, "")
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """The inverse of ``of``."""
+        return asdict(self)
+
+
+def _one_of(key: str, value: str, known: Container[str]) -> None:
+    if value not in known:
+        raise ValueError(f"no valid {key!r}")
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _read(wanted: Any, value: Any, key: str) -> Any:
+    """``value``, found in JSON at ``key``, as the type ``wanted``; integers are sizes."""
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if is_dataclass(wanted) and isinstance(value, Mapping):
+        hints = _hints(wanted)  # type: ignore[arg-type]
+        return wanted(  # type: ignore[operator]
+            **{
+                f.name: _read(
+                    hints[f.name], value.get(f.name, _ABSENT), f"{key}.{f.name}".lstrip(".")
+                )
+                for f in fields(wanted)
+            }
+        )
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_read(arguments[0], v, f"{key}[{i}]") for i, v in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {k: _read(arguments[1], v, f"{key}.{k}") for k, v in value.items()}
+    if origin is UnionType and arguments[1] is NoneType:
+        return None if value is None else _read(arguments[0], value, key)
+    if wanted is int and type(value) is int and value >= 0:
+        return value
+    if wanted is float and type(value) in (int, float):
+        return float(value)
+    if (wanted is Any and value is not _ABSENT) or (
+        wanted in (str, bool) and type(value) is wanted
+    ):
+        return value
+    raise ValueError(f"no valid {key!r}")

@@ -1,25 +1,31 @@
 """Step-by-step execution with every buffer of the arena readable and writable."""
 
-import ctypes
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnn_compiler.errors import ArtifactError
+from bnn_compiler.runtime.executor import Executor
+from bnn_compiler.runtime.manifest import BufferEntry, Manifest
 from bnn_compiler.runtime.tensors import address
 
-if TYPE_CHECKING:
-    from bnn_compiler.runtime.artifact import Artifact
 
-ALIGN = 64
+class Loaded(Protocol):
+    """An artifact, as a session sees it."""
 
+    @property
+    def path(self) -> Path:
+        """Where it was read."""
 
-def aligned(size: int) -> NDArray[np.uint8]:
-    """``size`` zeroed bytes, aligned to 64."""
-    memory = np.zeros(size + ALIGN, np.uint8)
-    start = -address(memory) % ALIGN
-    return memory[start : start + size]
+    @property
+    def description(self) -> Manifest:
+        """Its manifest."""
+
+    @property
+    def executor(self) -> Executor:
+        """What runs it."""
 
 
 def pack_bits(signs: NDArray[Any]) -> NDArray[np.uint32]:
@@ -43,49 +49,52 @@ class Session:
     Raises ArtifactError if the artifact is closed or there is no memory for the workspace.
     """
 
-    def __init__(self, artifact: "Artifact") -> None:
+    def __init__(self, artifact: Loaded) -> None:
         self._artifact = artifact
-        self._buffers = {b["id"]: b for b in artifact.manifest["buffers"]}
-        self.workspace = artifact.new_workspace()
-        self.inputs = [np.zeros(t["shape"], t["dtype"]) for t in artifact.manifest["inputs"]]
-        self.outputs = [np.zeros(t["shape"], np.float32) for t in artifact.manifest["outputs"]]
+        self._executor = artifact.executor
+        described = artifact.description
+        self._buffers = {b.id: b for b in described.buffers}
+        self.workspace = self._executor.new_workspace()
+        self.inputs = [np.zeros(t.shape, t.dtype) for t in described.inputs]
+        self.outputs = [np.zeros(t.shape, np.float32) for t in described.outputs]
 
     def run(self, first: int, last: int, seconds: NDArray[np.float64] | None = None) -> None:
         """Run steps first..last-1; ``seconds[i]`` grows by the time of step i."""
-        self._artifact._run_steps(self, first, last, seconds)
-
-    def _view(self, identifier: int) -> tuple[dict[str, Any], NDArray[Any]]:
-        buffer = self._buffers[identifier]
-        assert buffer["kind"] == "arena", "inputs and outputs are plain arrays"
-        raw = self.workspace[buffer["offset"] : buffer["offset"] + buffer["bytes"]]
-        stored = raw.view(buffer["dtype"]).reshape(buffer["physical"])
-        top, left, _, _ = buffer["halo"]
-        _, h, w, _ = buffer["shape"]
-        return buffer, stored[:, top : top + h, left : left + w]
+        places = [address(a) for a in (*self.inputs, *self.outputs)]
+        code = self._executor.run_steps(self.workspace, places, first, last, seconds)
+        if code:
+            raise ArtifactError(f"{self._artifact.path}: a kernel returned {code}")
 
     def read_buffer(self, identifier: int) -> NDArray[Any]:
         """The logical tensor [N, H, W, C]: float32, or int8 -1/+1 for bits."""
-        buffer, inside = self._view(identifier)
-        channels = buffer["shape"][3]
-        if buffer["dtype"] == "uint32":
+        buffer = self._arena(identifier)
+        raw = self._executor.read(self.workspace, buffer.offset, buffer.bytes)
+        inside = _inside(buffer, raw.view(buffer.dtype).reshape(buffer.physical))
+        channels = buffer.shape[3]
+        if buffer.dtype == "uint32":
             return unpack_bits(inside, channels)
         return inside[..., :channels].copy()
 
     def write_buffer(self, identifier: int, value: NDArray[Any]) -> None:
         """Store a logical tensor and the halo that its readers expect."""
-        buffer, inside = self._view(identifier)
-        if buffer["dtype"] == "uint32":
-            raw = self.workspace[buffer["offset"] : buffer["offset"] + buffer["bytes"]]
-            raw.view(np.uint32).reshape(buffer["physical"])[:] = pack_bits(
-                np.full(buffer["shape"][3], 1 if buffer["fill"] else -1)
-            )
-            inside[:] = pack_bits(value)
+        buffer = self._arena(identifier)
+        stored = np.zeros(buffer.physical, buffer.dtype)
+        channels = buffer.shape[3]
+        if buffer.dtype == "uint32":
+            stored[:] = pack_bits(np.full(channels, 1 if buffer.fill else -1))
+            _inside(buffer, stored)[:] = pack_bits(value)
         else:
-            raw = self.workspace[buffer["offset"] : buffer["offset"] + buffer["bytes"]]
-            raw[:] = 0
-            inside[..., : buffer["shape"][3]] = value
+            _inside(buffer, stored)[..., :channels] = value
+        self._executor.write(self.workspace, buffer.offset, stored.reshape(-1).view(np.uint8))
+
+    def _arena(self, identifier: int) -> BufferEntry:
+        buffer = self._buffers[identifier]
+        assert buffer.kind == "arena", "inputs and outputs are plain arrays"
+        return buffer
 
 
-def pointers(arrays: Sequence[NDArray[Any]]) -> Any:
-    """A C array of the arrays' addresses."""
-    return (ctypes.c_void_p * len(arrays))(*map(address, arrays))
+def _inside(buffer: BufferEntry, stored: NDArray[Any]) -> NDArray[Any]:
+    """``stored`` without its halo."""
+    top, left, _, _ = buffer.halo
+    _, h, w, _ = buffer.shape
+    return stored[:, top : top + h, left : left + w]

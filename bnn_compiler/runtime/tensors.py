@@ -3,7 +3,8 @@
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from ctypes import addressof
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_compiler.errors import InputError
+from bnn_compiler.runtime.manifest import ALIGN, TensorEntry
 
 _FLOAT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
-_Array, _address = np.ndarray, ctypes.addressof
-_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
+_Array = np.ndarray
+#: The first byte of an array. Raises TypeError or ValueError unless it is writable, in C order and
+#: not empty. Its ``addressof`` is ``address`` in a third of the time.
+first_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +34,47 @@ class Tensor:
         object.__setattr__(self, "bytes", math.prod(self.shape) * self.dtype.itemsize)
 
     @staticmethod
-    def of(described: Mapping[str, Any]) -> "Tensor":
-        """From an entry of the manifest."""
-        return Tensor(described["name"], tuple(described["shape"]), np.dtype(described["dtype"]))
+    def of(entry: TensorEntry) -> "Tensor":
+        """What the manifest says of it."""
+        return Tensor(entry.name, entry.shape, np.dtype(entry.dtype))
 
     def quick(self, value: Any) -> int:
-        """The address of ``value`` if it can be used as it is, writable; 0 if more has to be done.
+        """The address of ``value`` if it can be used as it is; 0 if more has to be done.
 
-        Most calls bring what is needed, so as little as possible is asked here.
+        That is a writable array in C order, or a dense tensor of this machine's memory. Most calls
+        bring one, so as little as possible is asked here.
         """
         dtype = self.dtype
-        if type(value) is not _Array or value.dtype is not dtype or value.shape != self.shape:
+        if type(value) is not _Array:
+            return self._quick_tensor(value)
+        if value.dtype is not dtype or value.shape != self.shape:
             return 0
         try:
-            at = writable_address(value)
+            at = addressof(first_byte(value))
         except (TypeError, ValueError):
             return 0
         return 0 if at % dtype.itemsize else at
+
+    def _quick_tensor(self, value: Any) -> int:
+        torch = sys.modules.get("torch")
+        if torch is None or type(value) is not torch.Tensor:
+            return 0
+        dtype = torch.float32 if self.dtype is _FLOAT32 else torch.uint8
+        try:
+            if (
+                value.dtype is not dtype
+                or value.shape != self.shape
+                or not value.is_cpu
+                or value.layout is not torch.strided
+                or not value.is_contiguous()
+                or value.is_neg()
+            ):
+                return 0
+            at: int = value.data_ptr()
+        # Tensors of transforms have no memory.
+        except (RuntimeError, NotImplementedError):
+            return 0
+        return 0 if at % self.dtype.itemsize else at
 
     def checked(self, value: Any) -> NDArray[Any]:
         """``value`` as an aligned array in C order, the same memory where that is possible.
@@ -118,14 +146,13 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def writable_address(array: NDArray[Any]) -> int:
-    """The same as ``address`` in a third of the time.
-
-    Raises TypeError or ValueError unless the array is writable, in C order and not empty.
-    """
-    return _address(_byte(array))
-
-
 def address(array: NDArray[Any]) -> int:
     """Where an array's memory begins."""
     return int(array.ctypes.data)
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """``size`` zeroed bytes, aligned to ``ALIGN``."""
+    memory = np.zeros(size + ALIGN, np.uint8)
+    start = -address(memory) % ALIGN
+    return memory[start : start + size]

@@ -22,9 +22,9 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target as TvmTarget
 
 from bnn_compiler import families
+from bnn_compiler.deploy.cpu.trial import Program
 from bnn_compiler.device import program
 from bnn_compiler.device.measure import DEFAULT, Measurement, read
-from bnn_compiler.device.program import Program
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.files import check_writable, replace_bytes
 from bnn_compiler.kernels.point import Point

@@ -18,8 +18,8 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.support.popen_pool import PopenPoolExecutor
 
 from bnn_compiler import families
+from bnn_compiler.deploy.cpu.trial import Program
 from bnn_compiler.device.measure import DEFAULT, Machine, Outcome
-from bnn_compiler.device.program import Program
 from bnn_compiler.errors import BnnCompilerError, BuildError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task

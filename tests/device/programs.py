@@ -2,7 +2,7 @@
 
 from bnn_compiler import families
 from bnn_compiler import target as targets
-from bnn_compiler.device.program import Program
+from bnn_compiler.deploy.cpu.trial import Program
 from bnn_compiler.tune import harness
 from tests.kernels import kernel
 

@@ -8,6 +8,7 @@ import pytest
 
 from bnn_compiler import target as targets
 from bnn_compiler.deploy.cpu.link import toolchain
+from bnn_compiler.deploy.cpu.trial import executable
 from bnn_compiler.device import program
 
 SOURCE = """
@@ -41,7 +42,7 @@ def codes(tmp_path_factory):
     native = targets.load("native")
     (folder / "main.c").write_text(SOURCE)
     files = [folder / "main.c", program.HERE / "hmac.c"]
-    program.executable(toolchain(native.arch, native.link), folder / "main", files, static=False)
+    executable(toolchain(native.arch, native.link), folder / "main", files, static=False)
 
     def run(cases):
         data = b"".join(len(p).to_bytes(4, "little") + p for case in cases for p in case)

@@ -4,6 +4,7 @@ import pytest
 
 from bnn_compiler import target as targets
 from bnn_compiler.deploy.cpu.link import Toolchain
+from bnn_compiler.deploy.cpu.trial import executable
 from bnn_compiler.device import program
 from bnn_compiler.errors import BuildError, DeviceError
 from tests.device.conftest import ARM
@@ -17,9 +18,9 @@ def test_a_missing_static_libc_has_a_hint(tmp_path):
     linker.chmod(0o755)
     tools = Toolchain([], [], [], [str(linker)], [])
     with pytest.raises(BuildError, match=r"cannot find -lc[^\n]*\n.*install glibc-static"):
-        program.executable(tools, tmp_path / "a", [], static=True)
+        executable(tools, tmp_path / "a", [], static=True)
     with pytest.raises(BuildError) as shared:
-        program.executable(tools, tmp_path / "a", [], static=False)
+        executable(tools, tmp_path / "a", [], static=False)
     assert "glibc-static" not in str(shared.value)
 
 

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 
 from bnn_compiler import families
-from bnn_compiler.deploy.cpu import link
+from bnn_compiler.deploy.cpu import abi, link, trial
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -13,8 +13,8 @@ from bnn_compiler.ops import reference
 from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.ops.window import Window
 from bnn_compiler.ops.winograd import winograd_conv2d
-from bnn_compiler.runtime.session import aligned, pack_bits, unpack_bits
-from bnn_compiler.tune import harness
+from bnn_compiler.runtime.session import pack_bits, unpack_bits
+from bnn_compiler.runtime.tensors import aligned
 
 #: Batch norm, shortcut, float and packed results: what a Bi-Real layer does.
 EPILOGUE = Epilogue((Step("affine", (0, 1)), Step("add", (2,))), (Output(), Output(">=", 3)))
@@ -123,8 +123,8 @@ def run(one, point, device, folder, x, weights, operands):
 
 def _library(function, device, folder):
     """The kernel as a shared library, and the extent of its parallel loop."""
-    extent = harness.write_object(function, device, folder / "kernel.o")
-    (folder / "stub.c").write_text(harness.STUB)
+    extent = trial.write_object(function, device, folder / "kernel.o")
+    (folder / "stub.c").write_text(abi.registration())
     library = link.toolchain(device.arch, device.link).library
     link.run([*library, "-fPIC", "-o", "kernel.so", "stub.c", "kernel.o"], folder)
     return ctypes.CDLL(str(folder / "kernel.so")), extent

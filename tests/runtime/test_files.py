@@ -9,7 +9,7 @@ import pytest
 
 import bnn_compiler
 from bnn_compiler.errors import ArtifactError
-from bnn_compiler.runtime import cpu, files, manifest
+from bnn_compiler.runtime import cpu, files, manifest, seal
 from tests import artifact
 
 #: Of another type, negative, huge, empty.
@@ -99,7 +99,7 @@ def test_a_manifest_is_the_one_its_library_was_compiled_with(members, tmp_path):
         lambda m: m["target"].update(features=[]),
         lambda m: m["contract"].update(zero_weight="-1"),
         lambda m: m.update(new=1),
-        lambda m: m["files"].update({"new.txt": manifest.entry(b"")}),
+        lambda m: m["files"].update({"new.txt": seal.entry(b"")}),
         lambda m: m["files"]["example.c"].update(more=1),
         lambda m: m.update(weights_offset=m["weights_offset"] + 1),
         lambda m: m.update(weights_offset=float(m["weights_offset"])),
@@ -147,8 +147,7 @@ def test_sizes_are_the_librarys_own(members, name, tmp_path):
     """Even if the digest in the library is made again, the sizes there count."""
     content = artifact.edited(members, lambda m: m.update(workspace_bytes=64))
     old, new = (
-        bytes.fromhex(manifest.digest(json.loads(c["manifest.json"]), c))
-        for c in (members, content)
+        bytes.fromhex(seal.digest(json.loads(c["manifest.json"]), c)) for c in (members, content)
     )
     for file in (f"{name}.so", f"{name}.a"):
         assert old in content[file]

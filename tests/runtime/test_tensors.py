@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import bnn_compiler
 from bnn_compiler.errors import ArtifactError, InputError
 from bnn_compiler.runtime import artifact as artifacts
+from bnn_compiler.runtime import executor
 from bnn_compiler.runtime.tensors import Tensor, address
 from tests import edge
 
@@ -92,6 +94,45 @@ def test_what_is_not_in_order_is_copied():
     assert FLOATS.checked(frozen) is frozen
 
 
+def test_what_is_used_as_it_is():
+    array, tensor = np.zeros((2, 3), np.float32), torch.zeros(2, 3)
+    assert FLOATS.quick(array) == array.ctypes.data
+    for value in (tensor, tensor.requires_grad_(), torch.ones(4, 3)[1:3]):
+        assert FLOATS.quick(value) == value.data_ptr()
+    pixels = torch.zeros(2, 3, dtype=torch.uint8)
+    assert BYTES.quick(pixels) == pixels.data_ptr()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(3, 2),
+        torch.zeros(3, 2).T,
+        torch.zeros(2, 6)[:, ::2],
+        torch.zeros(2, 3, dtype=torch.float64),
+        torch.zeros(2, 3, dtype=torch.uint8),
+        torch.zeros(2, 3, device="meta"),
+        torch.zeros(2, 3).to_sparse(),
+        torch._neg_view(torch.zeros(2, 3)),
+        torch._efficientzerotensor((2, 3)),
+        nn.Parameter(torch.zeros(2, 3)),
+        torch.frombuffer(bytearray(25), dtype=torch.uint8)[1:].view(2, 12),
+        [[0.0] * 3] * 2,
+        None,
+    ],
+)
+def test_what_is_looked_at_more_closely(value):
+    assert FLOATS.quick(value) == 0
+
+
+def test_tensors_whose_memory_is_not_their_values(net, small_artifact):
+    x = small_artifact[2]
+    with pytest.raises(InputError, match="cannot be read as an array"):
+        torch.func.vmap(lambda v: net.run(v))(x.unsqueeze(0))
+    with pytest.raises(InputError, match=r"resolve_neg\(\)"):
+        net.run(torch._neg_view(x))
+
+
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 1000, 3068, 3070, 3071])
 def test_a_nan_is_found_wherever_it_is(net, at):
     x = np.full(3 * 32 * 32, np.inf, np.float32)
@@ -154,9 +195,9 @@ def test_no_memory_is_said(net, small_artifact, monkeypatch):
         raise MemoryError
 
     fresh = bnn_compiler.load(small_artifact[0])
-    monkeypatch.setattr(artifacts, "aligned", fail)
+    monkeypatch.setattr(executor, "aligned", fail)
     with pytest.raises(ArtifactError, match=r"no memory for its workspace of \d+\.\d MB"):
         fresh.run(small_artifact[2])
-    monkeypatch.setattr(artifacts.np, "empty", fail)
+    monkeypatch.setattr(artifacts, "_empty", fail)
     with pytest.raises(ArtifactError, match="no memory for its outputs"):
         fresh.run(small_artifact[2])

@@ -9,7 +9,7 @@ import torch
 import bnn_compiler
 from bnn_compiler import target as targets
 from bnn_compiler import zoo
-from bnn_compiler.deploy.emulate import emulate
+from bnn_compiler.deploy.cpu.emulate import emulate
 from bnn_compiler.errors import ModelError
 from tests import edge
 

@@ -3,11 +3,9 @@
 import math
 import shlex
 
+from bnn_compiler.deploy.cpu import abi
 from bnn_compiler.deploy.cpu.link import Toolchain
-from bnn_compiler.deploy.manifest import external_shape
 from bnn_compiler.plan.program import Buffer, Program
-
-_TYPES = {"float32": "float", "uint8": "uint8_t"}
 
 _EXAMPLE = """\
 /* {command} */
@@ -110,12 +108,12 @@ def source(program: Program, name: str, tools: Toolchain, *, threads: bool) -> s
         guard=name.upper(),
         usage=" ".join(usage),
         shapes="".join(
-            f" * {word}: {b.name}, {b.layout.dtype} {external_shape(b)}\n"
+            f" * {word}: {b.name}, {b.layout.dtype} {b.external}\n"
             for word, (_, b) in zip(usage, inputs + outputs, strict=True)
         ),
         what="the top 5 classes" if "show_top" in shows else "the range of each output",
         arrays="\n".join(
-            f"static {_TYPES[b.layout.dtype]} {variable}[{_size(b)}];"
+            f"static {abi.TYPES[b.layout.dtype]} {variable}[{_size(b)}];"
             for variable, b in inputs + outputs
         ),
         functions=_SHOW_TOP.format(top=5) * ("show_top" in shows)
@@ -142,11 +140,11 @@ def build_command(name: str, tools: Toolchain, *, threads: bool) -> str:
 
 
 def _size(buffer: Buffer) -> int:
-    return math.prod(external_shape(buffer))
+    return math.prod(buffer.external)
 
 
 def _show(variable: str, buffer: Buffer) -> str:
-    shape = external_shape(buffer)
+    shape = buffer.external
     count = _size(buffer)
     classes = math.prod(shape[1:])
     if len(shape) < 2 or classes != shape[1] or classes == 1:

@@ -5,8 +5,9 @@ No heap and no globals. Every pointer is an offset fixed at compile time.
 
 import math
 
-from bnn_compiler.deploy.manifest import external_shape
-from bnn_compiler.plan.program import ALIGN, Argument, Buffer, Program
+from bnn_compiler.deploy.cpu import abi
+from bnn_compiler.plan.program import Argument, Buffer, Program
+from bnn_compiler.runtime.manifest import ALIGN
 
 #: Bytes of a cache line.
 LINE = 64
@@ -36,18 +37,16 @@ extern "C" {{
 /* Run the network; returns 0. Tensors are dense:
 {shapes}
  */
-int32_t {name}_run({parameters}, void *workspace);
+{run};
 
 /* Run steps first..last-1; seconds may be NULL, else seconds[i] grows by the time of step i. */
-int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
-                         int32_t first, int32_t last, double *seconds);
+{run_steps};
 
 /* The same, but return -2 at once if a float input holds a NaN, which has no sign. */
-int32_t {name}_run_checked(const void *const *inputs, void *const *outputs, void *workspace,
-                           int32_t first, int32_t last, double *seconds);
+{run_checked};
 
 /* Use n threads (at least 1); returns the number in force{limit}. */
-int32_t {name}_set_threads(int32_t n);
+{set_threads};
 
 #ifdef __cplusplus
 }}
@@ -79,15 +78,8 @@ const struct {{
 
 HIDDEN int32_t bnn_parallel(int32_t (*task)(void *, int32_t, int32_t), void *arguments,
                             int32_t count);
-/* Referenced by the object's start-up record; nothing needs registering here. Weak, because every
- * network brings one. */
-HIDDEN __attribute__((weak)) int TVMFFIEnvModRegisterSystemLibSymbol(const char *name,
-                                                                     void *symbol) {{
-  (void)name;
-  (void)symbol;
-  return 0;
-}}
-
+/* Weak, because every network brings one. */
+{registration}
 {kernels}
 
 /* A kernel call, done ``part`` iterations at a time; before each part, ``lines`` cache lines of the
@@ -124,8 +116,7 @@ static double now(void) {{
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }}
 
-int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *workspace,
-                         int32_t first, int32_t last, double *seconds) {{
+{run_steps} {{
   for (int32_t i = first; i < last; ++i) {{
     double start = seconds ? now() : 0.0;
     int32_t code = step(i, inputs, outputs, (unsigned char *)workspace);
@@ -136,13 +127,12 @@ int32_t {name}_run_steps(const void *const *inputs, void *const *outputs, void *
 }}
 
 {finite}
-int32_t {name}_run_checked(const void *const *inputs, void *const *outputs, void *workspace,
-                           int32_t first, int32_t last, double *seconds) {{
+{run_checked} {{
 {checks}
   return {name}_run_steps(inputs, outputs, workspace, first, last, seconds);
 }}
 
-int32_t {name}_run({parameters}, void *workspace) {{
+{run} {{
   const void *inputs[] = {{{inputs}}};
   void *outputs[] = {{{outputs}}};
   return {name}_run_steps(inputs, outputs, workspace, 0, {steps}, NULL);
@@ -207,18 +197,18 @@ static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t wor
 """
 
 
-def _parameters(program: Program) -> str:
-    types = {"float32": "float", "uint8": "uint8_t"}
-    ins = [f"const {types[b.layout.dtype]} *in{i}" for i, b in enumerate(program.inputs)]
-    outs = [f"float *out{i}" for i in range(len(program.outputs))]
-    return ", ".join(ins + outs)
+def _prototypes(program: Program, name: str) -> dict[str, str]:
+    inputs = [b.layout.dtype for b in program.inputs]
+    return {
+        "run": abi.run(name, inputs, len(program.outputs)),
+        "run_steps": abi.RUN_STEPS.format(name=name),
+        "run_checked": abi.RUN_CHECKED.format(name=name),
+    }
 
 
 def header(program: Program, name: str, *, threads: bool) -> str:
     """``NAME.h``."""
-    shapes = [
-        f"{b.name}: {b.layout.dtype} {external_shape(b)}" for b in program.inputs + program.outputs
-    ]
+    shapes = [f"{b.name}: {b.layout.dtype} {b.external}" for b in program.inputs + program.outputs]
     return _HEADER.format(
         name=name,
         guard=name.upper(),
@@ -226,7 +216,8 @@ def header(program: Program, name: str, *, threads: bool) -> str:
         align=ALIGN,
         steps=len(program.steps),
         shapes="\n".join(f" *   {line}" for line in shapes),
-        parameters=_parameters(program),
+        **_prototypes(program, name),
+        set_threads=abi.SET_THREADS.format(name=name),
         limit="" if threads else ", always 1: compiled without threads",
     )
 
@@ -256,7 +247,8 @@ def source(program: Program, name: str, ahead: int, digest: str) -> str:
         cases=cases,
         finite=_FINITE if checks else "",
         checks=checks,
-        parameters=_parameters(program),
+        registration=abi.registration("HIDDEN __attribute__((weak)) "),
+        **_prototypes(program, name),
         inputs=", ".join(f"in{i}" for i in range(len(program.inputs))),
         outputs=", ".join(f"out{i}" for i in range(len(program.outputs))),
         steps=len(program.steps),
@@ -271,15 +263,14 @@ def _sizes(program: Program) -> list[int]:
 
 
 def _elements(buffer: Buffer) -> int:
-    return math.prod(external_shape(buffer))
+    return math.prod(buffer.external)
 
 
 def _declare(kernel: str, count: int) -> str:
     """A kernel's prototype, and its call with the arguments from an array."""
-    types = ", ".join(["void *"] * count)
     values = ", ".join(f"p[{i}]" for i in range(count))
     return (
-        f"int32_t {kernel}({types}, int32_t first, int32_t last);\n"
+        f"{abi.kernel(kernel, count)};\n"
         f"static int32_t call_{kernel}(void **p, int32_t first, int32_t last) {{\n"
         f"  return {kernel}({values}, first, last);\n"
         f"}}"

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnn_compiler.deploy.cpu import abi
 from bnn_compiler.errors import BuildError
 from bnn_compiler.target import Link
 
@@ -194,9 +195,7 @@ def build(
 
 def _exports(folder: Path, name: str) -> list[str]:
     path = folder / f"{name}.map"
-    entry = "; ".join(
-        f"{name}_{f}" for f in ("run", "run_steps", "run_checked", "set_threads", "info")
-    )
+    entry = "; ".join(f"{name}_{symbol}" for symbol in abi.EXPORTS)
     path.write_text(f"{{ global: {entry}; local: *; }};\n")
     return [f"-Wl,--version-script={path}"]
 

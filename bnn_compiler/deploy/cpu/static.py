@@ -13,7 +13,7 @@ from bnn_compiler.target import ARCHITECTURES
 
 def arch_of(found: Files, purpose: str) -> str:
     """The architecture to link for. Raises ArtifactError if nothing here can link for it."""
-    arch = str(found.manifest["target"]["arch"])
+    arch = found.description.target.arch
     if arch not in ARCHITECTURES:
         raise ArtifactError(f"{found.path} is for {arch}: it cannot be {purpose}")
     return arch
@@ -21,12 +21,13 @@ def arch_of(found: Files, purpose: str) -> str:
 
 def unpack(found: Files, folder: Path) -> list[Path]:
     """Write to ``folder`` what a program is linked with: these files, with ``folder`` current."""
-    name = found.manifest["name"]
+    manifest = found.description
+    name = manifest.name
     archive, library, source = (folder / f"{name}{e}" for e in (".a", ".so", "-weights.S"))
     archive.write_bytes(found.archive)
-    if found.manifest["static_weights"]:
+    if manifest.static_weights:
         return [archive]
     library.write_bytes(found.library)
-    offset, size = found.manifest["weights_offset"], found.manifest["weights_bytes"]
-    source.write_text(glue.weights_assembly(name, library.name, offset, size))
+    start, size = manifest.weights_offset, manifest.weights_bytes
+    source.write_text(glue.weights_assembly(name, library.name, start, size))
     return [source, archive]

@@ -11,7 +11,8 @@ import bnn_compiler
 from bnn_compiler import target as targets
 from bnn_compiler import zoo
 from bnn_compiler.cli import main
-from bnn_compiler.deploy.emulate import Emulated, emulate
+from bnn_compiler.deploy.cpu import emulate as emulation
+from bnn_compiler.deploy.cpu.emulate import emulate
 from bnn_compiler.errors import ArtifactError, BuildError, InputError
 from tests import edge
 
@@ -96,7 +97,7 @@ def test_several_inputs_and_outputs(tmp_path):
 
 def test_verify_checks_each_layer_under_emulation(arm):
     path, model, x = arm
-    with Emulated(path) as artifact:
+    with emulation.load(path) as artifact:
         report = bnn_compiler.verify(artifact, model, [x])
     assert report.ok and len(report.kernels) == len(artifact.manifest["steps"])
 
@@ -121,7 +122,7 @@ def test_a_network_without_threads(tmp_path):
     model, x = edge.binary_net(16), torch.randn(1, 3, 4, 4)
     path = tmp_path / "net.bnn"
     bnn_compiler.compile(model, (x,), target="aarch64", output=path, threads=False)
-    with Emulated(path) as artifact:
+    with emulation.load(path) as artifact:
         assert artifact.set_threads(4) == 1
         with pytest.raises(InputError):
             artifact.set_threads(0)
@@ -132,15 +133,18 @@ def test_a_network_without_threads(tmp_path):
 def test_says_what_is_missing(arm, small_artifact, tmp_path, monkeypatch):
     path, _, x = arm
     with pytest.raises(ArtifactError, match="without --emulate"):
-        Emulated(small_artifact[0])
+        emulation.load(small_artifact[0])
     monkeypatch.setattr("bnn_compiler.deploy.cpu.link._zig", lambda: None)
     which = shutil.which
     monkeypatch.setattr("shutil.which", lambda name: None if "gcc" in name else which(name))
-    with Emulated(path) as artifact, pytest.raises(BuildError, match=r"bnn_compiler\[cross\]"):
+    with (
+        emulation.load(path) as artifact,
+        pytest.raises(BuildError, match=r"bnn_compiler\[cross\]"),
+    ):
         artifact.run(x)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="apt-get install qemu-user"):
-        Emulated(path)
+        emulation.load(path)
 
 
 def test_every_arm_target_can_be_linked():
