@@ -312,8 +312,7 @@ class Builder:
         if min(padding) < 0:
             raise self.fail(f"padding {list(padding)}; only widths from 0 on can be compiled")
         attrs = {"strides": strides, "padding": padding, "dilation": dilation}
-        height, width = x.shape[2:]
-        if min(Window.of(attrs, kernel).size(height, width)) < 1:
+        if min(Window.of(attrs, kernel).size(*x.shape[2:])) < 1:
             raise self.fail(f"a window of {list(kernel)} is larger than {list(x.shape[2:])}")
 
     # ---- operators that move values without computing
