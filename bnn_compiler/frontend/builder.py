@@ -29,7 +29,7 @@ from tvm import relax
 
 from bnn_compiler.errors import ModelError, UnsupportedError
 from bnn_compiler.frontend.oracle import Origin
-from bnn_compiler.frontend.value import Place, Value
+from bnn_compiler.frontend.value import Place, Value, squeeze_equal
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.window import Window
 
@@ -174,7 +174,7 @@ class Builder:
             return like, np.full(like.channels, constant.item(), np.float32)
         if like.flat:
             like = self.vector(like)
-        constant = _squeeze_equal(constant)
+        constant = squeeze_equal(constant)
         wanted = (like.channels,) if like.flat else (like.channels, 1, 1)
         padded = (1,) * (len(wanted) + 1 - constant.ndim) + constant.shape
         if padded != (1, *wanted):
@@ -311,8 +311,8 @@ class Builder:
         self._check_image(x)
         if min(padding) < 0:
             raise self.fail(f"padding {list(padding)}; only widths from 0 on can be compiled")
-        attrs = {"strides": strides, "padding": padding, "dilation": dilation}
-        if min(Window.of(attrs, kernel).size(*x.shape[2:])) < 1:
+        sizes = {"strides": strides, "padding": padding, "dilation": dilation}
+        if min(Window.of(sizes, kernel).size(*x.shape[2:])) < 1:
             raise self.fail(f"a window of {list(kernel)} is larger than {list(x.shape[2:])}")
 
     # ---- operators that move values without computing
@@ -391,11 +391,3 @@ class Builder:
 
 def _kernel(weight: Constant) -> relax.Expr:
     return relax.const(np.ascontiguousarray(weight.transpose(0, 2, 3, 1), np.float32))
-
-
-def _squeeze_equal(constant: Constant) -> Constant:
-    """An expanded constant without its repetition over batch, height and width."""
-    if constant.ndim != 4:
-        return constant
-    core = constant[:1, :, :1, :1]
-    return core if np.array_equal(np.broadcast_to(core, constant.shape), constant) else constant

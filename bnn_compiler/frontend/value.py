@@ -1,7 +1,10 @@
 """What the builder's operators take and give, and where an operator is."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
@@ -42,3 +45,11 @@ class Place:
     name: str
     layer: str
     text: str
+
+
+def squeeze_equal(constant: NDArray[Any]) -> NDArray[Any]:
+    """An expanded constant without its repetition over batch, height and width."""
+    if constant.ndim != 4:
+        return constant
+    core = constant[:1, :, :1, :1]
+    return core if np.array_equal(np.broadcast_to(core, constant.shape), constant) else constant
