@@ -4,6 +4,7 @@ from torch import nn
 from torch.export import Dim, export
 
 from bnn_compiler.errors import BnnCompilerError, InputError, ModelError
+from bnn_compiler.network import Network
 from tests.network import Function, assert_agrees, fused, image
 
 IN_PLACE = {
@@ -80,11 +81,8 @@ def test_a_constant_output():
     ],
 )
 def test_inputs_that_cannot_be_compiled(inputs, match):
-    from bnn_compiler.compiler import trace_model
-    from bnn_compiler.frontend.pytorch import importer
-
     with pytest.raises(BnnCompilerError, match=match):
-        importer.to_relax(trace_model(Function(lambda m, x: x + 1), inputs)[0])
+        Network.of(Function(lambda m, x: x + 1), inputs)
 
 
 def test_a_program_exported_for_another_shape():
