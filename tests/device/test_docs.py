@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -12,10 +13,17 @@ import torch
 from bnn_compiler import cli
 from bnn_compiler.cost import records
 from bnn_compiler.tune import network
-from tests.device.conftest import Board, free_port
+from tests.device.conftest import Board
 from tests.test_cli import tiny
 
 PAGE = Path(__file__).parents[2] / "docs" / "devices.md"
+
+
+def free_port():
+    """A port that nobody has yet; the page names it to both sides."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 class Laboratory:

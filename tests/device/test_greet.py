@@ -184,7 +184,8 @@ def test_a_thousand_connections_grow_nothing(board, secret, stage):
     socks = []
     for _ in range(20):
         socks += silent(board.port, 50, stage)
-        assert descriptors(board) <= before + GUESTS
+        # One more while the oldest makes room.
+        assert descriptors(board) <= before + GUESTS + 1
     gets_in(board, secret)
     assert pages(board) <= memory + 64
     for sock in socks:
