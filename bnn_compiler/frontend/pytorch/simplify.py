@@ -13,7 +13,7 @@ from torch.fx import Graph, Node
 from bnn_compiler.frontend.pytorch.purity import is_random, refuse_impure
 from bnn_compiler.frontend.pytorch.recognise_leaky import recognise_leaky
 from bnn_compiler.frontend.pytorch.recognise_sign import recognise_sign
-from bnn_compiler.frontend.pytorch.trace import Capture, TracedGraph, op_name
+from bnn_compiler.frontend.pytorch.trace import TracedGraph, interpreter, op_name
 
 aten = torch.ops.aten
 #: Operators that give their first argument back at inference.
@@ -110,7 +110,7 @@ def _same_shape(a: Node, b: Node) -> bool:
 
 def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> None:
     """Evaluate with torch every node that depends on constants only."""
-    evaluate = Capture(TracedGraph(traced.graph, constants, traced.inputs))
+    evaluate = interpreter(TracedGraph(traced.graph, constants, traced.inputs))
     known: dict[Node, Any] = {}
     for node in list(traced.graph.nodes):
         if node.op == "get_attr":
@@ -119,7 +119,6 @@ def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> 
             evaluate.env = known
             with torch.no_grad():
                 known[node] = evaluate.run_node(node)
-            evaluate.values.clear()
             for source in node.all_input_nodes:
                 if all(user in known for user in source.users):
                     # Read for the last time: intermediate weights are as large as the model.

@@ -235,29 +235,9 @@ def describe(node: Node) -> str:
     return f"{node.target} at {where}"
 
 
-class Capture(Interpreter):
-    """Runs a traced graph with torch and keeps every node's value."""
-
-    def __init__(self, traced: TracedGraph) -> None:
-        root = torch.nn.Module()
-        for name, tensor in traced.constants.items():
-            root.register_buffer(name, tensor)
-        super().__init__(GraphModule(root, traced.graph))
-        self.values: dict[str, torch.Tensor] = {}
-
-    def run_node(self, n: Node) -> Any:
-        """One node, remembered by name."""
-        result = super().run_node(n)
-        self.values[n.name] = result
-        return result
-
-
-def run_capturing(
-    traced: TracedGraph, inputs: Sequence[torch.Tensor]
-) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    """The outputs and every node's value by name, computed by torch."""
-    capture = Capture(traced)
-    with torch.no_grad():
-        result = capture.run(*inputs)
-    outputs = list(result) if isinstance(result, list | tuple) else [result]
-    return outputs, capture.values
+def interpreter(traced: TracedGraph) -> Interpreter:
+    """Runs nodes of a traced graph with torch."""
+    root = torch.nn.Module()
+    for name, tensor in traced.constants.items():
+        root.register_buffer(name, tensor)
+    return Interpreter(GraphModule(root, traced.graph))

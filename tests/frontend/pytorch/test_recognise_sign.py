@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from bnn_compiler.frontend.pytorch import simplify, trace
 from bnn_compiler.frontend.pytorch.markers import sign
-from bnn_compiler.frontend.pytorch.trace import op_name, run_capturing
+from bnn_compiler.frontend.pytorch.trace import interpreter, op_name
 from tests.network import Applied
 
 #: Every order of magnitude around the bounds below, and both zeros.
@@ -24,7 +24,7 @@ def simplified(function):
     """(names of the operators left, the zeros of the markers, result, PyTorch's result)."""
     model = Applied(function)
     traced = simplify.simplify(trace.trace(model, (X,)))
-    (result,), _ = run_capturing(traced, [X])
+    (result,) = interpreter(traced).run(X)
     calls = [n for n in traced.graph.nodes if n.op == "call_function"]
     zeros = [n.args[1] for n in calls if n.target is sign]
     return [op_name(n) for n in calls], zeros, result, model(X)
