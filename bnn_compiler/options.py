@@ -37,3 +37,7 @@ class Options:
         contract, given = manifest["contract"], manifest.get("normalization")
         normalization = Normalization(**{k: tuple(v) for k, v in given.items()}) if given else None
         return Options(contract["zero_weight"], normalization, contract["reorder"])
+
+
+#: What ``compile`` does when nothing is said.
+DEFAULT = Options()

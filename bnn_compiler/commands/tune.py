@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bnn_compiler.commands.common import (
     DEVICE,
@@ -18,6 +18,9 @@ from bnn_compiler.commands.common import (
 )
 from bnn_compiler.device.address import Address
 from bnn_compiler.errors import InputError
+
+if TYPE_CHECKING:
+    from bnn_compiler.tune.network import Subject
 
 #: Of each kernel, if nothing else is said.
 _TRIALS = 48
@@ -54,20 +57,17 @@ def run(args: Arguments) -> int:
     if args.export_candidates:
         return _export(args)
     if args.import_results:
-        report = network.import_results(
-            args.model, results=args.import_results, journal=args.journal, **_network(args)
-        )
+        report = network.import_results(_subject(args), args.import_results, journal=args.journal)
     else:
         with tuning.Live(quiet=args.json) as live:
             report = network.tune_network(
-                args.model,
+                _subject(args),
                 device=args.device,
                 secret=args.secret,
                 journal=args.journal,
                 trials=_TRIALS if args.trials is None else args.trials,
                 minutes=args.minutes,
                 tell=live.update,
-                **_network(args),
             )
     if args.json:
         print(json.dumps(tuning.as_dict(report)))
@@ -81,11 +81,10 @@ def _export(args: Arguments) -> int:
     from bnn_compiler.tune import network
 
     kit = network.export_candidates(
-        args.model,
-        output=args.export_candidates,
+        _subject(args),
+        args.export_candidates,
         trials=_TRIALS if args.trials is None else args.trials,
         tell=lambda built, of: print(f"{built} of {of} candidates", file=sys.stderr),
-        **_network(args),
     )
     if args.json:
         print(json.dumps({"kit": kit.id, "candidates": kit.candidates, "failed": kit.failed}))
@@ -110,7 +109,22 @@ def _refuse_unused(args: Arguments) -> None:
                 raise InputError(f"--{name} has no meaning with {way}")
 
 
-def _network(args: Arguments) -> dict[str, Any]:
-    """What every way of tuning needs to know of the network."""
-    names = ("target", "checkpoint", "schedules", "input_dtype", "mean", "std", "allow_reorder")
-    return {"example_inputs": examples(args), **{n: getattr(args, n) for n in names}}
+def _subject(args: Arguments) -> "Subject":
+    """What every way of tuning needs to know."""
+    from bnn_compiler.options import Options
+    from bnn_compiler.tune.network import Subject
+
+    options = Options.of(
+        input_dtype=args.input_dtype,
+        mean=args.mean,
+        std=args.std,
+        allow_reorder=args.allow_reorder,
+    )
+    return Subject.of(
+        args.model,
+        examples(args),
+        target=args.target,
+        schedules=args.schedules,
+        options=options,
+        checkpoint=args.checkpoint,
+    )

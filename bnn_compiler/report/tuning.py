@@ -7,8 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bnn_compiler.tune.tuner import Progress as State
-from bnn_compiler.tune.tuner import Report
+from bnn_compiler.tune.outcome import TuningProgress, TuningReport
 
 COLUMNS = ("kernel", "family", "tile", "us", "rule us", "best / rule", "% of roofline", "trials")
 
@@ -28,7 +27,7 @@ class Live:
         self._lines = not quiet and not sys.stderr.isatty()
         self._id = self._bar.add_task("starting", total=None)
 
-    def update(self, state: State) -> None:
+    def update(self, state: TuningProgress) -> None:
         """Show a state of the search."""
         words = text(state)
         if self._lines:
@@ -48,7 +47,7 @@ class Live:
         self._bar.stop()
 
 
-def text(state: State) -> str:
+def text(state: TuningProgress) -> str:
     """The state in words: the best against the rule, and against the roofline."""
     bound = f", roofline {state.bound * 1e3:.2f} ms" if state.bound else ""
     failed = f", {state.failed} failed" if state.failed else ""
@@ -56,7 +55,7 @@ def text(state: State) -> str:
     return f"best {gain}{bound}{failed} | {state.task}"
 
 
-def rows(report: Report) -> list[list[str]]:
+def rows(report: TuningReport) -> list[list[str]]:
     """One row for each kernel."""
     found = []
     for record in report.records:
@@ -76,7 +75,7 @@ def rows(report: Report) -> list[list[str]]:
     return found
 
 
-def summary(report: Report) -> list[str]:
+def summary(report: TuningReport) -> list[str]:
     """What to say below the table."""
     lines = [f"{report.trials} trials, {report.failed} failed; records in {report.path}"]
     if report.quality:
@@ -89,7 +88,7 @@ def summary(report: Report) -> list[str]:
     return lines
 
 
-def as_dict(report: Report) -> dict[str, Any]:
+def as_dict(report: TuningReport) -> dict[str, Any]:
     """The JSON form."""
     return {
         "records": [r.as_dict() for r in report.records],

@@ -3,31 +3,28 @@
 import math
 from dataclasses import replace
 
-from tvm.s_tir import meta_schedule as ms
-from tvm.target import Target as TvmTarget
-
 from bnn_compiler import families
 from bnn_compiler.cost.model import CostModel
 from bnn_compiler.cost.records import Record
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
-from bnn_compiler.tune.strategy import candidate
-from bnn_compiler.tune.workers import Builder, Runner
+from bnn_compiler.tune.journal import Trial
+from bnn_compiler.tune.workshop import Workshop
 
 #: Channels of a group below which a word is so empty that float32 may be faster.
 _FEW = 64
 
 
 def with_float_times(
-    found: dict[str, Record], model: CostModel | None, builder: Builder, runner: Runner
+    found: dict[str, Record], model: CostModel | None, shop: Workshop
 ) -> dict[str, Record]:
     """Binary layers of few channels measured in float32 too, for ``profile`` to mention.
 
     The time is the best of the kernels that the compiler would choose from, had the layer been
     float: for a depthwise one that which mixes no channels, else the rule's and the model's.
     """
-    target = builder.device
+    target = shop.target
     few = {
         key: record
         for key, record in found.items()
@@ -37,28 +34,19 @@ def with_float_times(
     }
     if not few:
         return found
-    forms = [
-        (key, form, point)
-        for key, record in few.items()
-        for form in [record.task.as_float()]
-        for point in float_points(form, model, target)
-    ]
-    candidates = [candidate(form, point) for _, form, point in forms]
-    device = TvmTarget({**target.tvm, "num-cores": 1})
-    built = builder.build([ms.builder.BuilderInput(c.sch.mod, device) for c in candidates])
-    good = [
-        (key, ms.runner.RunnerInput(b.artifact_path, "cpu", c.args_info))
-        for (key, _, _), b, c in zip(forms, built, candidates, strict=True)
-        if not b.error_msg
-    ]
-    futures = runner.run([program for _, program in good])
-    for (key, _), future in zip(good, futures, strict=True):
-        result = future.result()
-        if not result.error_msg:
-            before = found[key].float_seconds or math.inf
-            seconds = min(before, *(float(s) for s in result.run_secs))
-            found[key] = replace(found[key], float_seconds=seconds)
-    return found
+    forms = {key: record.task.as_float() for key, record in few.items()}
+    times = dict.fromkeys(forms.values(), math.inf)
+
+    def ended(trial: Trial) -> None:
+        times[trial.task] = min(times[trial.task], trial.seconds or math.inf)
+
+    shop.measure([(form, p) for form in times for p in float_points(form, model, target)], ended)
+    known = {
+        key: replace(found[key], float_seconds=times[form])
+        for key, form in forms.items()
+        if times[form] < math.inf
+    }
+    return {**found, **known}
 
 
 def float_points(form: Task, model: CostModel | None, target: Target) -> list[Point]:

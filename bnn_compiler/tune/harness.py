@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import tvm
 from tvm import tirx
 
 from bnn_compiler import families
@@ -55,16 +54,3 @@ def build(
 def digest(task: Task) -> str:
     """A task's name in measurements."""
     return hashlib.sha256(task.key.encode()).hexdigest()[:16]
-
-
-def as_text(function: tirx.PrimFunc) -> str:
-    """A kernel for another process."""
-    return str(tvm.ir.save_json(function))
-
-
-def from_text(text: str) -> tirx.PrimFunc:
-    """The inverse of ``as_text``."""
-    from bnn_compiler.kernels.cpu import intrinsics
-
-    intrinsics.register()
-    return tvm.ir.load_json(text)

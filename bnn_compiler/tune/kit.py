@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm.s_tir import meta_schedule as ms
-from tvm.target import Target as TvmTarget
 
 from bnn_compiler import families
 from bnn_compiler.deploy.cpu.trial import Program
 from bnn_compiler.device import program
-from bnn_compiler.device.measure import DEFAULT, Measurement, read
+from bnn_compiler.device.measure import DEFAULT, read
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.files import check_writable, replace_bytes
 from bnn_compiler.kernels.point import Point
@@ -32,8 +30,8 @@ from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
 from bnn_compiler.tune import harness, journal
 from bnn_compiler.tune.journal import Trial
-from bnn_compiler.tune.strategy import candidate
-from bnn_compiler.tune.workers import BUILD_SECONDS, Builder, cores, pool
+from bnn_compiler.tune.workers import BUILD_SECONDS, build, cores, pool
+from bnn_compiler.tune.workshop import Judge
 
 #: Of the kit's manifest and its results.
 _FORMAT = 1
@@ -102,21 +100,12 @@ def _build(
     points: list[tuple[Task, Point]], target: Target, folder: Path, tell: Tell
 ) -> list[tuple[Task, Point, Program]]:
     built = []
-    faults: list[BaseException] = []
-    device = TvmTarget({**target.tvm, "num-cores": 1})
-    with pool(cores(), BUILD_SECONDS) as builders:
-        builder = Builder(target, folder, builders, faults.append, static=True)
+    with pool(cores(), BUILD_SECONDS) as processes:
         for start in range(0, len(points), _BATCH):
             some = points[start : start + _BATCH]
-            inputs = [
-                ms.builder.BuilderInput(candidate(task, point).sch.mod, device)
-                for task, point in some
-            ]
-            for (task, point), result in zip(some, builder.build(inputs), strict=True):
-                if not result.error_msg:
-                    built.append((task, point, Program(Path(result.artifact_path))))
-            if faults:
-                raise faults[0]
+            stems = [folder / f"candidate{start + i}" for i in range(len(some))]
+            found = build(some, target, stems, processes, static=True)
+            built += [(*one, p) for one, (p, _) in zip(some, found, strict=True) if p is not None]
             tell(min(start + _BATCH, len(points)), len(points))
     return built
 
@@ -253,7 +242,7 @@ def _trials(
 ) -> list[Trial]:
     """A trial for each line. The first measurement of a task says what it computes."""
     trials = []
-    digests: dict[str, str] = {}
+    judge = Judge()
     for line in sorted(lines, key=lambda one: int(one["candidate"])):
         task, point = pairs[line["candidate"]]
         outcome = read(int(line["code"]), json.dumps(line["output"]))
@@ -267,15 +256,5 @@ def _trials(
                 f"{path}: candidate {line['candidate']} took longer than the {DEFAULT.limit} s"
                 " after which it is stopped"
             )
-        trials.append(_trial(task, point, found, outcome.error, digests))
+        trials.append(judge.trial(task, point, outcome))
     return trials
-
-
-def _trial(
-    task: Task, point: Point, found: Measurement | None, error: str, digests: dict[str, str]
-) -> Trial:
-    if found is None:
-        return Trial(task, point, None, error)
-    if found.digest != digests.setdefault(found.name, found.digest):
-        return Trial(task, point, None, "computes other values than the first schedule measured")
-    return Trial(task, point, min(found.seconds))

@@ -1,20 +1,14 @@
-"""The search strategy: measure what the cost model ranks first, and a little at random.
+"""Which schedules of a kernel to measure next: what the cost model likes, and a little at random.
 
-It takes the place of MetaSchedule's evolutionary search in MetaSchedule's own loop. That search
-finds candidates by mutating and replaying the instructions of schedules, some 20 ms each; our
-space is small and is data, so all of it can be ranked in that time.
+A space is a few hundred points of plain data, so all of it can be ranked.
 """
 
-import json
 import math
+import threading
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import tvm
-from tvm.ir.utils import derived_object
-from tvm.s_tir import Schedule
-from tvm.s_tir import meta_schedule as ms
 
 from bnn_compiler import families
 from bnn_compiler.cost.model import CostModel, Sample
@@ -35,23 +29,22 @@ _ENOUGH = 24
 
 @dataclass
 class Search:
-    """What all tasks share: trials so far, the model learnt from them, the time that is left."""
+    """What all tasks share: trials so far, the model learnt from them, the time that is left.
+
+    ``stopped`` is set when the user asks for an end.
+    """
 
     journal: Journal
     target: Target
     trials: int
     deadline: float | None = None
     model: CostModel | None = None
-    stop: BaseException | None = None
+    stopped: threading.Event = field(default_factory=threading.Event)
     _learnt: int = 0
 
-    def fault(self, error: BaseException) -> None:
-        """End the search for what is no candidate's fault."""
-        self.stop = self.stop or error
-
     def over(self) -> bool:
-        """Whether the time budget is spent, or ``stop`` says why the search cannot go on."""
-        if self.stop is not None:
+        """Whether the time is spent or the user has asked for an end."""
+        if self.stopped.is_set():
             return True
         return self.deadline is not None and time.monotonic() > self.deadline
 
@@ -72,7 +65,7 @@ class Search:
             self._learnt = len(samples)
 
 
-@dataclass
+@dataclass(eq=False)
 class TaskSearch:
     """The search for one task; ``known`` is the schedule of the record it wants to beat."""
 
@@ -90,11 +83,6 @@ class TaskSearch:
             self.space.append(self.rule)
         self._points = set(self.space)
         self._rng = np.random.default_rng(len(self.space))
-
-    @property
-    def most(self) -> int:
-        """Trials after which the search is over in any case."""
-        return len(self.space) + _AGAIN + 2
 
     def measured(self) -> dict[Point, Trial]:
         """The fastest trial of each point of the space."""
@@ -156,56 +144,3 @@ class TaskSearch:
         now = self.best()
         better = now and (not before or (now.seconds or 0) < 0.99 * (before.seconds or 0))
         self._since_better = 0 if better else self._since_better + 1
-
-
-@derived_object
-class Ranked(ms.search_strategy.PySearchStrategy):
-    """MetaSchedule's view of a TaskSearch."""
-
-    def __init__(self, search: TaskSearch) -> None:
-        super().__init__()
-        self.search = search
-        self.batch = 1
-        self.before: Trial | None = None
-
-    def _initialize_with_tune_context(self, context: ms.TuneContext) -> None:
-        pass
-
-    def pre_tuning(
-        self,
-        max_trials: int,
-        num_trials_per_iter: int,
-        design_spaces: list[Schedule],
-        database: object = None,
-        cost_model: object = None,
-    ) -> None:
-        """Remember the size of a batch."""
-        self.batch = num_trials_per_iter
-
-    def post_tuning(self) -> None:
-        """Nothing is held."""
-
-    def generate_measure_candidates(self) -> list[ms.MeasureCandidate] | None:
-        """A batch of scheduled kernels, or None when the search is over."""
-        self.before = self.search.best()
-        points = self.search.next(self.batch)
-        return [candidate(self.search.task, p) for p in points] or None
-
-    def notify_runner_results(
-        self, measure_candidates: list[ms.MeasureCandidate], results: list[ms.runner.RunnerResult]
-    ) -> None:
-        """The trials are in the journal already."""
-        self.search.told(self.before)
-
-    def clone(self) -> "Ranked":
-        """Another search of the same task."""
-        return Ranked(self.search)
-
-
-def candidate(task: Task, point: Point) -> ms.MeasureCandidate:
-    """A scheduled kernel that says which task and point it is."""
-    function = families.function(task, point)
-    function = function.with_attr("bnn.task", task.key)
-    function = function.with_attr("bnn.point", json.dumps(point.as_dict()))
-    schedule = Schedule(tvm.IRModule({"main": function}), debug_mask="none")
-    return ms.MeasureCandidate(schedule, ms.arg_info.ArgInfo.from_prim_func(function))

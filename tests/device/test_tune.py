@@ -11,7 +11,7 @@ from bnn_compiler.device.boards import Boards
 from bnn_compiler.errors import DeviceError, ScheduleError, TargetError
 from bnn_compiler.tune import tuner
 from bnn_compiler.tune.journal import Journal
-from bnn_compiler.tune.network import tune_network
+from bnn_compiler.tune.network import Subject, tune_network
 from tests.device.conftest import ARM
 from tests.kernels import kernel
 
@@ -70,6 +70,6 @@ def test_nothing_is_recorded_when_all_boards_are_lost(arm, qemu, serve, tmp_path
 def test_another_machines_target_needs_a_device(small_artifact, tmp_path):
     _, model, x = small_artifact
     with pytest.raises(TargetError, match=r"--device.*--export-candidates"):
-        tune_network(model, (x,), target=ARM)
+        tune_network(Subject.of(model, (x,), target=ARM))
     with Journal(tmp_path / "j", DEVICE) as log, pytest.raises(ScheduleError, match="no schedule"):
         tuner.conclude(TASKS, DEVICE, log, tmp_path / "s.jsonl")

@@ -11,7 +11,7 @@ from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.options import Options
 from bnn_compiler.plan import plan, realize
-from bnn_compiler.tune.network import extract
+from bnn_compiler.tune.network import Subject
 from tests.network import Applied, fused, image
 
 TARGET = targets.load("x86-64-v3")
@@ -65,7 +65,7 @@ def test_a_plan_is_the_same_for_any_schedules(planned):
 
 
 def test_what_has_one_schedule_is_not_tuned(planned):
-    tasks = extract(network(), (image(3, 8),), TARGET)
+    tasks = Subject.of(network(), (image(3, 8),), target=TARGET.name).tasks()
     assert set(tasks) < set(planned.tasks)
     assert all(planned.tasks[task] == times for task, times in tasks.items())
     program, _ = realize.realize(planned, Schedules(TARGET), "net")
@@ -80,7 +80,7 @@ def test_planning_builds_no_kernel(monkeypatch):
         raise AssertionError("a kernel was built")
 
     monkeypatch.setattr("tvm.te.create_prim_func", refuse)
-    assert extract(network(), (image(3, 8),), TARGET)
+    assert Subject.of(network(), (image(3, 8),), target=TARGET.name).tasks()
 
 
 def test_one_sign_padded_with_two_values_is_refused():

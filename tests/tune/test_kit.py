@@ -15,7 +15,7 @@ from bnn_compiler.cost import records
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.tune import journal, kit, tuner
 from bnn_compiler.tune.journal import Journal
-from bnn_compiler.tune.network import export_candidates
+from bnn_compiler.tune.network import Subject, export_candidates
 from tests.device.conftest import ARM
 from tests.kernels import kernel
 
@@ -239,7 +239,7 @@ def test_where_no_kit_can_be_is_known_first(tmp_path):
     (tmp_path / "file").write_text("")
     for path, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "kit.tar", "cannot write")):
         with pytest.raises(DeviceError, match=words):
-            export_candidates("no network.pt2", output=path, target=ARM)
+            export_candidates(Subject.of("no network.pt2", target=ARM), path)
 
 
 def test_a_kit_that_cannot_be_written(tmp_path, qemu):

@@ -3,7 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
+from tvm.support.popen_pool import PopenPoolExecutor
+
+from bnn_compiler.errors import BuildError
+from bnn_compiler.tune import workers
 
 #: Presses Ctrl-C, which reaches the whole process group, all the while the workers start and work.
 SCRIPT = """
@@ -37,3 +44,26 @@ def test_ctrl_c_while_workers_start_is_quiet():
         check=False,
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def _crash():
+    os.abort()
+
+
+def test_crashes_and_hangs_cost_one_trial():
+    pool = PopenPoolExecutor(max_workers=1, timeout=1.0)
+    value, error = workers.outcome(pool.submit(_crash))
+    assert value is None and error == "Subprocess terminated"
+    value, error = workers.outcome(pool.submit(time.sleep, 60))
+    assert value is None and error == "took too long and was stopped"
+    assert workers.outcome(pool.submit(len, [1, 2])) == (2, "")
+
+
+def _no_linker():
+    raise BuildError("no C compiler")
+
+
+def test_what_is_no_candidates_fault_ends_the_build():
+    pool = PopenPoolExecutor(max_workers=1, timeout=5.0)
+    with pytest.raises(BuildError, match="no C compiler"):
+        workers.outcome(pool.submit(_no_linker))
