@@ -32,7 +32,9 @@ _NO_ARM32 = (
 class Hardware:
     """Facts the schedules use: SIMD width in bits, vector registers, popcount form, caches.
 
-    ``kind`` is TVM's name of what makes code for such machines ([target] kind).
+    ``pairs`` says whether one instruction multiplies pairs of 16-bit numbers and adds the products
+    (default in a file: on x86). ``kind`` is TVM's name of what makes code for such machines
+    ([target] kind).
     """
 
     kind: ClassVar[str] = "llvm"
@@ -42,6 +44,7 @@ class Hardware:
     popcount: str
     l1_kib: int
     l2_kib: int
+    pairs: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,17 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
         known = " and ".join(ARCHITECTURES)
         why = _NO_ARM32 if _ARM32.fullmatch(str(data["arch"])) else f"there are {known}"
         raise TargetError(f"{path}: arch {data['arch']!r}: {why}")
-    _check_keys(path, "[hardware]", data["hardware"], {f.name for f in fields(Hardware)})
+    hardware = {"pairs": data["arch"] == "x86_64", **data["hardware"]}
+    _check_keys(path, "[hardware]", hardware, {f.name for f in fields(Hardware)})
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
-    _check_values(path, data, data["hardware"], link)
+    _check_values(path, data, hardware, link)
     return Target(
         path.stem,
         data["arch"],
         tuple(data["features"]),
         data["target"],
-        Hardware(**data["hardware"]),
+        Hardware(**hardware),
         Link(link.get("zig", ""), tuple(link.get("compiler", ()))),
         data.get("cpu_part", ""),
         data.get("threads", True),
@@ -140,6 +144,7 @@ def _check_values(
         ("[target]", data["target"], isinstance(data["target"], dict), "a table for TVM"),
         ("vector_bits", hardware["vector_bits"], hardware["vector_bits"] in bits, f"one of {bits}"),
         ("popcount", hardware["popcount"], hardware["popcount"] in popcounts, f"of {popcounts}"),
+        ("pairs", hardware["pairs"], isinstance(hardware["pairs"], bool), "true or false"),
         *((n, hardware[n], _is_count(hardware[n]), "a positive integer") for n in counts),
         ("[link] zig", zig, _ZIG.fullmatch(str(zig)), "zig's triple, e.g. aarch64-linux-musl"),
         (

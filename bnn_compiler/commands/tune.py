@@ -59,7 +59,7 @@ def run(args: Arguments) -> int:
     if args.import_results:
         report = network.import_results(_subject(args), args.import_results, journal=args.journal)
     else:
-        with tuning.Live(quiet=args.json) as live:
+        with tuning.live(quiet=args.json) as tell:
             report = network.tune_network(
                 _subject(args),
                 device=args.device,
@@ -67,7 +67,7 @@ def run(args: Arguments) -> int:
                 journal=args.journal,
                 trials=_TRIALS if args.trials is None else args.trials,
                 minutes=args.minutes,
-                tell=live.update,
+                tell=tell,
             )
     if args.json:
         print(json.dumps(tuning.as_dict(report)))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import tvm
 from tvm import te, tirx
 
-from bnn_compiler.kernels.layout import LANES, Layout, round_up
+from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.ops.epilogue import Epilogue, Step
+from bnn_compiler.ops.rounding import round_up
 
 Index = tuple[tirx.Var, tirx.Var, tirx.Var, tirx.Var]
 Value = Callable[..., tvm.ir.Expr]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnn_compiler.kernels.layout import LANES, round_up
+from bnn_compiler.kernels.layout import LANES
+from bnn_compiler.ops.rounding import round_up
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,10 @@ never mixed with real ones; padded bits are 0.
 
 from dataclasses import dataclass, replace
 
+from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.ops.storage import Storage
 
 LANES = 16
-
-
-def round_up(value: int, multiple: int) -> int:
-    """The least multiple of ``multiple`` that is at least ``value``."""
-    return -(-value // multiple) * multiple
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,13 @@ class Layout:
         """Elements (floats or words) per pixel."""
         c = self.shape[3]
         if self.storage is Storage.BITS:
-            return -(-c // self.storage.channels)
+            return ceil_div(c, self.storage.channels)
         return c if self.dense else round_up(c, LANES)
+
+    @property
+    def has_half_word(self) -> bool:
+        """Whether no kernel stores the last 16 bits of a pixel."""
+        return self.storage is Storage.BITS and ceil_div(self.shape[3], 16) % 2 == 1
 
     @property
     def physical(self) -> tuple[int, int, int, int]:

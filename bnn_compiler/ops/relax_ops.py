@@ -12,6 +12,7 @@ from tvm.ir import Op, _ffi_api, register_op_attr
 
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.operators import OPERATORS, VARIADIC, Operator
+from bnn_compiler.ops.rounding import ceil_div
 
 _PREFIX = "relax.bnn."
 
@@ -23,7 +24,7 @@ def shape_of(expr: relax.Expr) -> tuple[int, ...]:
 
 def words(channels: int) -> int:
     """uint32 words that hold ``channels`` bits."""
-    return -(-channels // 32)
+    return ceil_div(channels, 32)
 
 
 def called(expr: relax.Expr) -> str:

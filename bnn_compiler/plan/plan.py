@@ -9,11 +9,12 @@ import numpy as np
 from tvm import relax
 
 from bnn_compiler.errors import UnsupportedError
-from bnn_compiler.kernels.layout import LANES, Layout, round_up
+from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.graph import Graph, array, constant
+from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.plan import tasks
 from bnn_compiler.plan.program import Buffer

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bnn_compiler.kernels.layout import Layout, round_up
+from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.runtime.manifest import ALIGN
 
 
@@ -32,8 +33,7 @@ class Buffer:
     @property
     def needs_fill(self) -> bool:
         """Halos are written on every run, as are half words that no kernel stores."""
-        half = self.layout.dtype == "uint32" and -(-self.layout.shape[3] // 16) % 2 == 1
-        return any(self.layout.halo) or half
+        return any(self.layout.halo) or self.layout.has_half_word
 
 
 @dataclass(frozen=True)

@@ -1,50 +1,40 @@
 """Tuning as it goes (a progress bar) and as it ended (a table)."""
 
 import sys
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bnn_compiler.tune.outcome import TuningProgress, TuningReport
+from bnn_compiler.tune.outcome import Tell, TuningProgress, TuningReport
 
 COLUMNS = ("kernel", "family", "tile", "us", "rule us", "best / rule", "% of roofline", "trials")
 
 
-class Live:
+@contextmanager
+def live(quiet: bool = False) -> Iterator[Tell]:
     """A progress bar on stderr; where that is no terminal, one line for each batch."""
+    terminal = sys.stderr.isatty()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=quiet or not terminal,
+    )
+    shown = bar.add_task("starting", total=None)
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=quiet or not sys.stderr.isatty(),
-        )
-        self._lines = not quiet and not sys.stderr.isatty()
-        self._id = self._bar.add_task("starting", total=None)
-
-    def update(self, state: TuningProgress) -> None:
-        """Show a state of the search."""
+    def update(state: TuningProgress) -> None:
         words = text(state)
-        if self._lines:
+        if not quiet and not terminal:
             print(f"{state.trials} of at most {state.most} trials: {words}", file=sys.stderr)
-        self._bar.update(self._id, description=words, completed=state.trials, total=state.most)
+        bar.update(shown, description=words, completed=state.trials, total=state.most)
 
-    def __enter__(self) -> "Live":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+    with bar:
+        yield update
 
 
 def text(state: TuningProgress) -> str:

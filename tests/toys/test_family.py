@@ -18,8 +18,9 @@ from bnn_compiler.kernels.cpu import schedule
 from bnn_compiler.kernels.epilogue import f32, finish, fma, placeholder
 from bnn_compiler.kernels.family import Counts, Mix
 from bnn_compiler.kernels.grouping import merge
-from bnn_compiler.kernels.layout import LANES, round_up
+from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
+from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.tune.journal import Journal, Trial
 from tests.kernels import kernel

@@ -6,6 +6,7 @@ No heap and no globals. Every pointer is an offset fixed at compile time.
 import math
 
 from bnn_compiler.deploy.cpu import abi
+from bnn_compiler.ops.rounding import ceil_div
 from bnn_compiler.plan.program import Argument, Buffer, Program
 from bnn_compiler.runtime.manifest import ALIGN
 
@@ -300,7 +301,7 @@ def _next(program: Program, name: str, index: int, ahead: int) -> str:
     largest = max(constants, key=lambda a: a.size, default=None)
     lines = min(largest.size, ahead) // LINE if largest else 0
     part = max(1, iterations * _LINES // max(lines, 1))
-    each = min(_LINES, lines // -(-iterations // part)) if part < iterations else 0
+    each = min(_LINES, lines // ceil_div(iterations, part)) if part < iterations else 0
     if largest is None or each == 0:
         return f"{name}_weights, {iterations}, 0"
     return f"{name}_weights + {largest.weights}, {part}, {each}"
@@ -313,7 +314,7 @@ def _fill(buffer: Buffer) -> str:
     bits = layout.dtype == "uint32" and buffer.fill == 1
     value = 0xFFFFFFFF if bits else 0
     last = ((1 << tail) - 1 if tail else 0xFFFFFFFF) if bits else 0
-    half = layout.dtype == "uint32" and -(-layout.shape[3] // 16) % 2 == 1
+    half = layout.has_half_word
     top, left, bottom, right = layout.halo
     if value == last == 0 and not half:
         pixel = words * layout.itemsize

@@ -6,24 +6,24 @@ computes iterations first..last-1 of the kernel's parallel loop. The pipeline is
 on a CPU with ``MakeBareAPI`` where it has ``MakePackedAPI``.
 """
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
-from tvm.script import tirx as T
 from tvm.target import Target as TvmTarget
 from tvm.target.codegen import llvm_get_cpu_archlist
-from tvm.tirx.buffer import buffer_data_pointer_type, is_buffer_var
 
 from bnn_compiler.errors import TargetError
+from bnn_compiler.kernels.cpu.bare_api import KeepLocalsOnStack, MakeBareAPI, TakeRange
+from bnn_compiler.kernels.cpu.lanes import LanesOfVectors
 from bnn_compiler.kernels.cpu.lookups import PairLookUps, ShuffleTables
+from bnn_compiler.kernels.cpu.pairs import PairProducts
 from bnn_compiler.kernels.cpu.prefetch import PrefetchEpilogue
+from bnn_compiler.kernels.cpu.skip_padding import SkipPadding
 from bnn_compiler.target import Target
 
-#: Raised when the passes here or in lookups.py make other code of the same kernel: tuned records
+#: Raised when the passes of the pipeline make other code of the same kernel: tuned records
 #: are stale then.
 VERSION = 1
 
@@ -71,235 +71,6 @@ def parallel_extent(function: tirx.PrimFunc) -> int:
     tvm_ffi.structural_mutate(function, [(tirx.For, visit)])
     assert len(extents) == 1, "a kernel has one parallel loop"
     return extents[0]
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class TakeRange:
-    """parallel i in 0..n -> i in first..last, two new int32 parameters.
-
-    The caller splits the range among threads; TVM's own parallel loop would move the body into a
-    function that knows no longer that its pointers do not alias. Late, so that everything before
-    can use the bounds of i.
-    """
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Rewrite the loop and the parameters."""
-        first, last = tirx.Var("first", "int32"), tirx.Var("last", "int32")
-
-        def visit(loop: tirx.For, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
-            if loop.kind != tirx.ForKind.PARALLEL:
-                return mutator.default_mutate(loop)
-            return tirx.For(loop.loop_var, first, last - first, tirx.ForKind.SERIAL, loop.body)
-
-        changed = tvm_ffi.structural_mutate(f, [(tirx.For, visit)])
-        return tirx.PrimFunc(
-            [*changed.params, first, last], changed.body, changed.ret_type, attrs=changed.attrs
-        )
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class MakeBareAPI:
-    """f(A: Buffer, ...) -> int32_t f(A*, ...), returning 0."""
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Unwrap the buffers; the compute scope keeps frees ahead of the return."""
-        params: list[tirx.Var] = []
-        body: list[tirx.Stmt] = []
-        for p in f.params:
-            if is_buffer_var(p):
-                pointer = tirx.Var(p.name + "_p", buffer_data_pointer_type(p))
-                params.append(pointer)
-                body.append(tirx.DeclBuffer(p, data=pointer))
-            else:
-                params.append(p)
-        zero = tirx.IntImm("int32", 0)
-        scope = tvm.ir.StringImm(str(f.attrs["global_symbol"]) + "_compute_")
-        body += [tirx.AttrStmt(zero, "compute_scope", scope, f.body), tirx.Return(zero)]
-        stmt: tirx.Stmt = tirx.SeqStmt(body)
-        # LowerTVMBuiltin wants a device even where nothing is allocated on the heap.
-        for key, value in (("device_type", 1), ("device_id", 0)):
-            stmt = tirx.AttrStmt("default", key, tirx.IntImm("int32", value), stmt)
-        target = f.attrs["target"]
-        bare = tirx.PrimFunc(params, stmt, ret_type=tvm.ir.PrimType("int32"), attrs=f.attrs)
-        return (
-            bare.with_attr("target", target.host or target)
-            .with_attr("calling_conv", 0)
-            .without_attr("tirx.is_entry_func")
-        )
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class KeepLocalsOnStack:
-    """alloc(scope="local") -> the same, marked so that LowerTVMBuiltin does not move it to a heap.
-
-    Tiles are small and of constant size; LLVM promotes them to registers only from the stack.
-    """
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Annotate every allocation."""
-
-        def visit(alloc: tirx.AllocBuffer, _: tvm_ffi.StructuralMutator) -> tirx.AllocBuffer:
-            return tirx.AllocBuffer(
-                alloc.buffer,
-                {**dict(alloc.annotations), "disable_lower_builtin": tirx.IntImm("bool", 1)},
-            )
-
-        return tvm_ffi.structural_mutate(f, [(tirx.AllocBuffer, visit)])
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class SkipPadding:
-    """for ky: body(x[row(y, ky)])  ->  for ky: if row(y, ky) lies in the image: body(...)
-
-    For loops annotated with the stored rows of the image (schedule.py): the others hold zeros.
-    """
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Guard each annotated loop's body; the input is the first parameter."""
-
-        def visit(loop: tirx.For, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
-            if SKIP_ROWS not in loop.annotations:
-                return mutator.default_mutate(loop)
-            first, last = (int(v) for v in loop.annotations[SKIP_ROWS])
-            row = _row_read(loop.body, f.params[0])
-            body = tirx.IfThenElse(tirx.all(row >= first, row < last), loop.body, None)
-            return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
-
-        return tvm_ffi.structural_mutate(f, [(tirx.For, visit)])
-
-
-#: Annotation of a loop over kernel rows: [first, last) of the stored rows that hold the image.
-SKIP_ROWS = "bnn.skip_rows"
-
-
-def _row_read(body: tirx.Stmt, x: tirx.Var) -> tvm.ir.Expr:
-    """The row of ``x`` [N, H, W, ...] that ``body`` reads."""
-    rows: list[tvm.ir.Expr] = []
-
-    def visit(load: tvm.ir.TensorLoad, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
-        if load.source.same_as(x):
-            rows.append(load.indices[1])
-        return mutator.default_mutate(load)
-
-    tvm_ffi.structural_mutate(body, [(tvm.ir.TensorLoad, visit)])
-    return rows[0]
-
-
-@dataclass(frozen=True)
-class _Factor:
-    """broadcast(i32(x[index])) * i32(w[ramp(base, 2, lanes)])."""
-
-    x: tirx.Var
-    index: tvm.ir.Expr
-    w: tirx.Var
-    base: tvm.ir.Expr
-    lanes: int
-
-    @staticmethod
-    def of(expr: tvm.ir.Expr) -> "_Factor | None":
-        """Match ``expr``."""
-        if not isinstance(expr, tirx.Mul):
-            return None
-        one, many = (expr.a, expr.b) if isinstance(expr.a, tirx.Broadcast) else (expr.b, expr.a)
-        if not isinstance(one, tirx.Broadcast) or not isinstance(many, tirx.Cast):
-            return None
-        x, w = getattr(one.value, "value", None), many.value
-        if not isinstance(x, tvm.ir.TensorLoad) or not isinstance(w, tvm.ir.TensorLoad):
-            return None
-        ramp = w.indices[0]
-        if str(x.source.ty.dtype) != "int16" or not isinstance(ramp, tirx.Ramp):
-            return None
-        if int(ramp.stride) != 2:
-            return None
-        return _Factor(x.source, x.indices[0], w.source, ramp.base, int(ramp.lanes))
-
-
-#: Sums of two products of 16 bits by the number of sums.
-_PAIRS = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class PairProducts:
-    """i32(x[i]) * i32(w[0::2]) + i32(x[i + 1]) * i32(w[1::2]) -> multiply_add_pairs(x[i:i + 2], w).
-
-    ``x[i]`` is one int16 for all lanes, ``w`` a vector with two for each (int16.py). LLVM would
-    widen both first.
-    """
-
-    def __init__(self, vector_bits: int) -> None:
-        self.lanes = vector_bits // 32
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Rewrite sum + first + second."""
-
-        def visit(node: tirx.Add, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
-            if isinstance(node.a, tirx.Add):
-                first, second = _Factor.of(node.a.b), _Factor.of(node.b)
-                if first and second:
-                    assert first.x.same_as(second.x) and first.w.same_as(second.w)
-                    return node.a.a + self._product(first)
-            return mutator.default_mutate(node)
-
-        return tvm_ffi.structural_mutate(f, [(tirx.Add, visit)])
-
-    def _product(self, factor: _Factor) -> tvm.ir.Expr:
-        """As many instructions as the vector is wide."""
-        lanes = min(self.lanes, factor.lanes)
-        pair = tirx.BufferLoad(factor.x, [tirx.Ramp(factor.index, 1, 2)])
-        pairs = T.reinterpret(
-            f"int16x{2 * lanes}", tirx.Broadcast(T.reinterpret("int32", pair), lanes)
-        )
-        parts = [
-            tirx.call_llvm_pure_intrin(
-                f"int32x{lanes}",
-                _PAIRS[lanes],
-                pairs,
-                tirx.BufferLoad(factor.w, [tirx.Ramp(factor.base + 2 * at, 1, 2 * lanes)]),
-            )
-            for at in range(0, factor.lanes, lanes)
-        ]
-        return parts[0] if len(parts) == 1 else tirx.Shuffle(parts, list(range(factor.lanes)))
-
-
-@tirx.transform.prim_func_pass(opt_level=0)
-class LanesOfVectors:
-    """broadcast(x[4 * i + 2])  ->  broadcast(x[4 * i : 4 * i + 4][2]), with 4 as large as can be.
-
-    NEON copies a lane, or multiplies by one, in one instruction; a broadcast from memory takes a
-    register for the address. LLVM then loads each vector once.
-    """
-
-    def transform_function(
-        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
-    ) -> tirx.PrimFunc:
-        """Rewrite broadcasts of loads whose place in an aligned vector is known."""
-        analyzer = tvm.sym.Analyzer()
-
-        def visit(node: tirx.Broadcast, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
-            load = node.value
-            if not isinstance(load, tvm.ir.TensorLoad):
-                return mutator.default_mutate(node)
-            (at,) = load.indices
-            known = analyzer.modular_set(at)
-            most = 16 // tvm.DataType(load.ty.dtype).itemsize
-            lanes = math.gcd(known.coeff, most)
-            if lanes == 1:
-                return mutator.default_mutate(node)
-            lane = known.base % lanes
-            vector = tirx.BufferLoad(load.source, [tirx.Ramp(at - lane, 1, lanes)])
-            return tirx.Broadcast(tirx.Shuffle([vector], [lane]), node.lanes)
-
-        return tvm_ffi.structural_mutate(f, [(tirx.Broadcast, visit)])
 
 
 def _pipeline(target: Target) -> tvm.transform.Pass:

@@ -2,7 +2,7 @@
 
 Channels and columns of a row lie one after the other: its taps are one loop. x86 takes two of them
 at a time, since a pair times a pair of weights is one multiply-add instruction
-(codegen.PairProducts); NEON has one for single products (``word`` 16).
+(pairs.py); NEON has one for single products (``word`` 16).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,12 @@ from bnn_compiler.kernels.cpu.tile import Tile, loads
 from bnn_compiler.kernels.epilogue import Stages, finish, fma
 from bnn_compiler.kernels.family import Counts, Mix
 from bnn_compiler.kernels.grouping import Grouping, merge
-from bnn_compiler.kernels.layout import LANES, round_up
+from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import tiles, unrolls
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
 from bnn_compiler.ops.reference import byte_base
+from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Hardware
 
@@ -33,11 +34,11 @@ def grouping(work: ConvWorkload) -> Grouping:
 def _steps(work: ConvWorkload, point: "Int16Point") -> tuple[int, int]:
     """(steps along a row of the kernel, taps of a step)."""
     together = point.word // 16
-    return -(-work.kernel[1] * work.x.shape[3] // together), together
+    return ceil_div(work.kernel[1] * work.x.shape[3], together), together
 
 
 def _word(hardware: Hardware) -> int:
-    return 16 if hardware.popcount == "cnt" else 32
+    return 32 if hardware.pairs else 16
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Int16:
         """A product of pairs and a sum."""
         g = grouping(task.work)
         kh, kw = task.work.kernel
-        along = -(-kw * g.inputs // 2)
+        along = ceil_div(kw * g.inputs, 2)
         accumulators, weights = point.registers(point.word, hardware)
         vector, load = 2 * accumulators, loads(accumulators, weights)
         return Counts(

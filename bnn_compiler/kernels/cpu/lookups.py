@@ -9,6 +9,8 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 #: Byte shuffles by vector length: each byte of the result is row[index & 15] of its 16 bytes.
+#: The name of the buffer that is looked up, by which a kernel says that it is one.
+TABLE = "table"
 _SHUFFLES = {32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
 
 # LLVM IR, inlined where it is called (TVM leaves no symbol of it). bnn_rotate is the word rotated
@@ -42,11 +44,11 @@ class ShuffleTables:
     def transform_function(
         self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
     ) -> tirx.PrimFunc:
-        """Rewrite the loads of every buffer called "table", and casts of every other byte."""
+        """Rewrite the loads of every buffer called TABLE, and casts of every other byte."""
         vectors: set[int] = set()
 
         def look_up(load: tvm.ir.TensorLoad, mutator: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
-            if load.source.name != "table":
+            if load.source.name != TABLE:
                 return mutator.default_mutate(load)
             (at,) = load.indices
             row, index = (at.a, at.b) if isinstance(at.a, tirx.Broadcast) else (at.b, at.a)
@@ -137,7 +139,7 @@ def _row(stmt: tirx.Stmt) -> tvm.ir.Expr | None:
     if not isinstance(shuffle, tvm.ir.Call):
         return None
     loads = [a for a in shuffle.args if isinstance(a, tvm.ir.TensorLoad)]
-    return next((load for load in loads if load.source.name == "table"), None)
+    return next((load for load in loads if load.source.name == TABLE), None)
 
 
 def _same_row(one: tirx.Stmt, other: tirx.Stmt) -> bool:

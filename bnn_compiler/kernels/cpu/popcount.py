@@ -16,6 +16,7 @@ from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import tiles, unrolls
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
+from bnn_compiler.ops.rounding import ceil_div
 from bnn_compiler.target import Hardware
 
 
@@ -49,7 +50,7 @@ class Popcount:
             budget = max(1, (hardware.vector_registers - 4) // per_vector)
             for pixels, vectors in tiles(task.work.shape[2], g.outputs // LANES, budget):
                 for order in ("channels", "rows"):
-                    for unroll in unrolls(pixels * vectors * per_vector, -(-g.inputs // word)):
+                    for unroll in unrolls(pixels * vectors * per_vector, ceil_div(g.inputs, word)):
                         yield PopcountPoint(pixels, vectors, word, order, unroll)
 
     def rule(self, task: Task, hardware: Hardware) -> PopcountPoint:
@@ -87,7 +88,7 @@ class Popcount:
         """An xor, a popcount and a sum for each word, pixel and vector."""
         g = grouping(task.work)
         kh, kw = task.work.kernel
-        per_tap = -(-g.inputs // point.word)
+        per_tap = ceil_div(g.inputs, point.word)
         a, weights = point.registers(point.word, hardware)
         # By shuffles a popcount takes two look-ups, masks and shifts, and a sum of bytes.
         count = 1 if hardware.popcount != "shuffle" else 8
@@ -118,7 +119,7 @@ def words(work: ConvWorkload, hardware: Hardware) -> list[int]:
     g = grouping(work)
     if hardware.popcount == "cnt":
         return [16] if g.inputs * work.kernel[0] * work.kernel[1] < 1 << 14 else [32]
-    even = -(-g.inputs // 32) % 2 == 0 and work.x.channels % 2 == 0
+    even = ceil_div(g.inputs, 32) % 2 == 0 and work.x.channels % 2 == 0
     return [32, 64] if even else [32]
 
 
@@ -129,7 +130,7 @@ def _neon_tile(work: ConvWorkload, vectors: int, word: int, hardware: Hardware) 
     """
     per_vector = LANES * word // hardware.vector_bits
     free = (hardware.vector_registers - 4) // per_vector
-    steps = work.kernel[0] * work.kernel[1] * -(-grouping(work).inputs // word)
+    steps = work.kernel[0] * work.kernel[1] * ceil_div(grouping(work).inputs, word)
     # A short reduction is unrolled into its epilogue, which needs the registers.
     short = steps <= 8
 
@@ -148,7 +149,7 @@ def bits(work: ConvWorkload, point: Tile, signs: np.ndarray) -> list[np.ndarray]
     g = grouping(work)
     wide, real = expand(signs, work.groups, g)
     o, kh, kw, c = wide.shape
-    planes = np.zeros((2, o, kh, kw, -(-c // point.word) * point.word), bool)
+    planes = np.zeros((2, o, kh, kw, ceil_div(c, point.word) * point.word), bool)
     planes[0, ..., :c], planes[1, ..., :c] = wide > 0, real
     return [
         p.reshape(o // point.lanes, point.lanes, *p.shape[1:]).transpose(0, 2, 3, 4, 1)
@@ -162,7 +163,7 @@ def stages(task: Task, point: PopcountPoint) -> Stages:
     g, lanes = grouping(work), point.lanes
     n, oh, ow, _ = work.shape
     per_group = g.outputs // lanes
-    count = -(-g.inputs // point.word)
+    count = ceil_div(g.inputs, point.word)
     dtype = f"uint{point.word}"
     stored = work.x.physical
     x = te.placeholder((*stored[:3], stored[3] * 32 // point.word), dtype, name="x")

@@ -12,8 +12,9 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, te, tirx
 
-from bnn_compiler.kernels.cpu import codegen, intrinsics
+from bnn_compiler.kernels.cpu import intrinsics
 from bnn_compiler.kernels.cpu.prefetch import STREAMED
+from bnn_compiler.kernels.cpu.skip_padding import SKIP_ROWS
 from bnn_compiler.kernels.cpu.tile import Tile
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.layout import LANES
@@ -126,7 +127,7 @@ class _Tiled:
     def skip(self, loop: object, rows: Rows) -> None:
         """Let codegen guard ``loop``, over kernel rows."""
         if rows is not None:
-            self.sch.annotate(loop, codegen.SKIP_ROWS, list(rows))
+            self.sch.annotate(loop, SKIP_ROWS, list(rows))
 
     def split_init(self, block: object, loop: object) -> None:
         """Zero the accumulators before ``loop``."""
@@ -153,7 +154,7 @@ def conv(stages: Stages, point: Tile, rows: Rows = None) -> tvm.tirx.PrimFunc:
     axes = len(stages.reduction.op.reduce_axis)
     tile, reduction = tiled.tile_loops(tiled.acc, LANES, axes)
     if point.word < 32:
-        # The words of one 128-bit vector: each is a lane of it (codegen.LanesOfVectors).
+        # The words of one 128-bit vector: each is a lane of it (lanes.py).
         words, word = tiled.sch.split(reduction[-1], [None, _inside(tiled.sch, reduction[-1], 8)])
         reduction[-1:] = [words, word]
         tiled.sch.unroll(word)

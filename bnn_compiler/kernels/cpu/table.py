@@ -13,6 +13,7 @@ import numpy as np
 from tvm import te, tirx
 
 from bnn_compiler.kernels.cpu import popcount, schedule
+from bnn_compiler.kernels.cpu.lookups import TABLE
 from bnn_compiler.kernels.cpu.tile import Tile, loads
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.family import Counts, Mix
@@ -20,6 +21,7 @@ from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import tiles
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
+from bnn_compiler.ops.rounding import ceil_div
 from bnn_compiler.target import Hardware
 
 #: Table look-ups of 4 bits that fit a byte, in words of 32 bits: 7 * 8 * 4 <= 255.
@@ -83,7 +85,7 @@ class Table:
         (signs,) = weights
         plane = popcount.bits(task.work, point, signs)[0]
         blocks, kh, kw, _, lanes = plane.shape
-        words = -(-popcount.grouping(task.work).inputs // 32)
+        words = ceil_div(popcount.grouping(task.work).inputs, 32)
         nibbles = plane[:, :, :, : words * 32].reshape(blocks, kh, kw, words, 8, 4, lanes)
         index = np.zeros((*nibbles.shape[:5], lanes), np.uint8)
         for bit in range(4):
@@ -104,7 +106,7 @@ class Table:
         """A look-up and a sum of bytes for four inputs of each pixel and vector."""
         g = popcount.grouping(task.work)
         kh, kw = task.work.kernel
-        per_tap = -(-g.inputs // 4)
+        per_tap = ceil_div(g.inputs, 4)
         a, weights = point.registers(8, hardware)
         return Counts(
             grouping=g,
@@ -147,7 +149,7 @@ class Chunks:
 def chunks(work: ConvWorkload) -> Chunks:
     """The largest inner part, a whole row, tap or part of a tap, that a byte can count."""
     kh, kw = work.kernel
-    words = -(-popcount.grouping(work).inputs // 32)
+    words = ceil_div(popcount.grouping(work).inputs, 32)
     if kw * words <= WORDS:
         return Chunks((kh, 1, 1), (kw, words))
     inner = max(d for d in range(1, WORDS + 1) if words % d == 0)
@@ -160,11 +162,11 @@ def stages(task: Task, point: TablePoint) -> Stages:
     g, lanes = popcount.grouping(work), point.lanes
     n, oh, ow, _ = work.shape
     per_group = g.outputs // lanes
-    words = -(-g.inputs // 32)
+    words = ceil_div(g.inputs, 32)
     blocks = g.merged * per_group
     x = te.placeholder(work.x.physical, "uint32", name="x")
     w = te.placeholder((blocks, *work.kernel, words, 8, lanes), "uint8", name="w")
-    table = te.placeholder((16, point.word // 8), "uint8", name="table")
+    table = te.placeholder((16, point.word // 8), "uint8", name=TABLE)
     tap = work.tap()
     split = chunks(work)
     ix, ic, nibble = reduce_axes(ix=split.inner[0], ic=split.inner[1], nibble=8)

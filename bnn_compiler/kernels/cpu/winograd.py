@@ -19,10 +19,11 @@ from bnn_compiler.kernels.cpu.tile import Tile, loads
 from bnn_compiler.kernels.epilogue import Stages, f32, finish, fma
 from bnn_compiler.kernels.family import Counts, Mix
 from bnn_compiler.kernels.grouping import Grouping, merge
-from bnn_compiler.kernels.layout import LANES, round_up
+from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
+from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.ops.winograd import STRIDE, TILE, Filtering, Row, combine, transform_weights
 from bnn_compiler.target import Hardware
 
@@ -190,7 +191,7 @@ class _Kernel:
             inside = tirx.all(y >= 0, y < h, z >= 0, z < w)
             return tirx.if_then_else(inside, x[i, c, y, z], f32(0))
 
-        across = round_up(width + -(-f.patch // _STEP) - 1, LANES)
+        across = round_up(width + ceil_div(f.patch, _STEP) - 1, LANES)
         self.padded = te.compute((n, height, channels, f.patch, _STEP * across), pad, name="padded")
         self.image = te.compute(
             (n, height, channels, f.patch, _STEP, across),
