@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tvm import tirx
 
 from bnn_compiler.deploy.cpu import backend as cpu
-from bnn_compiler.deploy.cpu.trial import Program as TrialProgram
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.errors import TargetError
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime.manifest import Manifest

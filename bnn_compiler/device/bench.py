@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from bnn_compiler.deploy.cpu import abi, link, static, trial
-from bnn_compiler.deploy.cpu.trial import Buffer, Program
+from bnn_compiler.deploy.cpu.trial import TrialBuffer, TrialProgram
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
 from bnn_compiler.device.measure import Outcome, Plan
@@ -54,14 +54,14 @@ def bench(
     }
 
 
-def _build(folder: Path, found: files.Files, tools: link.Toolchain) -> Program:
+def _build(folder: Path, found: files.Files, tools: link.Toolchain) -> TrialProgram:
     manifest = found.description
     name, source = manifest.name, folder / "bench.c"
     fills = {"float32": "FLOATS", "uint8": "BITS"}
-    buffers = [Buffer(fills[t.dtype], t.bytes) for t in manifest.inputs]
-    buffers += [Buffer("OUTPUT", t.bytes) for t in manifest.outputs]
+    buffers = [TrialBuffer(fills[t.dtype], t.bytes) for t in manifest.inputs]
+    buffers += [TrialBuffer("OUTPUT", t.bytes) for t in manifest.outputs]
     ins, workspace = len(manifest.inputs), len(buffers)
-    buffers.append(Buffer("SCRATCH", manifest.workspace_bytes))
+    buffers.append(TrialBuffer("SCRATCH", manifest.workspace_bytes))
     pointers = f"(const void *const *)p, p + {ins}, p[{workspace}]"
     source.write_text(
         trial.trial_source(
@@ -72,7 +72,7 @@ def _build(folder: Path, found: files.Files, tools: link.Toolchain) -> Program:
             f"{name}_set_threads(n)",
         )
     )
-    built = Program(folder / "bench.run")
+    built = TrialProgram(folder / "bench.run")
     built.constants.write_bytes(b"")
     sources = [trial.SOURCE, source, *static.unpack(found, folder)]
     trial.executable(tools, built.path, sources, static=True, threads=True)

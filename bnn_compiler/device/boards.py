@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import TypeVar
 
 from bnn_compiler.deploy.cpu.link import toolchain
-from bnn_compiler.deploy.cpu.trial import Program
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.device import client, program
 from bnn_compiler.device.address import Address
-from bnn_compiler.device.client import Lost, Session, Tracker
+from bnn_compiler.device.client import BoardSession, Lost, Tracker
 from bnn_compiler.device.measure import Done, Outcome, Plan, read
 from bnn_compiler.device.secret import Secret
 from bnn_compiler.errors import DeviceError
@@ -49,7 +49,7 @@ class Boards:
         self._secret = secret
         client.check(address, secret)
 
-    def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
+    def measure(self, programs: Sequence[TrialProgram], plan: Plan, done: Done) -> None:
         """See Machine."""
         # Of a board that is just restarting nothing is known; its work waits for it.
         boards = max(1, client.count(self.address))
@@ -73,7 +73,7 @@ class Boards:
         finally:
             batch.over.set()
 
-    def attempt(self, one: Program, plan: Plan, over: threading.Event) -> Outcome | None:
+    def attempt(self, one: TrialProgram, plan: Plan, over: threading.Event) -> Outcome | None:
         """Measure on the next board that is free; None when it is ``over`` before.
 
         Raises Lost, or DeviceError.
@@ -88,10 +88,10 @@ class Boards:
         where = found
         return _within(plan.limit + _TRANSFER, lambda: self._session(where, one, plan))
 
-    def _session(self, where: tuple[str, int, str], one: Program, plan: Plan) -> Outcome:
+    def _session(self, where: tuple[str, int, str], one: TrialProgram, plan: Plan) -> Outcome:
         try:
             with contextlib.closing(
-                Session(*where, lambda: self._launcher, self._secret)
+                BoardSession(*where, lambda: self._launcher, self._secret)
             ) as session:
                 both = (one.path, one.constants)
                 files = [session.put(p.read_bytes(), p.name) for p in both]
@@ -110,8 +110,8 @@ class _Batch:
 
     def __init__(
         self,
-        programs: Sequence[Program],
-        attempt: Callable[[Program, threading.Event], Outcome | None],
+        programs: Sequence[TrialProgram],
+        attempt: Callable[[TrialProgram, threading.Event], Outcome | None],
     ) -> None:
         self.programs = programs
         self.attempt = attempt

@@ -142,7 +142,7 @@ def check(address: Address, secret: Secret | None = None) -> None:
         )
 
 
-class Session:
+class BoardSession:
     """A board, ours until ``close``. Not to be shared by threads.
 
     With a ``secret``, nothing is sent before both sides have proved that they know it. ``launcher``

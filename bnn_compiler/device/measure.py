@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bnn_compiler.deploy.cpu.trial import Program
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.runtime import cpu
 
@@ -67,7 +67,7 @@ class Machine(Protocol):
     name: str
     here: bool
 
-    def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
+    def measure(self, programs: Sequence[TrialProgram], plan: Plan, done: Done) -> None:
         """Measure each; ``done`` is called in this thread.
 
         Raises DeviceError when the machine, not a program, is at fault; what was ``done`` counts.
@@ -114,13 +114,13 @@ class Here:
     def __init__(self) -> None:
         self.name = cpu.name()
 
-    def measure(self, programs: Sequence[Program], plan: Plan, done: Done) -> None:
+    def measure(self, programs: Sequence[TrialProgram], plan: Plan, done: Done) -> None:
         """See Machine."""
         for index, program in enumerate(programs):
             done(index, run_here(program, plan))
 
 
-def run_here(program: Program, plan: Plan = DEFAULT) -> Outcome:
+def run_here(program: TrialProgram, plan: Plan = DEFAULT) -> Outcome:
     """Measure one program in a process of its own, which Ctrl-C does not reach."""
     command = [str(program.path), str(program.constants), *plan.arguments()]
     try:
@@ -142,7 +142,7 @@ def run_here(program: Program, plan: Plan = DEFAULT) -> Outcome:
     return read(code if code >= 0 else 128 - code, done.stdout)
 
 
-def fastest(program: Program) -> float:
+def fastest(program: TrialProgram) -> float:
     """The least seconds of one call. Raises DeviceError if it fails."""
     outcome = run_here(program)
     if outcome.found is None:

@@ -8,7 +8,7 @@ from tvm import tirx
 
 from bnn_compiler import families
 from bnn_compiler.deploy import backend
-from bnn_compiler.deploy.cpu.trial import Program
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.ops.storage import Storage
@@ -37,20 +37,20 @@ def build(
     function: tirx.PrimFunc,
     task: Task,
     point: Point,
-    device: Target,
+    target: Target,
     stem: Path,
     *,
     static: bool = False,
-) -> Program:
+) -> TrialProgram:
     """``stem``.run, and next to it ``stem``.bin, its constants.
 
     Raises BuildError if linking fails.
     """
     values, outputs = constants(task, point), len(task.epilogue.outputs)
-    trial = backend.of(device).trial
-    return trial(function, digest(task), values, outputs, device, stem, static=static)
+    trial = backend.of(target).trial
+    return trial(function, name_of(task), values, outputs, target, stem, static=static)
 
 
-def digest(task: Task) -> str:
+def name_of(task: Task) -> str:
     """A task's name in measurements."""
     return hashlib.sha256(task.key.encode()).hexdigest()[:16]

@@ -48,16 +48,16 @@ def code() -> str:
 
 
 class Journal:
-    """The file, held by one process at a time; ``trials`` are those of this code and device.
+    """The file, held by one process at a time; ``trials`` are of this code and setting.
 
     ``machine`` names what measures (default: this CPU).
 
     Raises ScheduleError if another process holds it, or it cannot be written.
     """
 
-    def __init__(self, path: Path, device: Target, machine: str | None = None) -> None:
+    def __init__(self, path: Path, target: Target, machine: str | None = None) -> None:
         self.path = path
-        self.device = describe(device, machine or cpu.name())
+        self.setting = describe(target, machine or cpu.name())
         self._cut = 0
         self.trials: list[Trial] = []
         self.others = 0
@@ -93,8 +93,8 @@ class Journal:
                     optional(data["seconds"]),
                     str(data["error"]),
                 )
-                code_, device = data["code"], data["device"]
-                mine = (code_, device) == (code(), self.device)
+                code_, setting = data["code"], data["device"]
+                mine = (code_, setting) == (code(), self.setting)
                 if mine and isinstance(trial.point, Foreign):
                     raise ValueError(f"no kernel family {data['point']['family']!r}")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
@@ -118,7 +118,7 @@ class Journal:
         """Append one trial; it is on disk when this returns. Raises ScheduleError if not."""
         line = {
             "code": code(),
-            "device": self.device,
+            "device": self.setting,
             "task": trial.task.as_dict(),
             "point": trial.point.as_dict(),
             "seconds": trial.seconds,
@@ -158,7 +158,7 @@ def _is_start(path: Path) -> bool:
         return file.read(9) == b'{"code": '
 
 
-def describe(device: Target, machine: str) -> str:
+def describe(target: Target, machine: str) -> str:
     """Changes with the target's code and hardware, and with the machine that measures."""
-    text = json.dumps([device.tvm, asdict(device.hardware), machine], sort_keys=True)
+    text = json.dumps([target.tvm, asdict(target.hardware), machine], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

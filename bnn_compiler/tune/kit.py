@@ -20,7 +20,7 @@ from typing import Any
 import tvm
 
 from bnn_compiler import families
-from bnn_compiler.deploy.cpu.trial import Program
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.device import program
 from bnn_compiler.device.measure import DEFAULT, read
 from bnn_compiler.errors import DeviceError
@@ -98,7 +98,7 @@ def check_output(path: Path) -> None:
 
 def _build(
     points: list[tuple[Task, Point]], target: Target, folder: Path, tell: Tell
-) -> list[tuple[Task, Point, Program]]:
+) -> list[tuple[Task, Point, TrialProgram]]:
     built = []
     with pool(cores(), BUILD_SECONDS) as processes:
         for start in range(0, len(points), _BATCH):
@@ -110,7 +110,7 @@ def _build(
     return built
 
 
-def _files(built: list[tuple[Task, Point, Program]], target: Target) -> dict[str, bytes]:
+def _files(built: list[tuple[Task, Point, TrialProgram]], target: Target) -> dict[str, bytes]:
     """Everything in the kit by its path there."""
     arguments = " ".join(DEFAULT.arguments())
     files: dict[str, bytes] = {}
@@ -247,7 +247,7 @@ def _trials(
         task, point = pairs[line["candidate"]]
         outcome = read(int(line["code"]), json.dumps(line["output"]))
         found = outcome.found
-        if found is not None and found.name != harness.digest(task):
+        if found is not None and found.name != harness.name_of(task):
             raise DeviceError(f"{path}: candidate {line['candidate']} measured another kernel")
         if found is not None and min(found.seconds) * _FASTEST < task.work.macs:
             raise DeviceError(f"{path}: no board computes candidate {line['candidate']} so fast")

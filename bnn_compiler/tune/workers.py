@@ -10,7 +10,7 @@ from typing import Any
 from tvm.support.popen_pool import PopenPoolExecutor
 
 from bnn_compiler import families
-from bnn_compiler.deploy.cpu.trial import Program
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.errors import BuildError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
@@ -56,7 +56,7 @@ def build(
     pool: PopenPoolExecutor,
     *,
     static: bool,
-) -> list[tuple[Program | None, str]]:
+) -> list[tuple[TrialProgram | None, str]]:
     """A program for each candidate at its stem, or None and one line of what went wrong.
 
     Raises BuildError or OSError for what any candidate would have met: no linker, a full disk.
@@ -68,7 +68,7 @@ def build(
     return [outcome(future) for future in futures]
 
 
-def _build_one(task: Task, point: Point, target: Target, stem: Path, static: bool) -> Program:
+def _build_one(task: Task, point: Point, target: Target, stem: Path, static: bool) -> TrialProgram:
     """Runs in a worker process."""
     return harness.build(families.function(task, point), task, point, target, stem, static=static)
 

@@ -2,7 +2,7 @@
 
 from bnn_compiler import families
 from bnn_compiler import target as targets
-from bnn_compiler.deploy.cpu.trial import Program
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.tune import harness
 from tests.kernels import kernel
 
@@ -23,6 +23,6 @@ def script(folder, name, text):
     path = folder / f"{name}.run"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
-    found = Program(path)
+    found = TrialProgram(path)
     found.constants.write_bytes(b"\0" * 100)
     return found

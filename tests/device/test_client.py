@@ -10,7 +10,7 @@ from bnn_compiler.deploy.cpu.link import toolchain
 from bnn_compiler.device import client, program
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
-from bnn_compiler.device.client import Lost, Session, Tracker
+from bnn_compiler.device.client import BoardSession, Lost, Tracker
 from bnn_compiler.device.measure import DEFAULT, run_here
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.target import load
@@ -65,7 +65,7 @@ def test_unknown_keys_are_told_with_the_known(tracker, native, serve, registered
 def test_a_session_stores_files_and_runs_programs(native, serve):
     board = serve(native, "here")
     for _ in range(2):
-        session = Session("127.0.0.1", board.port, "here", launcher)
+        session = BoardSession("127.0.0.1", board.port, "here", launcher)
         data = bytes(range(256)) * 5000
         path = session.put(data, "data")
         assert session.run(["cmp", path, session.put(data, "again")], 5) == (0, "")
@@ -78,16 +78,16 @@ def test_a_session_stores_files_and_runs_programs(native, serve):
         with pytest.raises(DeviceError, match="bad file name"):
             session.put(b"", "../escape")
         session.close()
-    session = Session("127.0.0.1", board.port, "here", launcher)
+    session = BoardSession("127.0.0.1", board.port, "here", launcher)
     assert session.run(["sleep", "60"], 1) == (124, "")
 
 
 def test_a_wrong_key_is_refused(native, serve, closed_port):
     board = serve(native, "here")
     with pytest.raises(Lost, match="cannot find server that matches key"):
-        Session("127.0.0.1", board.port, "other", launcher)
+        BoardSession("127.0.0.1", board.port, "other", launcher)
     with pytest.raises(Lost):
-        Session("127.0.0.1", closed_port, "here", launcher)
+        BoardSession("127.0.0.1", closed_port, "here", launcher)
 
 
 def test_a_farm_that_is_gone(tracker, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_busy_farm_is_waited_for(tracker, native, serve, registered, monkeypat
     serve(native, "busy", "--tracker", tracker)
     address = Address.parse(registered(f"tracker://{tracker}/busy"))
     with Tracker(address) as asked:
-        session = Session(*asked.request(lambda: False), launcher)
+        session = BoardSession(*asked.request(lambda: False), launcher)
     threading.Timer(2.0, session.close).start()
     with Tracker(address) as asked:
         assert asked.request(lambda: False)[2].startswith("busy:")
@@ -124,7 +124,7 @@ def test_tvms_own_server(tracker, registered, every_target, tmp_path):
         address = Address.parse(registered(f"tracker://{tracker}/stock"))
         for _ in range(2):
             with Tracker(address) as asked:
-                session = Session(*asked.request(lambda: False), launcher)
+                session = BoardSession(*asked.request(lambda: False), launcher)
             script = session.put(b"#!/bin/sh\necho $1; kill -SEGV $$\n", "crash")
             assert session.run([script, "words"], 5) == (139, "words\n")
             assert session.run(["sleep", "60"], 1) == (124, "")

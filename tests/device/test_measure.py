@@ -12,7 +12,7 @@ def test_programs_time_themselves_and_agree(every_target, tmp_path):
     found = {}
     Here().measure([one, two], Plan(repeats=3), found.__setitem__)
     assert len(found[0].found.seconds) == 3 and min(found[0].found.seconds) > 0
-    assert found[0].found.name == harness.digest(programs.TASK)
+    assert found[0].found.name == harness.name_of(programs.TASK)
     assert found[0].found.digest == found[1].found.digest
     assert measure.fastest(one) > 0
 

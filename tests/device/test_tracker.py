@@ -9,7 +9,7 @@ import threading
 import pytest
 from tvm.rpc import base
 
-from bnn_compiler.device.client import Lost, Session
+from bnn_compiler.device.client import BoardSession, Lost
 from bnn_compiler.device.secret import Secret
 from tests.device.test_client import launcher
 
@@ -77,10 +77,10 @@ def test_an_offer_is_for_one_client(native, serve, notebook, secret):
     known = Secret.read(secret)
     for guess in ("here", f"{match}0"):
         with pytest.raises(Lost, match="does not match key"):
-            Session("127.0.0.1", board.port, guess, launcher, known)
-    one = Session("127.0.0.1", board.port, match, launcher, known)
+            BoardSession("127.0.0.1", board.port, guess, launcher, known)
+    one = BoardSession("127.0.0.1", board.port, match, launcher, known)
     with pytest.raises(Lost, match="does not match key"):
-        Session("127.0.0.1", board.port, match, launcher, known)
+        BoardSession("127.0.0.1", board.port, match, launcher, known)
     notebook.ready.clear()
     one.close()
     assert notebook.ready.wait(20) and len(set(notebook.matches())) == 2

@@ -24,7 +24,7 @@ _FILLS = {"float32": "FLOATS", "int16": "PIXELS"}
 
 
 @dataclass(frozen=True)
-class Buffer:
+class TrialBuffer:
     """An argument of what is timed: its size, and what it holds before the first call.
 
     ``fill`` is one of trial.h: FLOATS, BITS, PIXELS, CONSTANT, SCRATCH or OUTPUT.
@@ -35,7 +35,7 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Program:
+class TrialProgram:
     """An executable made of trial.c, and the file of constants it reads."""
 
     path: Path
@@ -77,7 +77,7 @@ def executable(
 
 
 def trial_source(
-    name: str, buffers: Sequence[Buffer], declarations: str, call: str, threads: str = "n > 0"
+    name: str, buffers: Sequence[TrialBuffer], declarations: str, call: str, threads: str = "n > 0"
 ) -> str:
     """The C file that goes with trial.c.
 
@@ -112,7 +112,7 @@ def kernel(
     stem: Path,
     *,
     static: bool,
-) -> Program:
+) -> TrialProgram:
     """``stem``.run, which times a kernel on inputs from a seed, and ``stem``.bin, its constants.
 
     The first parameter is the image, then come the constants; the last ``outputs`` are results.
@@ -130,11 +130,11 @@ def kernel(
             fill = "CONSTANT"
         elif i >= count - outputs:
             fill = "OUTPUT"
-        buffers.append(Buffer(fill, size))
+        buffers.append(TrialBuffer(fill, size))
     declared = f"{abi.kernel('kernel', count)};\n{abi.registration()}"
     arguments = ", ".join(f"p[{i}]" for i in range(count))
     source.write_text(trial_source(name, buffers, declared, f"kernel({arguments}, 0, {extent})"))
-    built = Program(stem.with_suffix(".run"))
+    built = TrialProgram(stem.with_suffix(".run"))
     built.constants.write_bytes(b"".join(np.ascontiguousarray(v).tobytes() for v in constants))
     tools = link.toolchain(target.arch, target.link)
     executable(tools, built.path, [SOURCE, source, compiled], static=static)

@@ -120,19 +120,19 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
 
 def check(target: Target) -> None:
     """Raise TargetError for a CPU that LLVM does not know: it would compile for a generic one."""
-    device = TvmTarget(target.tvm)
-    name = str(device.attrs.get("mcpu", ""))
-    if device.kind.name == "llvm" and name and name not in llvm_get_cpu_archlist(device):
+    tvm_target = TvmTarget(target.tvm)
+    name = str(tvm_target.attrs.get("mcpu", ""))
+    if tvm_target.kind.name == "llvm" and name and name not in llvm_get_cpu_archlist(tvm_target):
         raise TargetError(f"target {target.name}: LLVM knows no mcpu {name!r} of {target.arch}")
 
 
 def build(functions: dict[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Module:
     """One LLVM module with every function under its symbol."""
-    device = TvmTarget({**target.tvm, "num-cores": 1})
+    tvm_target = TvmTarget({**target.tvm, "num-cores": 1})
     mod = tvm.IRModule({name: f for name, f in functions.items()})
-    mod = tirx.transform.BindTarget(device.with_host(device))(mod)
+    mod = tirx.transform.BindTarget(tvm_target.with_host(tvm_target))(mod)
     mod = _pipeline(target)(mod).with_attr("system_lib_prefix", "bnn_model_")
-    return tvm.get_global_func("target.build.llvm")(mod, device)
+    return tvm.get_global_func("target.build.llvm")(mod, tvm_target)
 
 
 def write_object(module: tvm.runtime.Module, path: Path) -> None:
