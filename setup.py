@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
-    # ffi 0.1.15 crashes when it serialises an IR module, which tuning does. psutil and cloudpickle
+    # ffi 0.1.15 crashes when it serialises an IR module. psutil and cloudpickle
     # are what TVM's process pool imports without requiring them.
     install_requires=[
         "apache-tvm==0.27.0.post1",
