@@ -33,6 +33,10 @@ class InputError(BnnCompilerError):
     """An input of a compiled network has the wrong number, shape, dtype or content."""
 
 
+class SearchError(BnnCompilerError):
+    """A search cannot be run: its budget, data, settings or checkpoint do not allow it."""
+
+
 class DeviceError(BnnCompilerError):
     """A board, its tracker, or a kit of candidates or its results cannot be used."""
 
