@@ -99,7 +99,9 @@ class Evolution:
 
 def _crossed(rng: np.random.Generator, parents: Genes, count: int) -> Genes:
     first, second = rng.integers(len(parents), size=(2, count))
-    return np.where(rng.random((count, parents.shape[1])) < 0.5, parents[first], parents[second])
+    from_first = rng.random((count, parents.shape[1])) < 0.5
+    children: Genes = np.where(from_first, parents[first], parents[second])
+    return children
 
 
 def within(candidates: list[Scored], prices: Prices) -> list[Scored]:

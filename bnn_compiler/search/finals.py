@@ -19,8 +19,8 @@ from bnn_compiler.search.repair import uniform
 
 #: Plan -> measured seconds of one run.
 Measure = Callable[[Plan], float]
-#: (plan, seed, stage) -> what came of training it so far; the stage says how long.
-Train = Callable[[Plan, int, str], Trained]
+#: (plans, seeds, stage) -> what came of training each; the stage says how long.
+Train = Callable[[Sequence[Plan], Sequence[int], str], list[Trained]]
 Say = Callable[[str], None]
 
 
@@ -71,6 +71,31 @@ class Measuring:
         ratios = [r for p in plans if (r := self.of(p).ratio) is not None]
         over = [p for p in plans if not self.fits(p)]
         return statistics.median(ratios) if ratios and 2 * len(over) > len(plans) else None
+
+
+@dataclass(frozen=True)
+class Training:
+    """Trains plans once each; results are saved after every ``together`` plans."""
+
+    train: Train
+    state: State
+    checkpoint: Checkpoint
+    together: int = 1
+
+    def __call__(self, plans: Sequence[Plan], seeds: Sequence[int], stage: str) -> list[Trained]:
+        """As ``train``, from what is known where it is."""
+        wanted = list(zip(plans, seeds, strict=True))
+        new = [pair for pair in wanted if self._known(*pair, stage) is None]
+        for start in range(0, len(new), self.together):
+            some, its = zip(*new[start : start + self.together], strict=True)
+            self.state.trained += self.train(some, its, stage)
+            self.checkpoint.save(self.state)
+        found = [self._known(*pair, stage) for pair in wanted]
+        return [t for t in found if t is not None]
+
+    def _known(self, plan: Plan, seed: int, stage: str) -> Trained | None:
+        trained = self.state.trained_of(dict(plan), stage)
+        return next((t for t in trained if t.seed == seed), None)
 
 
 def finalists(state: State, prices: Prices, count: int) -> list[dict[str, int]]:

@@ -18,11 +18,12 @@ from bnn_compiler.search.finals import (
     Measuring,
     Say,
     Train,
+    Training,
     finalists,
     uniform_within,
 )
 from bnn_compiler.search.loop import Loop, Progress
-from bnn_compiler.search.plans import Plan, key, seed_of
+from bnn_compiler.search.plans import key, seed_of
 from bnn_compiler.search.repair import cheapest
 
 #: (plans, the one that always stays, memoised training) -> the plans, best first.
@@ -33,7 +34,8 @@ Choose = Callable[[Sequence[dict[str, int]], dict[str, int], Train], list[dict[s
 class Parts:
     """What a search is made of; without ``train`` it ends with plans, without ``measure`` untimed.
 
-    ``choose`` trains the finalists shortly and ranks them; ``train`` trains one plan.
+    ``choose`` trains the finalists shortly and ranks them; ``train`` trains plans, ``together`` of
+    them at a time.
     """
 
     strategy: Strategy
@@ -41,6 +43,7 @@ class Parts:
     measure: Measure | None = None
     choose: Choose | None = None
     train: Train | None = None
+    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -141,32 +144,22 @@ def _trained(
     ending: Ending,
 ) -> Result:
     """Train the finalists, then the best of them and the uniform plan in full."""
-    train = parts.train
-    if train is None:
+    if parts.train is None:
         return Result(chosen[0], chosen[0], uniform, prices, state)
-
-    def once(plan: Plan, its: int, stage: str) -> Trained:
-        known = [t for t in state.trained_of(dict(plan), stage) if t.seed == its]
-        if not known:
-            known = [train(plan, its, stage)]
-            state.trained += known
-            checkpoint.save(state)
-        return known[0]
-
+    train = Training(parts.train, state, checkpoint, parts.together)
     ranked = chosen
     if parts.choose is not None and len(chosen) > 1:
         everyone = [*chosen, *([uniform] if uniform not in chosen else [])]
-        ranked = parts.choose(everyone, uniform, once)
+        ranked = parts.choose(everyone, uniform, train)
     searched = next((p for p in ranked if p != uniform), uniform)
     plans = [searched] if searched == uniform else [searched, uniform]
-    full = [
-        [once(p, seed_of(seed + i, p), "full") for i in range(max(1, ending.seeds))] for p in plans
-    ]
-    scores = [_mean(trainings) for trainings in full]
+    pairs = [(p, seed_of(seed + i, p)) for p in plans for i in range(max(1, ending.seeds))]
+    full = train([p for p, _ in pairs], [s for _, s in pairs], "full")
+    scores = [_mean([t for t in full if t.plan == p]) for p in plans]
     if max(scores) < 0:
-        raise SearchError(f"the winner could not be trained: {full[0][0].lost}")
+        raise SearchError(f"the winner could not be trained: {full[0].lost}")
     winner = plans[scores.index(max(scores))]
-    return Result(winner, searched, uniform, prices, state, tuple(t for f in full for t in f))
+    return Result(winner, searched, uniform, prices, state, tuple(full))
 
 
 def _mean(trainings: Sequence[Trained]) -> float:

@@ -21,7 +21,7 @@ from tests.search import toy
 TIME = toy.seconds(toy.FULL)
 SETTINGS = Settings.of(8, 3)
 #: Costs that all runs remember.
-PRICES = toy.prices(0.4 * TIME)
+PRICES = toy.prices(0.4 * TIME, 0.9 * toy.size(toy.FULL))
 
 
 def measure(plan):
@@ -29,13 +29,16 @@ def measure(plan):
     return 1.2 * toy.seconds(plan)
 
 
-def train(plan, seed, stage):
-    return Trained(dict(plan), stage, seed, toy.accuracy(plan, seed), toy.accuracy(plan, seed + 1))
+def train(plans, seeds, stage):
+    return [
+        Trained(dict(p), stage, s, toy.accuracy(p, s), toy.accuracy(p, s + 1))
+        for p, s in zip(plans, seeds, strict=True)
+    ]
 
 
 def choose(plans, keep, train):
-    found = [(train(p, 5, "halving 1").validation, i) for i, p in enumerate(plans)]
-    return [plans[i] for _, i in sorted(found, reverse=True)]
+    found = train(plans, [5] * len(plans), "halving 1")
+    return [t.plan for t in sorted(found, key=lambda t: -t.validation)]
 
 
 def run(folder, event, kind=Evolution, resume=True):

@@ -28,8 +28,10 @@ def run(folder, prices=None, judge=toy.accuracy, *, accuracy=None, ending=None, 
     return result, said, told
 
 
-def train(plan, seed, stage):
-    return Trained(dict(plan), stage, seed, toy.accuracy(plan, seed))
+def train(plans, seeds, stage):
+    return [
+        Trained(dict(p), stage, s, toy.accuracy(p, s)) for p, s in zip(plans, seeds, strict=True)
+    ]
 
 
 def test_an_infeasible_budget_is_refused_before_anything_is_judged(tmp_path):
@@ -129,9 +131,9 @@ def test_the_winner_is_trained_and_uniform_can_win(tmp_path):
     assert result.winner == result.searched != result.uniform
     assert len(result.trained) == 6 and len({t.seed for t in result.trained}) == 6
 
-    def favours_uniform(plan, seed, stage):
-        better = 1.0 if plan == result.uniform else 0.1
-        return Trained(dict(plan), stage, seed, better)
+    def favours_uniform(plans, seeds, stage):
+        scores = [1.0 if p == result.uniform else 0.1 for p in plans]
+        return [Trained(dict(p), stage, s, v) for p, s, v in zip(plans, seeds, scores, strict=True)]
 
     again, _, _ = run(tmp_path / "b", train=favours_uniform)
     assert again.winner == again.uniform and again.searched == result.searched
@@ -140,10 +142,14 @@ def test_the_winner_is_trained_and_uniform_can_win(tmp_path):
 def test_finalists_are_chosen_by_training_not_by_inheritance(tmp_path):
     def choose(plans, keep, train):
         assert keep in plans
-        return sorted(plans, key=lambda p: -train(p, 1, "halving 1").validation)
+        found = train(plans, [1] * len(plans), "halving 1")
+        return [t.plan for t in sorted(found, key=lambda t: -t.validation)]
 
-    def backwards(plan, seed, stage):
-        return Trained(dict(plan), stage, seed, 1 - toy.accuracy(plan, 0))
+    def backwards(plans, seeds, stage):
+        return [
+            Trained(dict(p), stage, s, 1 - toy.accuracy(p, 0))
+            for p, s in zip(plans, seeds, strict=True)
+        ]
 
     result, _, _ = run(tmp_path, choose=choose, train=backwards, ending=Ending(finalists=5))
     ranked = [c.plan for c in result.state.history.ranked()]
@@ -151,8 +157,11 @@ def test_finalists_are_chosen_by_training_not_by_inheritance(tmp_path):
 
 
 def test_what_cannot_be_trained_is_an_error(tmp_path):
-    def fails(plan, seed, stage):
-        return Trained(dict(plan), stage, seed, None, lost="out of memory")
+    def fails(plans, seeds, stage):
+        return [
+            Trained(dict(p), stage, s, None, lost="out of memory")
+            for p, s in zip(plans, seeds, strict=True)
+        ]
 
     with pytest.raises(SearchError, match="could not be trained: out of memory"):
         run(tmp_path, train=fails)
