@@ -38,7 +38,7 @@ class DeviceError(BnnCompilerError):
 
 
 class TrainingError(BnnCompilerError):
-    """A data set, a recipe or a checkpoint of training cannot be used, or the loss is not finite."""
+    """Data, settings or a checkpoint of training cannot be used, or its loss is not finite."""
 
 
 class VerifyError(BnnCompilerError):

@@ -42,9 +42,14 @@ class BinaryConv2d(nn.Module):
         if in_channels % groups or out_channels % groups:
             raise ModelError(f"{groups} groups do not divide {in_channels} and {out_channels}")
         shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
-        self.weight = nn.Parameter(torch.randn(shape) * 0.05)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.reset_parameters()
         self.stride, self.padding, self.dilation = stride, padding, dilation
         self.groups, self.scale, self.pad_value = groups, scale, pad_value
+
+    def reset_parameters(self) -> None:
+        """Draw the latent weights anew."""
+        nn.init.normal_(self.weight, std=0.05)
 
     def effective_weight(self) -> Tensor:
         """What the signs are multiplied with, [out, in / groups, k, k]."""
@@ -69,7 +74,12 @@ class BinaryLinear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) * 0.05)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the latent weights anew."""
+        nn.init.normal_(self.weight, std=0.05)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, F] of -1 / +1."""
