@@ -36,7 +36,9 @@ setup(
         "dev": [
             "cmake",
             "hypothesis",
+            "mlxtend",
             "mypy",
+            "pillow",
             "pytest",
             "pytest-xdist>=3.6",
             "ruff",
@@ -53,7 +55,7 @@ setup(
             "openvino==2026.4",
             "scikit-learn",
         ],
-        "demo": ["scikit-learn"],
+        "demo": ["mlxtend", "pillow", "scikit-learn"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
     packages=[

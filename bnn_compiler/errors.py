@@ -41,6 +41,10 @@ class DeviceError(BnnCompilerError):
     """A board, its tracker, or a kit of candidates or its results cannot be used."""
 
 
+class TrainingError(BnnCompilerError):
+    """Data, settings or a checkpoint of training cannot be used, or its loss is not finite."""
+
+
 class VerifyError(BnnCompilerError):
     """A compiled network and its source cannot be compared."""
 

@@ -1,1 +1,1 @@
-"""Searches for the channels and groups of a network under budgets of a target."""
+"""Searches over plans: which channels and groups are worth their cost."""
