@@ -9,8 +9,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from bnn_compiler.search.budget import Limit, Prices, shown
 from bnn_compiler.search.checkpoint import Checkpoint, Measured, State, Trained
 from bnn_compiler.search.evolution import within
@@ -117,20 +115,3 @@ def uniform_within(prices: Prices, measuring: Measuring | None, rounds: int = 4)
             break
         factor = max(factor * 1.005, measuring.of(plan).ratio or 0.0)
     return plan
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's, with means for ties; None for fewer than three pairs or a constant."""
-    if len(first) < 3:
-        return None
-    a, b = (_ranks(np.asarray(v, np.float64)) for v in (first, second))
-    if a.std() == 0 or b.std() == 0:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    less = (values[:, None] > values).sum(1)
-    equal = (values[:, None] == values).sum(1)
-    ranks: np.ndarray = less + (equal - 1) / 2
-    return ranks

@@ -1,5 +1,6 @@
 """What a search found, as data that every form of the report shows."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from bnn_compiler.search.accuracy import Lost
 from bnn_compiler.search.budget import shown
 from bnn_compiler.search.checkpoint import Trained
 from bnn_compiler.search.costs import Float
-from bnn_compiler.search.finals import rank_correlation
+from bnn_compiler.search.halving import rank_correlation
 from bnn_compiler.search.history import Scored
 from bnn_compiler.search.pareto import front
 from bnn_compiler.search.plans import Plan
@@ -134,9 +135,12 @@ class SearchReport:
         return found  # type: ignore[return-value]
 
     def correlation(self) -> float | None:
-        """Spearman's of ``trust``; None for fewer than three plans."""
+        """Spearman's of ``trust``; None for fewer than three plans, or if all are equal."""
         pairs = self.trust()
-        return rank_correlation([i for _, i, _ in pairs], [t for _, _, t in pairs])
+        if len(pairs) < 3:
+            return None
+        rank = rank_correlation([i for _, i, _ in pairs], [t for _, _, t in pairs])
+        return None if math.isnan(rank) else rank
 
     def times(self) -> list[tuple[Plan, float, float]]:
         """(plan, predicted with the last correction, measured) of every measured plan."""

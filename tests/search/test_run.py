@@ -4,7 +4,6 @@ from bnn_compiler.errors import SearchError
 from bnn_compiler.search.accuracy import Here
 from bnn_compiler.search.checkpoint import Checkpoint, Trained
 from bnn_compiler.search.evolution import Evolution, Settings
-from bnn_compiler.search.finals import rank_correlation
 from bnn_compiler.search.run import Ending, Parts, refuse_infeasible, search
 from bnn_compiler.search.workers import Workers
 from tests.search import judges, toy
@@ -165,11 +164,3 @@ def test_what_cannot_be_trained_is_an_error(tmp_path):
 
     with pytest.raises(SearchError, match="could not be trained: out of memory"):
         run(tmp_path, train=fails)
-
-
-def test_rank_correlation():
-    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
-    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
-    assert rank_correlation([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9486832981)
-    assert rank_correlation([1, 2], [1, 2]) is None
-    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
