@@ -68,7 +68,8 @@ def _tensors(cropped: nn.Module, found: Groups, point: Point) -> None:
         if old is not None and any(find(d).kind is not Kind.FIXED for d in dims):
             wanted[id(old)] = (old, _like(old, take(old, dims, point)))
     for module in cropped.modules():
-        for slots in (module._parameters, module._buffers, module.__dict__):
+        kept: list[dict[str, Any]] = [module._parameters, module._buffers, vars(module)]
+        for slots in kept:
             for name, value in list(slots.items()):
                 if isinstance(value, torch.Tensor) and id(value) in wanted:
                     slots[name] = wanted[id(value)][1]
@@ -97,7 +98,7 @@ def _attributes(found: Groups, point: Point) -> Iterator[tuple[str, str, int, in
             yield layer.path, name, count(layer, full), count(layer, point)
     for node in found.values:
         name = _CHANNELS.get(op_name(node), "")
-        dims = found.values.get(node.args[0]) if name else None
+        dims = found.values.get(node.all_input_nodes[0]) if name else None
         if isinstance(dims, list) and len(dims) > 1:
             path = str(node.meta.get("module_path", ""))
             yield path, name, size(dims[1], full), size(dims[1], point)
@@ -131,9 +132,7 @@ class Calls(TorchFunctionMode):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.append(str(getattr(func, "__name__", func)))
         if func in _LAYERS:
             operands = [*args, *(kwargs or {}).values()]
@@ -186,4 +185,3 @@ def _wanted(found: Groups, point: Point) -> Iterator[tuple[str, tuple[int, ...],
             if isinstance(x, Node) and isinstance(w, Node):
                 name = str(node.meta.get("module_path", "")) or node.name
                 yield name, found.shape(x, point), found.shape(w, point)
-

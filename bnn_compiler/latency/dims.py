@@ -114,17 +114,20 @@ def unify(a: Dim, b: Dim) -> None:
             a.parent, b.constant = b, a.constant and b.constant
     elif Kind.COLUMNS in (a.kind, b.kind):
         _unify_columns(a, b)
-    elif a.kind is b.kind is Kind.BATCH:
+    else:
+        _unify_parts(a, b)
+
+
+def _unify_parts(a: Dim, b: Dim) -> None:
+    """Two batches are one; sums, or products, of equal parts are equal part by part."""
+    parts = flat(a), flat(b)
+    equal = [p.size for p in parts[0]] == [p.size for p in parts[1]]
+    if a.kind is b.kind is Kind.BATCH:
         a.parent = b
-    elif a.kind is b.kind and a.kind in (Kind.SUM, Kind.PRODUCT):
-        parts = flat(a), flat(b)
-        if [p.size for p in parts[0]] == [p.size for p in parts[1]]:
-            a.parent = b
-            for x, y in zip(*parts, strict=True):
-                unify(x, y)
-        else:
-            pin(a)
-            pin(b)
+    elif a.kind is b.kind and a.kind in (Kind.SUM, Kind.PRODUCT) and equal:
+        a.parent = b
+        for x, y in zip(*parts, strict=True):
+            unify(x, y)
     else:
         pin(a)
         pin(b)

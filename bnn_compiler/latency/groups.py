@@ -6,7 +6,7 @@ import torch
 from torch.fx import Node
 
 from bnn_compiler.frontend.pytorch.trace import TracedGraph
-from bnn_compiler.latency.dims import Dim, Kind, Layer, Point, find, flat, pin, size
+from bnn_compiler.latency.dims import Dim, Kind, Layer, Point, find, fixed, flat, pin, size
 from bnn_compiler.latency.rules import Analysis, leaves
 
 
@@ -34,29 +34,13 @@ class Groups:
         What cannot be followed is fixed: an image's channels, the outputs, and whatever an
         operator without a rule touches.
         """
-        analysis, batch = Analysis(), None
-        for node in traced.graph.nodes:
-            if node.op == "placeholder":
-                shape = [int(s) for s in node.meta["val"].shape]
-                dims = [Dim(s, Kind.FIXED) for s in shape]
-                if shape:
-                    batch = batch or Dim(shape[0], Kind.BATCH)
-                    dims[0] = batch if batch.size == shape[0] else dims[0]
-                analysis.values[node] = dims
-            elif node.op == "get_attr":
-                shape = list(traced.constants[str(node.target)].shape)
-                analysis.values[node] = [Dim(int(s), constant=True) for s in shape]
-            elif node.op == "call_function":
-                analysis.call(node)
-            elif node.op == "output":
-                for result in node.all_input_nodes:
-                    analysis.pin((analysis.of(result) or ())[1:])
+        batch = Dim(traced.inputs[0].shape[0], Kind.BATCH)
+        analysis = _analysed(traced, batch)
         sizes = _named(analysis)
         counts = list(sizes.values())
-        any_batch = batch is not None and find(batch).kind is Kind.BATCH
-        if batch is not None:
-            find(batch).position = len(counts)
-        counts.append(batch.size if batch is not None else 1)
+        any_batch = batch.size > 1 and find(batch).kind is Kind.BATCH
+        find(batch).position = len(counts)
+        counts.append(batch.size)
         for layer in analysis.layers:
             if layer.convolution and not layer.depthwise:
                 layer.position = len(counts)
@@ -78,6 +62,26 @@ class Groups:
         dims = self.values[node]
         assert isinstance(dims, list)
         return tuple(size(d, point) for d in dims)
+
+
+def _analysed(traced: TracedGraph, batch: Dim) -> Analysis:
+    """Every operator's rule applied, in order."""
+    analysis = Analysis()
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            dims = [fixed(int(s)) for s in node.meta["val"].shape]
+            if dims and dims[0].size == batch.size:
+                dims[0] = batch
+            analysis.values[node] = dims
+        elif node.op == "get_attr":
+            shape = traced.constants[str(node.target)].shape
+            analysis.values[node] = [Dim(int(s), constant=True) for s in shape]
+        elif node.op == "call_function":
+            analysis.call(node)
+        elif node.op == "output":
+            for result in node.all_input_nodes:
+                analysis.pin((analysis.of(result) or ())[1:])
+    return analysis
 
 
 def _named(analysis: Analysis) -> dict[str, int]:

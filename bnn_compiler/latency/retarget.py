@@ -1,5 +1,6 @@
 """A traced network at other counts, without tracing again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch.fx import Graph, Node
@@ -7,14 +8,17 @@ from torch.fx import Graph, Node
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, op_name
 from bnn_compiler.latency.dims import Point, groups, size
 from bnn_compiler.latency.groups import Groups, metadata
-from bnn_compiler.latency.take import take
+from bnn_compiler.latency.take import take, with_zeros
 
 #: Operators whose argument of this name is the shape of their result.
 _SHAPES = {"view": "size", "reshape": "shape", "_unsafe_view": "size", "expand": "size"}
 
 
-def retarget(found: Groups, point: Point) -> TracedGraph:
-    """What tracing the crop to ``point`` would give, its constants included."""
+def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGraph:
+    """What tracing the crop to ``point`` would give, its constants included.
+
+    ``zeros`` say of some constants whether they shall have elements 0.
+    """
     traced, graph = found.traced, Graph()
     layers = {layer.node: layer for layer in found.layers}
     constants, env = {}, dict[Node, Node]()
@@ -27,16 +31,18 @@ def retarget(found: Groups, point: Point) -> TracedGraph:
             new.meta["val"] = _value(node.meta.get("val"), dims, point)
         if node.op == "get_attr":
             assert isinstance(dims, list)
-            constants[str(node.target)] = take(traced.constants[str(node.target)], dims, point)
+            name = str(node.target)
+            constants[name] = take(traced.constants[name], dims, point)
+            if name in zeros:
+                constants[name] = with_zeros(constants[name], zeros[name])
         elif node.op == "placeholder":
             inputs.append(TensorInfo(node.name, found.shape(node, point), node.meta["val"].dtype))
         elif op_name(node) in _SHAPES:
             _set(new, _SHAPES[op_name(node)], list(found.shape(node, point)))
         elif op_name(node) == "slice" and dims == found.values[node.args[0]]:
             # A dimension that is taken whole.
-            new.replace_all_uses_with(new.args[0])
+            env[node] = new.all_input_nodes[0]
             graph.erase_node(new)
-            env[node] = new.args[0]
         elif node.name in layers and layers[node.name].convolution:
             _set(new, "groups", groups(layers[node.name], point))
     return TracedGraph(graph, constants, tuple(inputs))

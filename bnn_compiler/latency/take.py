@@ -4,7 +4,18 @@ import numpy as np
 import torch
 
 from bnn_compiler.errors import PlanError
-from bnn_compiler.latency.dims import Dim, Index, Kind, Layer, Point, axes, find, groups, index, size
+from bnn_compiler.latency.dims import (
+    Dim,
+    Index,
+    Kind,
+    Layer,
+    Point,
+    axes,
+    find,
+    groups,
+    index,
+    size,
+)
 
 
 def take(tensor: torch.Tensor, dims: list[Dim], point: Point) -> torch.Tensor:
@@ -41,7 +52,9 @@ def _columns(
     if (columns == columns[0]).all():
         return flat.index_select(place, torch.from_numpy(columns[0]))
     if rows is None:
-        raise PlanError(f"{layer.path}: its weights are not stored by output, so groups cannot vary")
+        raise PlanError(
+            f"{layer.path}: its weights are not stored by output, so groups cannot vary"
+        )
     each = np.repeat(columns, flat.shape[rows] // len(columns), axis=0)
     shape = list(flat.shape)
     shape[place] = each.shape[1]
@@ -55,3 +68,14 @@ def columns_of(layer: Layer, columns: int, point: Point) -> Index:
     """[groups, columns kept]: of a full network's ``columns`` the ones that each group reads."""
     channels = index(layer.inputs, point)
     return channels.reshape(groups(layer, point), -1) % columns
+
+
+def with_zeros(tensor: torch.Tensor, wanted: bool) -> torch.Tensor:
+    """A tensor that has an element 0, or none, whatever it had."""
+    zero = tensor == 0
+    if wanted == bool(zero.any()):
+        return tensor
+    if wanted:
+        tensor.reshape(-1)[0] = 0
+        return tensor
+    return torch.where(zero, tensor.abs().max().clamp(min=1e-3), tensor)
