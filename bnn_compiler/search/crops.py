@@ -7,7 +7,7 @@ weights (``supernet``) or generates them (``hypernet``) takes them from there, w
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bnn_compiler.errors import TrainingError
+
+#: Positions below it are exact in float32.
+_BASE = 1 << 24
 
 #: {group: channels}, and "NAME.groups" for the group count of the convolution NAME.
 Plan = Mapping[str, int]
@@ -42,26 +45,43 @@ class Space(Protocol):
 
 @dataclass(frozen=True)
 class Picked:
-    """Elements of a full parameter: a leading block, or positions in its flattened elements."""
+    """Elements of a full parameter.
+
+    ``rows`` are the coordinates kept in each dimension (None: the leading ones), or else
+    ``positions`` are those in the flattened parameter.
+    """
 
     shape: torch.Size
-    positions: Tensor | None
+    rows: tuple[Tensor | None, ...] = ()
+    positions: Tensor | None = None
 
     @staticmethod
     def of(positions: Tensor, full: torch.Size) -> "Picked":
         """From int64 ``positions`` of the result's shape."""
-        leading = torch.arange(full.numel()).view(full)
-        if positions.dim() == len(full) and torch.equal(
-            positions, _block(leading, positions.shape)
-        ):
-            return Picked(positions.shape, None)
-        return Picked(positions.shape, positions)
+        shape = positions.shape
+        if len(shape) != len(full) or not positions.numel():
+            return Picked(shape, positions=positions)
+        strides = torch.empty(full, device="meta").stride()
+        rows, again = list[Tensor | None](), torch.zeros((), dtype=torch.int64)
+        for dim, (size, stride) in enumerate(zip(full, strides, strict=True)):
+            line = positions[tuple(slice(None) if d == dim else 0 for d in range(len(full)))]
+            found = line // stride % size
+            again = again + (found * stride).view([-1 if d == dim else 1 for d in range(len(full))])
+            rows.append(None if torch.equal(found, torch.arange(len(found))) else found)
+        if torch.equal(again, positions):
+            return Picked(shape, tuple(rows))
+        return Picked(shape, positions=positions)
 
     def __call__(self, parameter: Tensor) -> Tensor:
-        """The elements, differentiable; every call takes them from what the parameter now holds."""
-        if self.positions is None:
-            return _block(parameter, self.shape)
-        return parameter.reshape(-1)[self.positions.to(parameter.device)]
+        """The elements, differentiable, of what the parameter now holds."""
+        if self.positions is not None:
+            return parameter.reshape(-1)[self.positions.to(parameter.device)]
+        for dim, rows in enumerate(self.rows):
+            if rows is None:
+                parameter = parameter.narrow(dim, 0, self.shape[dim])
+            else:
+                parameter = parameter.index_select(dim, rows.to(parameter.device))
+        return parameter
 
 
 @dataclass(frozen=True)
@@ -79,18 +99,20 @@ class Crop:
     def of(space: Space, plan: Plan) -> "Crop":
         """Raises TrainingError if the space's crop computes values or renames parameters."""
         shapes = {n: p.shape for n, p in space.model.named_parameters()}
-        with _positions(space.model):
-            frame = space.crop(plan)
+        frame, low = _cropped(space, plan, lambda position: position % _BASE)
+        high = low
+        if any(shape.numel() > _BASE for shape in shapes.values()):
+            _, high = _cropped(space, plan, lambda position: position // _BASE)
         picked = {}
         for name, parameter in frame.named_parameters():
-            values = parameter.detach()
             if name not in shapes:
                 raise TrainingError(f"the cropped network's {name} is no parameter of the full one")
-            whole = values.to(torch.int64)
-            inside = (whole >= 0) & (whole < shapes[name].numel())
-            if not torch.equal(whole.to(values.dtype), values) or not bool(inside.all()):
+            position = _whole(name, low[name])
+            if high is not low:
+                position = position + _BASE * _whole(name, high[name])
+            if bool((position < 0).any()) or bool((position >= shapes[name].numel()).any()):
                 raise TrainingError(f"cropping {name} computes new values; a crop copies elements")
-            picked[name] = Picked.of(whole, shapes[name])
+            picked[name] = Picked.of(position, shapes[name])
             parameter.data = torch.empty(0)
         buffers = {name: buffer.clone() for name, buffer in frame.named_buffers()}
         return Crop(frame, picked, buffers)
@@ -118,20 +140,32 @@ class Crop:
         return network.eval()
 
 
-def _block(tensor: Tensor, shape: torch.Size) -> Tensor:
-    for dim, size in enumerate(shape):
-        tensor = tensor.narrow(dim, 0, min(size, tensor.shape[dim]))
-    return tensor
+def _cropped(
+    space: Space, plan: Plan, digit: Callable[[Tensor], Tensor]
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The crop of a network that holds digits of its positions, and what its parameters hold."""
+    with _holding(space.model, digit):
+        frame = space.crop(plan)
+    return frame, {name: p.detach() for name, p in frame.named_parameters()}
+
+
+def _whole(name: str, values: Tensor) -> Tensor:
+    whole = values.to(torch.int64)
+    if not torch.equal(whole.to(values.dtype), values):
+        raise TrainingError(f"cropping {name} computes new values; a crop copies elements")
+    return whole.cpu()
 
 
 @contextmanager
-def _positions(model: nn.Module) -> Iterator[None]:
-    """Every parameter holds the positions of its own elements (float64: exact below 2^53)."""
+def _holding(model: nn.Module, digit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Every parameter holds a digit of the positions of its own elements, in its own type."""
     kept = {p: p.data for p in model.parameters()}
     try:
         for parameter, data in kept.items():
-            positions = torch.arange(data.numel(), dtype=torch.float64)
-            parameter.data = positions.view(data.shape)
+            if data.dtype not in (torch.float32, torch.float64):
+                raise TrainingError(f"a parameter is {data.dtype}; train in float32")
+            digits = digit(torch.arange(data.numel(), device=data.device))
+            parameter.data = digits.view(data.shape).to(data.dtype)
         yield
     finally:
         for parameter, data in kept.items():

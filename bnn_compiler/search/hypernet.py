@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bnn_compiler.errors import TrainingError
 from bnn_compiler.search.crops import Crop, Plan, Space
-from bnn_compiler.search.supernet import Crops
+from bnn_compiler.search.supernet import REMEMBER, Crops
 
 #: Width of MetaPruning's hypernetworks for MobileNetV1 and ResNet.
 HIDDEN = 32
@@ -46,16 +46,21 @@ class PruningNet(nn.Module):
 
     ``fed`` is what a hypernetwork sees: the ratios of its own layer's outputs and inputs ("layer",
     as MetaPruning's MobileNetV1) or those of every group ("plan"). A hypernetwork has ``hidden``
-    times as many parameters as its layer.
+    times as many parameters as its layer. ``remember`` is as a Supernet's.
     """
 
     def __init__(
-        self, space: Space, *, hidden: int = HIDDEN, fed: Literal["layer", "plan"] = "layer"
+        self,
+        space: Space,
+        *,
+        hidden: int = HIDDEN,
+        fed: Literal["layer", "plan"] = "layer",
+        remember: int = REMEMBER,
     ) -> None:
         super().__init__()
         self.shared = space.crop(space.full)
         self.fed = fed
-        self._crops = Crops(space)
+        self._crops = Crops(space, remember)
         self._names = tuple(space.full)
         weights = _weights(self.shared)
         if not weights:

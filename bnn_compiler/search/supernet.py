@@ -10,7 +10,7 @@ Two ways to train it:
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,16 @@ Draw = Callable[[np.random.Generator], Plan]
 
 #: MetaPruning's scales of channels: 0.10, 0.13, ... 1.00.
 SCALES = tuple(percent / 100 for percent in range(10, 101, 3))
-#: Crops that are remembered: a search asks for the same plan a few times in a row.
-_MOST = 32
+_TRIES = 1000
+#: Crops that are remembered by default: making one may take longer than training on a batch.
+REMEMBER = 256
 
 
 class Crops:
-    """The crops of a space, the latest remembered."""
+    """The crops of a space; the latest ``most``, which hold no weights, are remembered."""
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    def __init__(self, space: Space, most: int) -> None:
+        self.space, self._most = space, most
         self._known: OrderedDict[tuple[tuple[str, int], ...], Crop] = OrderedDict()
 
     def of(self, plan: Plan) -> Crop:
@@ -41,7 +42,7 @@ class Crops:
         key = tuple(sorted({**self.space.full, **plan}.items()))
         if key not in self._known:
             self._known[key] = Crop.of(self.space, plan)
-            if len(self._known) > _MOST:
+            if len(self._known) > self._most:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         return self._known[key]
@@ -51,13 +52,14 @@ class Supernet(nn.Module):
     """The full network's parameters; a plan's network uses its part of them.
 
     ``model`` starts as the space's own network, trained or not. In training mode batch norms use
-    the batch; a plan's own statistics are made by ``recalibrate``.
+    the batch; a plan's own statistics are made by ``recalibrate``. The latest crops are kept
+    (``remember``): where making one is slow, train on a ``pool`` of no more plans.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, *, remember: int = REMEMBER) -> None:
         super().__init__()
         self.model = space.crop(space.full)
-        self._crops = Crops(space)
+        self._crops = Crops(space, remember)
 
     @property
     def full(self) -> Plan:
@@ -78,27 +80,39 @@ class Supernet(nn.Module):
         return self._crops.of(plan).network(dict(self.model.named_parameters()))
 
 
-def by_scale(full: Plan, groups: dict[str, Sequence[int]] | None = None) -> Draw:
-    """Every group by one of MetaPruning's 31 scales, group counts from ``groups``, by their key.
+def by_scale(
+    full: Plan,
+    *,
+    choices: Mapping[str, Sequence[int]] | None = None,
+    legal: Callable[[Plan], bool] = lambda plan: True,
+) -> Draw:
+    """Every group by one of MetaPruning's 31 scales, or one of its ``choices``, drawn until legal.
 
-    Raises TrainingError for counts of a key that the plan does not have.
+    ``choices`` are by key, "NAME.groups" (which have no scales) too. The draw raises TrainingError
+    if none of 1,000 plans is legal.
     """
-    counts = groups or {}
-    unknown = sorted(set(counts) - set(full))
-    if unknown:
-        raise TrainingError(f"no group {unknown[0]!r}; known: {', '.join(sorted(full))}")
+    options = {
+        name: tuple(max(1, int(size * scale)) for scale in SCALES)
+        for name, size in full.items()
+        if name != "batch" and not name.endswith(".groups")
+    }
+    options |= {name: tuple(values) for name, values in (choices or {}).items()}
 
     def draw(rng: np.random.Generator) -> Plan:
-        return {
-            name: int(rng.choice(counts[name]))
-            if name in counts
-            else size
-            if name.endswith(".groups")
-            else max(1, int(size * rng.choice(SCALES)))
-            for name, size in full.items()
-        }
+        for _ in range(_TRIES):
+            plan = {name: values[rng.integers(len(values))] for name, values in options.items()}
+            if legal(plan):
+                return plan
+        raise TrainingError(f"none of {_TRIES} random plans is legal; look at the choices")
 
     return draw
+
+
+def pool(draw: Draw, plans: int, *, seed: int = 0) -> Draw:
+    """One of ``plans`` plans that ``draw`` gave, so that their crops are made once."""
+    rng = np.random.default_rng(seed)
+    drawn = [draw(rng) for _ in range(plans)]
+    return lambda rng: drawn[rng.integers(plans)]
 
 
 def sandwich(

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+import bnn_compiler.search.crops as crops
 from bnn_compiler.errors import TrainingError
 from bnn_compiler.search.crops import Crop
 from tests.search.small import FULL, space
@@ -57,8 +58,10 @@ def test_values_are_those_of_the_spaces_crop(plan):
 def test_elements_that_do_not_lead_are_found():
     source = ConcatSpace()
     crop = Crop.of(source, {"c": 4})
-    assert crop.picked["left.weight"].positions is None
-    assert crop.picked["last.weight"].positions is not None
+    leads = {n: all(r is None for r in p.rows) for n, p in crop.picked.items()}
+    assert leads.pop("last.weight") is False
+    assert all(leads.values())
+    assert all(p.positions is None for p in crop.picked.values())
     x = torch.randn(2, 3, 4, 4)
     parameters = dict(source.model.named_parameters())
     result = crop.run(parameters, x, False)
@@ -66,6 +69,30 @@ def test_elements_that_do_not_lead_are_found():
     result.sum().backward()
     touched = source.model.last.weight.grad[0, :, 0, 0] != 0
     assert touched.tolist() == [True] * 4 + [False] * 2 + [True] * 4 + [False] * 2
+
+
+def test_groups_join_channels_that_no_rows_and_columns_give():
+    picked = Crop.of(space(), {"conv2.groups": 4}).picked
+    assert picked["conv2.weight"].positions is not None
+    assert picked["conv1.weight"].positions is None
+
+
+def test_positions_beyond_float32_are_exact(monkeypatch):
+    full = space()
+    wanted = Crop.of(full, {"a": 5, "conv2.groups": 4}).values(dict(full.model.named_parameters()))
+    # As if 64 were the largest number that is exact.
+    monkeypatch.setattr(crops, "_BASE", 64)
+    found = Crop.of(full, {"a": 5, "conv2.groups": 4}).values(dict(full.model.named_parameters()))
+    for name, value in wanted.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_other_types_are_refused():
+    full = space()
+    full.model.half()
+    with pytest.raises(TrainingError, match=r"torch\.float16; train in float32"):
+        Crop.of(full, {"a": 5})
+    assert full.model.fc.weight.dtype == torch.float16
 
 
 @pytest.mark.parametrize("plan", PLANS)

@@ -7,12 +7,16 @@ import bnn_compiler
 from bnn_compiler.errors import TrainingError
 from bnn_compiler.search.data import Tensors
 from bnn_compiler.search.recalibrate import Inherited
-from bnn_compiler.search.supernet import SCALES, Supernet, by_scale, random_plans, sandwich
+from bnn_compiler.search.supernet import SCALES, Supernet, by_scale, pool, random_plans, sandwich
 from bnn_compiler.search.train import Settings, fit
 from tests.search.small import FULL, quadrants, space
 
 SMALLEST = {"a": 4, "b": 6}
 GROUPS = {"conv2.groups": [1, 2, 6]}
+
+
+def divides(plan):
+    return plan["b"] % plan["conv2.groups"] == 0
 
 
 def test_a_plans_outputs_are_its_networks():
@@ -34,15 +38,39 @@ def test_a_plan_sees_what_the_full_network_learned():
 
 
 def test_draws_are_metaprunings_scales():
-    draw = by_scale(FULL, GROUPS)
+    draw = by_scale({**FULL, "batch": 8}, choices=GROUPS, legal=divides)
     rng = np.random.default_rng(0)
     plans = [draw(rng) for _ in range(400)]
     assert {p["a"] for p in plans} == {max(1, int(16 * s)) for s in SCALES}
     assert {p["conv2.groups"] for p in plans} == {1, 2, 6}
-    assert {p["conv2.groups"] for p in (by_scale(FULL)(rng) for _ in range(5))} == {1}
+    assert all(divides(p) for p in plans)
+    assert by_scale(FULL)(rng).keys() == {"a", "b"}
     assert plans == [draw(r) for r in [np.random.default_rng(0)] for _ in range(400)]
-    with pytest.raises(TrainingError, match="no group 'conv9"):
-        by_scale(FULL, {"conv9.groups": [1]})
+    with pytest.raises(TrainingError, match="none of 1000 random plans"):
+        by_scale(FULL, legal=lambda plan: False)(rng)
+
+
+def test_a_pool_gives_its_plans_again_and_their_crops_are_made_once():
+    counted = []
+
+    class Counting:
+        def __init__(self):
+            self.inner = space()
+            self.model, self.full = self.inner.model, self.inner.full
+
+        def crop(self, plan):
+            counted.append(plan)
+            return self.inner.crop(plan)
+
+    draw, rng = pool(by_scale(FULL), 5, seed=3), np.random.default_rng(1)
+    net = Supernet(Counting(), remember=5)
+    counted.clear()
+    plans = [draw(rng) for _ in range(40)]
+    for plan in plans:
+        net(torch.randn(2, 1, 12, 12), plan)
+    assert len({tuple(p.items()) for p in plans}) == len(counted) == 5
+    again = pool(by_scale(FULL), 5, seed=3)
+    assert again(np.random.default_rng(1)) == plans[0]
 
 
 def test_the_sandwich_is_the_full_network_the_smallest_and_random_ones():
@@ -84,9 +112,8 @@ def trained():
     """A supernet of channels and groups, trained for a moment."""
     net = Supernet(space())
     images, labels = quadrants(600)
-    # Six divides the smallest b alone, so the groups vary where b is full.
-    legal = lambda rng: {"a": int(rng.integers(4, 17)), "conv2.groups": int(rng.choice([1, 2, 6]))}  # noqa: E731
-    rule = sandwich(legal, {"a": 4, "b": 6}, random=1)
+    draw = by_scale(FULL, choices={**GROUPS, "a": range(4, 17), "b": range(6, 25)}, legal=divides)
+    rule = sandwich(draw, SMALLEST, random=1)
     fit(net, Tensors(images, labels), Settings(epochs=6, batch=50, lr=1e-2), objective=rule)
     return net
 
@@ -110,16 +137,15 @@ def test_accuracy_does_not_depend_on_order_or_seed(trained):
 
 def test_groups_train_with_random_plans():
     net = Supernet(space())
-    rule = random_plans(by_scale(FULL, GROUPS | {"a": [16], "b": [24]}))
+    rule = random_plans(by_scale(FULL, choices={**GROUPS, "a": [16], "b": [24]}))
     fit(net, Tensors(*quadrants(600)), Settings(epochs=4, batch=50, lr=1e-2), objective=rule)
     data = Tensors(*quadrants(300, seed=1))
     judge = Inherited(net, data, data)
     assert min(judge({"conv2.groups": g}) for g in (1, 2, 6)) > 0.8
 
 
-@pytest.mark.parametrize("plan", [{"a": 7, "b": 10}, {"b": 18, "conv2.groups": 3}])
-def test_a_plans_network_compiles(trained, plan, tmp_path):
-    network = trained.network(plan)
+def test_a_plans_network_compiles(trained, tmp_path):
+    network = trained.network({"a": 7, "b": 18, "conv2.groups": 3})
     x = quadrants(1)[0]
     net = bnn_compiler.compile(network, (x,), target="native", output=tmp_path / "net.bnn")
     assert bnn_compiler.verify(net, network, [x]).ok
