@@ -35,6 +35,8 @@ class InputError(BnnCompilerError):
 
 class SearchError(BnnCompilerError):
     """A search cannot be run: its budget, data, settings or checkpoint do not allow it."""
+
+
 class PlanError(InputError):
     """A plan names no group of the network, or counts that it cannot have."""
 
