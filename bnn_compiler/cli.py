@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn_compiler.commands import device
+from bnn_compiler.commands import device, latency
 from bnn_compiler.commands import tune as tuning
 from bnn_compiler.commands.common import (
     DEVICE,
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
 
     tune = command("tune", "find the fastest schedules of a network's kernels")
     tuning.add(tune)
+
+    latency.add_predict(command("predict", "the time of a network without compiling it"))
+    latency.add_calibrate(command("calibrate", "make a latency model of this machine"))
 
     run = command("run", "run an artifact on .npy inputs")
     run.add_argument("artifact", type=Path)
@@ -242,6 +245,8 @@ def _targets(args: Arguments) -> int:
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "compile": _compile,
     "tune": tuning.run,
+    "predict": latency.predict,
+    "calibrate": latency.calibrate,
     "run": _run,
     "bench": device.bench,
     "profile": _profile,
