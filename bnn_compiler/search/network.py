@@ -28,7 +28,7 @@ from bnn_compiler.search.hypernet import PruningNet
 from bnn_compiler.search.plans import Domain, Plan, key
 from bnn_compiler.search.recalibrate import Inherited, accuracy
 from bnn_compiler.search.scratch import trained
-from bnn_compiler.search.supernet import Supernet, random_plans, sandwich
+from bnn_compiler.search.supernet import REMEMBER, Supernet, pool, random_plans, sandwich
 from bnn_compiler.search.train import Progress, Settings, fit
 
 #: Where the weights of a search's candidates come from.
@@ -37,6 +37,24 @@ WEIGHTS = ("shared", "generated")
 HALVINGS = (1 / 8, 1 / 4)
 #: Random plans that are tried until one is legal.
 _TRIES = 1000
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """A space whose crops are not tried without data first: they are run anyway."""
+
+    space: PlanSpace
+
+    @property
+    def model(self) -> nn.Module:
+        return self.space.model
+
+    @property
+    def full(self) -> Plan:
+        return self.space.full
+
+    def crop(self, plan: Plan) -> nn.Module:
+        return self.space.crop(plan, check=False)
 
 
 @dataclass(frozen=True)
@@ -126,14 +144,15 @@ class Task:
     def supernet(self) -> Supernet | PruningNet:
         """As it begins: the network's own weights."""
         with deterministic(self.seed):
-            return Supernet(self.space) if self.weights == "shared" else PruningNet(self.space)
+            crops = _Crops(self.space)
+            return Supernet(crops) if self.weights == "shared" else PruningNet(crops)
 
     def train_supernet(self, tell: Callable[[Progress], None]) -> None:
         """Train it, or go on where that was interrupted. Raises TrainingError."""
         net = self.supernet()
         settings = replace(self.recipe, epochs=self.supernet_epochs, seed=self.seed)
         smallest = self.domain.plans(np.zeros_like(self.domain.last)[None])[0]
-        draw = self.draw
+        draw = pool(self.draw, REMEMBER - 1, seed=self.seed)
         if isinstance(net, Supernet):
             objective = sandwich(draw, smallest if self._legal(smallest) else self.space.full)
         else:
