@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,9 @@ from bnn_compiler.errors import InputError, SearchError
 if TYPE_CHECKING:
     from torch import nn
 
-    from bnn_compiler.search.accuracy import Accuracy
     from bnn_compiler.search.budget import Budget
     from bnn_compiler.search.live import Live
-    from bnn_compiler.search.network import ScratchJudge, Task
+    from bnn_compiler.search.network import Task
     from bnn_compiler.search.run import Result
 
 #: Runs of a compiled network that are timed, behind some that are not.
@@ -60,7 +58,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--finalists", type=int, default=8, help="plans to measure and train")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of winner and uniform")
     parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster instead of processes")
     parser.add_argument("--resume", action="store_true", help="go on with the search in -o")
 
 
@@ -86,10 +83,11 @@ def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
     from bnn_compiler.search.budget import Budget, Prices, limits_of
     from bnn_compiler.search.checkpoint import Checkpoint
     from bnn_compiler.search.evolution import Evolution, Settings
-    from bnn_compiler.search.network import InheritedJudge, choose, training
+    from bnn_compiler.search.network import INHERITED, Judges, choose, training
     from bnn_compiler.search.pareto import Pareto
     from bnn_compiler.search.report import SearchReport
     from bnn_compiler.search.run import Ending, Parts, refuse_infeasible, search
+    from bnn_compiler.search.workers import Workers
 
     budgets = [Budget.parse(text) for text in args.budget]
     settings = Settings.of(args.population, args.generations)
@@ -104,16 +102,15 @@ def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
     total = task.supernet_epochs
     live.stage("supernet, epochs", 0, total)
     task.train_supernet(lambda p: live.stage("supernet, epochs", p.step * total // p.steps, total))
-    with ExitStack() as stack:
-        judge = _judges(args, live, stack)
+    with Workers(Judges(task), args.workers, live.candidates) as workers:
         result = search(
             prices,
             Parts(
                 strategy(settings, args.seed),
-                judge(InheritedJudge(task)),
+                workers.at(INHERITED),
                 _measure(task),
                 lambda plans, keep, train: choose(plans, keep, train, seed=args.seed),
-                training(task, judge),
+                training(task, workers.at),
                 together=args.workers,
             ),
             settings,
@@ -189,23 +186,6 @@ def _costs(task: "Task", budgets: "list[Budget]") -> dict[str, Any]:
     if any(b.unit == "s" for b in budgets):
         costs["s"] = Seconds(task.space, LatencyModel.load(task.target))
     return costs
-
-
-def _judges(args: Arguments, live: "Live", stack: ExitStack) -> "Callable[[Any], Accuracy]":
-    """Maker -> what judges by it, on processes or a cluster; at most one at a time is alive."""
-    from bnn_compiler.search.workers import Workers
-
-    current = stack.enter_context(ExitStack())
-    made: dict[ScratchJudge, Accuracy] = {}
-
-    def judge(make: Any) -> "Accuracy":
-        if make not in made:
-            current.close()
-            made.clear()
-            made[make] = current.enter_context(Workers(make, args.workers, live.candidates))
-        return made[make]
-
-    return judge
 
 
 def _measure(task: "Task") -> Callable[[Any], float] | None:

@@ -25,7 +25,7 @@ from bnn_compiler.search.checkpoint import Trained
 from bnn_compiler.search.deterministic import deterministic
 from bnn_compiler.search.finals import Train
 from bnn_compiler.search.hypernet import PruningNet
-from bnn_compiler.search.plans import Domain, Plan, key
+from bnn_compiler.search.plans import Domain, Plan, key, seed_of
 from bnn_compiler.search.recalibrate import Inherited, accuracy
 from bnn_compiler.search.scratch import trained
 from bnn_compiler.search.supernet import REMEMBER, Supernet, pool, random_plans, sandwich
@@ -33,6 +33,8 @@ from bnn_compiler.search.train import Progress, Settings, fit
 
 #: Where the weights of a search's candidates come from.
 WEIGHTS = ("shared", "generated")
+#: Stages of a search: judging by inherited weights, and the full training.
+INHERITED, FULL = "inherited", "full"
 #: A full recipe's share of each short training, in order.
 HALVINGS = (1 / 8, 1 / 4)
 #: Random plans that are tried until one is legal.
@@ -196,31 +198,24 @@ class Task:
 
 
 @dataclass(frozen=True)
-class InheritedJudge:
-    """Makes the search's judge in a worker."""
+class Judges:
+    """Makes a worker's judges: "inherited", or a stage of training from scratch.
+
+    Of the full training ("full") the weights are kept.
+    """
 
     task: Task
 
-    def __call__(self) -> Evaluate:
-        """The judge."""
-        return self.task.inherited()
-
-
-@dataclass(frozen=True)
-class ScratchJudge:
-    """Makes, in a worker, a judge that trains from scratch; ``keep`` saves the weights."""
-
-    task: Task
-    epochs: int
-    keep: bool
-
-    def __call__(self) -> Evaluate:
-        """The judge."""
-        task, settings = self.task, replace(self.task.recipe, epochs=self.epochs)
+    def __call__(self, stage: str) -> Evaluate:
+        """The judge of a stage."""
+        task = self.task
+        if stage == INHERITED:
+            return task.inherited()
+        settings = replace(task.recipe, epochs=epochs_of(stage, task.recipe.epochs))
 
         def judge(plan: Plan, seed: int) -> float:
             network = trained(task.space, plan, task.splits.train, settings, seed)
-            if self.keep:
+            if stage == FULL:
                 buffer = io.BytesIO()
                 torch.save(network.state_dict(), buffer)
                 files.replace_bytes(task.weights_path(plan, seed), buffer.getvalue())
@@ -232,26 +227,22 @@ class ScratchJudge:
 
 def epochs_of(stage: str, full: int) -> int:
     """Of a stage: "full", or "halving N"."""
-    if stage == "full":
+    if stage == FULL:
         return full
     return max(1, round(full * HALVINGS[int(stage.split()[1]) - 1]))
 
 
-def training(task: Task, judge: Callable[[ScratchJudge], Accuracy]) -> Train:
-    """Trains plans by ``judge`` (a maker -> an Accuracy); of full trainings also the test's."""
+def training(task: Task, judge: Callable[[str], Accuracy]) -> Train:
+    """Trains plans by ``judge`` (stage -> an Accuracy); of full trainings also the test's."""
 
     def train(plans: Sequence[Plan], seeds: Sequence[int], stage: str) -> list[Trained]:
-        keep = stage == "full"
-        scores = judge(ScratchJudge(task, epochs_of(stage, task.recipe.epochs), keep)).of(
-            plans, seeds
-        )
-        results = []
+        scores, results = judge(stage).of(plans, seeds), []
         for plan, seed, score in zip(plans, seeds, scores, strict=True):
             if isinstance(score, Lost):
                 results.append(Trained(dict(plan), stage, seed, None, lost=score.reason))
             else:
                 test = None
-                if keep:
+                if stage == FULL:
                     with deterministic(seed):
                         test = accuracy(task.trained_network(plan, seed), task.splits.test)
                 results.append(Trained(dict(plan), stage, seed, score, test))
@@ -270,7 +261,8 @@ def choose(
         name: str
 
         def of(self, plans: Sequence[Plan], seeds: Sequence[int]) -> list[float | None]:
-            return [t.validation for t in train(plans, seeds, self.name)]
+            its = [seed_of(s, p) for p, s in zip(plans, seeds, strict=True)]
+            return [t.validation for t in train(plans, its, self.name)]
 
     stages = [Stage(f"halving {i + 1}") for i in range(len(HALVINGS))]
     rounds = halving.halve(plans, stages, seeds=(seed,), always=(always,))

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any
 
 from bnn_compiler.errors import SearchError
 from bnn_compiler.search.accuracy import Evaluate, Lost, judge
 from bnn_compiler.search.plans import Plan
 
-#: Makes the judge in a worker; pickled, so a function of a module or a dataclass of plain data.
-Make = Callable[[], Evaluate]
+#: Makes a worker's judge of a stage, once; pickled, so a function of a module or a dataclass.
+Make = Callable[[str], Evaluate]
 #: Candidates judged so far, of how many.
 Tell = Callable[[int, int], None]
 #: Seconds that a worker which was told to end may take.
@@ -39,7 +38,10 @@ class _Worker:
 
 @dataclass
 class Workers:
-    """An Accuracy of ``count`` processes; use it in a ``with``. Raises SearchError for none."""
+    """``count`` processes that judge candidates; use it in a ``with``.
+
+    They stay from one stage of a search to the next. Raises SearchError for none.
+    """
 
     make: Make
     count: int = 1
@@ -50,14 +52,18 @@ class Workers:
         if self.count < 1:
             raise SearchError(f"{self.count} workers: give at least 1")
 
-    def of(self, plans: Sequence[Plan], seeds: Sequence[int]) -> list[float | Lost]:
-        """As of any Accuracy."""
+    def at(self, stage: str) -> "Stage":
+        """The judge of a stage, as ``make`` makes it."""
+        return Stage(self, stage)
+
+    def of(self, stage: str, plans: Sequence[Plan], seeds: Sequence[int]) -> list[float | Lost]:
+        """The accuracy of each plan, in order."""
         results: list[float | Lost] = [Lost("not judged")] * len(plans)
         waiting = deque(enumerate(zip(plans, seeds, strict=True)))
         done = 0
         try:
             while done < len(plans):
-                self._hand_out(waiting)
+                self._hand_out(stage, waiting)
                 for worker in self._ready():
                     index, results[index] = self._answer(worker)
                     done += 1
@@ -80,7 +86,7 @@ class Workers:
                 worker.process.join()
         self._workers.clear()
 
-    def _hand_out(self, waiting: deque[tuple[int, tuple[Plan, int]]]) -> None:
+    def _hand_out(self, stage: str, waiting: deque[tuple[int, tuple[Plan, int]]]) -> None:
         while waiting:
             worker = next((w for w in self._workers if w.busy is None), None)
             if worker is None and len(self._workers) < self.count:
@@ -91,7 +97,7 @@ class Workers:
             worker.busy = index
             # One that is dead already is found so when its answer is waited for.
             with contextlib.suppress(OSError):
-                worker.pipe.send((dict(plan), seed))
+                worker.pipe.send((stage, dict(plan), seed))
 
     def _ready(self) -> list[_Worker]:
         """The workers that have answered, or died, on a candidate."""
@@ -133,6 +139,18 @@ class Workers:
         self.close()
 
 
+@dataclass(frozen=True)
+class Stage:
+    """An Accuracy: the workers at one stage."""
+
+    workers: Workers
+    name: str
+
+    def of(self, plans: Sequence[Plan], seeds: Sequence[int]) -> list[float | Lost]:
+        """As of any Accuracy."""
+        return self.workers.of(self.name, plans, seeds)
+
+
 def _death(code: int | None) -> str:
     """An exit code in words."""
     if code is None:
@@ -145,23 +163,31 @@ def _death(code: int | None) -> str:
 
 def _serve(make: Make, pipe: Connection) -> None:
     """A worker's life."""
+    judges: dict[str, Evaluate] = {}
+    while True:
+        try:
+            stage, plan, seed = pipe.recv()
+        except EOFError:
+            return
+        if stage not in judges:
+            judges = {stage: _made(make, stage)}
+        pipe.send(judge(judges[stage], plan, seed))
+
+
+def _made(make: Make, stage: str) -> Evaluate:
+    """The judge, or one that says why there is none."""
     try:
-        evaluate = make()
+        found = make(stage)
     except Exception as e:
         reason = " ".join(f"{type(e).__name__}: {e}".split())[:300]
 
-        def evaluate(plan: Plan, seed: int) -> Any:
-            raise RuntimeError(f"the worker could not start: {reason}")
+        def found(plan: Plan, seed: int) -> float:
+            raise SearchError(f"the worker could not make its judge: {reason}")
 
     if "torch" in sys.modules:
         # Of a torch that does not heed the environment.
         sys.modules["torch"].set_num_threads(1)
-    while True:
-        try:
-            plan, seed = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(judge(evaluate, plan, seed))
+    return found
 
 
 @contextlib.contextmanager

@@ -8,22 +8,27 @@ from dataclasses import dataclass
 from tests.search import toy
 
 
-def good():
+def good(stage):
     return toy.accuracy
 
 
-def clumsy():
+def clumsy(stage):
     return toy.clumsy
 
 
-def broken():
+def broken(stage):
     raise ValueError("no such file")
 
 
-def threads():
+def threads(stage):
     import torch
 
     return lambda plan, seed: torch.get_num_threads()
+
+
+def named(stage):
+    """Of each stage another."""
+    return lambda plan, seed: {"a": 0.25, "b": 0.5}[stage]
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Deadly:
 
     channels: int
 
-    def __call__(self):
+    def __call__(self, stage):
         def evaluate(plan, seed):
             if plan["d"] == self.channels:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +48,7 @@ class Deadly:
         return evaluate
 
 
-def uneven():
+def uneven(stage):
     """Slower for some plans, so that the answers come out of order."""
 
     def evaluate(plan, seed):

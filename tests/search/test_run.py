@@ -62,10 +62,10 @@ def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path):
         result, _, _ = run(tmp_path / name, accuracy=accuracy)
         return [[c.as_dict() for c in g] for g in result.state.history.generations]
 
-    expected = one("here", Here(judges.uneven()))
+    expected = one("here", Here(judges.uneven("")))
     for count in (1, 2):
         with Workers(judges.uneven, count) as workers:
-            assert one(str(count), workers) == expected
+            assert one(str(count), workers.at("")) == expected
 
 
 def test_a_slow_target_corrects_the_model(tmp_path):

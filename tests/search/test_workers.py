@@ -14,19 +14,19 @@ SEEDS = [seed_of(0, p) for p in PLANS]
 
 @pytest.mark.parametrize("make", [judges.uneven, judges.clumsy])
 def test_any_number_of_workers_gives_the_same(make):
-    expected = Here(make()).of(PLANS, SEEDS)
+    expected = Here(make("")).of(PLANS, SEEDS)
     for count in (1, 2):
         with Workers(make, count) as workers:
-            assert workers.of(PLANS, SEEDS) == expected
+            assert workers.at("").of(PLANS, SEEDS) == expected
             # In another order, and again by the same processes.
-            assert workers.of(PLANS[::-1], SEEDS[::-1]) == expected[::-1]
+            assert workers.at("").of(PLANS[::-1], SEEDS[::-1]) == expected[::-1]
     assert not multiprocessing.active_children()
 
 
 def test_a_worker_that_dies_costs_one_candidate():
     told = []
     with Workers(judges.Deadly(103), 2, lambda done, of: told.append((done, of))) as workers:
-        found = workers.of(PLANS, SEEDS)
+        found = workers.at("").of(PLANS, SEEDS)
     good = Here(toy.accuracy).of(PLANS, SEEDS)
     assert found[3] == Lost("its worker was killed by SIGKILL (out of memory?)")
     assert found[4] == Lost("its worker ended with exit code 3")
@@ -36,14 +36,14 @@ def test_a_worker_that_dies_costs_one_candidate():
 
 def test_a_judge_that_cannot_be_made_is_told():
     with Workers(judges.broken) as workers:
-        (found, _) = workers.of(PLANS[:2], SEEDS[:2])
+        (found, _) = workers.at("").of(PLANS[:2], SEEDS[:2])
     assert isinstance(found, Lost)
-    assert "the worker could not start: ValueError: no such file" in found.reason
+    assert "the worker could not make its judge: ValueError: no such file" in found.reason
 
 
 def test_each_worker_has_one_thread():
     with Workers(judges.threads) as workers:
-        assert workers.of(PLANS[:1], [0]) == [1.0]
+        assert workers.at("").of(PLANS[:1], [0]) == [1.0]
 
 
 def test_an_interruption_ends_the_processes():
@@ -52,11 +52,19 @@ def test_an_interruption_ends_the_processes():
 
     workers = Workers(judges.good, 2, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        workers.of(PLANS, SEEDS)
+        workers.at("").of(PLANS, SEEDS)
     assert not multiprocessing.active_children()
     workers.tell = lambda done, of: None
-    assert workers.of(PLANS[:2], SEEDS[:2]) == Here(toy.accuracy).of(PLANS[:2], SEEDS[:2])
+    assert workers.at("").of(PLANS[:2], SEEDS[:2]) == Here(toy.accuracy).of(PLANS[:2], SEEDS[:2])
     workers.close()
+
+
+def test_the_same_processes_judge_every_stage():
+    with Workers(judges.named) as workers:
+        first = workers.at("a").of(PLANS[:1], [0])
+        (process,) = multiprocessing.active_children()
+        assert [*first, *workers.at("b").of(PLANS[:1], [0])] == [0.25, 0.5]
+        assert multiprocessing.active_children() == [process]
 
 
 def test_no_workers_is_an_error():
