@@ -206,9 +206,9 @@ def _compiled(
     network: "nn.Module", task: "Task", output: Path, *, check: bool = True
 ) -> float | None:
     """Compile, and time where it runs here: the median seconds of a run, one thread."""
-    import bnn_compiler
+    from bnn_compiler import compiler
 
-    artifact = bnn_compiler.compile(
+    artifact = compiler.compile(
         network.eval(), task.inputs, target=task.target, output=output, check=check
     )
     if not _runs_here(task.target):

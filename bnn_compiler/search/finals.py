@@ -50,8 +50,9 @@ class Measuring:
         return known
 
     def fits(self, plan: dict[str, int]) -> bool:
-        """Whether the plan was measured within the budget; True where that is not of time."""
-        return self.limit is None or self.of(plan).seconds <= self.limit.budget.limit
+        """Whether the plan, measured, is within the budget; True where that is not of time."""
+        seconds = self.of(plan).seconds
+        return self.limit is None or seconds <= self.limit.budget.limit
 
     def words(self, measured: Measured) -> str:
         """One measurement for a reader: against the prediction and the budget."""

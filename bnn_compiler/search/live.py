@@ -23,6 +23,7 @@ class Live:
         )
         self._lines = not quiet and not sys.stderr.isatty()
         self._tasks: dict[str, TaskID] = {}
+        self._said: set[str] = set()
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -33,8 +34,10 @@ class Live:
 
     def stage(self, what: str, done: int, total: int) -> None:
         """How far something has come; a line when it begins and when it ends."""
-        if self._lines and done in (0, total):
-            self.say(f"{what}: {done} of {total}")
+        line = f"{what}: {done} of {total}"
+        if self._lines and done in (0, total) and line not in self._said:
+            self._said.add(line)
+            self.say(line)
         self._show(what, what, done, total)
 
     def search(self, state: State) -> None:

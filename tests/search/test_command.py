@@ -1,11 +1,10 @@
-"""The whole command on a small network: interrupted, resumed, and what it leaves."""
+"""The whole command on a small network: what it says, what it leaves, and going on."""
 
+import io
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ import pytest
 import torch
 
 import bnn_compiler
+from bnn_compiler.cli import main
+from bnn_compiler.commands import search as command
 from bnn_compiler.latency.space import PlanSpace
 from bnn_compiler.search.costs import counted
 from tests.search.digits import few, network
@@ -21,50 +22,52 @@ ROOT = Path(__file__).parents[2]
 LIMIT = 700_000
 
 
-def command(out, *more):
+def arguments(out, *more):
     return [
-        *(sys.executable, "-m", "bnn_compiler", "search", "tests.search.digits:network"),
-        *("--shape", "1,1,32,32", "--data", "tests.search.digits:few"),
-        *("--budget", f"{LIMIT}BOPs", "-o", str(out), "--population", "6", "--generations", "2"),
-        *("--epochs", "4", "--supernet-epochs", "1", "--batch", "50", "--finalists", "2", *more),
+        *("search", "tests.search.digits:network", "--shape", "1,1,32,32"),
+        *("--data", "tests.search.digits:few", "--budget", f"{LIMIT}BOPs", "-o", str(out)),
+        *("--population", "5", "--generations", "2", "--epochs", "4", "--supernet-epochs", "1"),
+        *("--batch", "50", "--finalists", "2", *more),
     ]
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """(folder, stderr of a run that Ctrl-C ended, stdout of the one that went on)."""
+    """(folder, stdout, stderr)."""
     out = tmp_path_factory.mktemp("search")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    first = subprocess.Popen(command(out), cwd=ROOT, env=environment, **pipes)
-    lines = []
-    for line in first.stderr:
-        lines.append(line)
-        if line.startswith("generation 1 of 2"):
-            first.send_signal(signal.SIGINT)
-    assert first.wait() == 130, "".join(lines)
-    second = subprocess.run(command(out, "--resume"), cwd=ROOT, env=environment, **pipes)
-    assert second.returncode == 0, second.stderr
-    return out, "".join(lines), second.stdout
+    shown, progress = io.StringIO(), io.StringIO()
+    with redirect_stdout(shown), redirect_stderr(progress):
+        assert main(arguments(out)) == 0
+    return out, shown.getvalue(), progress.getvalue()
 
 
-def test_ctrl_c_says_how_to_go_on(searched):
-    out, lines, _ = searched
-    assert "supernet, epochs: 1 of 1" in lines
-    assert re.search(r"generation 1 of 2: 6 candidates, best \d+\.\d% at \d+% of the budget", lines)
-    assert "go on with: bnnc search tests.search.digits:network" in lines
-    assert f"-o {out}" in lines and lines.count("--resume") == 1
-    assert "Traceback" not in lines
+def test_progress(searched):
+    _, _, lines = searched
+    assert lines.count("supernet, epochs: 1 of 1") == 1
+    assert re.search(r"generation 1 of 2: 5 candidates, best \d+\.\d% at \d+% of the budget", lines)
+    assert re.search(r"measured \d+\.?\d* us", lines)
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
+    def interrupted(args, live):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_search", interrupted)
+    monkeypatch.setattr(sys, "argv", ["bnnc", *arguments(tmp_path, "--resume")])
+    assert main(arguments(tmp_path)) == 130
+    error = capsys.readouterr().err
+    assert "interrupted; go on with: bnnc search tests.search.digits:network --shape" in error
+    assert error.count("--resume") == 1
 
 
 def test_the_plan_keeps_its_budget(searched):
-    out, _, text = searched
+    out, text, _ = searched
     plan = json.loads((out / "plan.json").read_text())["plan"]
     space = PlanSpace.of(network(), (torch.zeros(1, 1, 32, 32),))
     (cost,) = counted("BOPs", space).of([plan])
     # Scaled up to the budget, so most of it is used.
     assert 0.7 * LIMIT < cost <= LIMIT
-    assert "12 candidates in 2 generations" in text
+    assert "10 candidates in 2 generations" in text
     assert "Trained from scratch and tested: searched" in text and "uniform" in text
 
 
@@ -93,7 +96,7 @@ def test_the_report(searched):
     searched_plan, uniform, full = data["plans"]
     assert searched_plan["measured"] > 0 and uniform["measured"] > 0
     assert full["costs"][0] > LIMIT >= searched_plan["costs"][0]
-    assert len(data["candidates"]) == 2 and len(data["candidates"][0]) == 6
+    assert len(data["candidates"]) == 2 and len(data["candidates"][0]) == 5
     # The uniform plan is the first candidate, and every finalist was trained.
     assert data["candidates"][0][0]["plan"] == uniform["plan"]
     assert {t["stage"] for t in data["trained"]} == {"halving 1", "halving 2", "full"}
@@ -102,13 +105,21 @@ def test_the_report(searched):
     assert "Searched against uniform" in page and "<script" not in page
 
 
-def test_a_search_is_not_overwritten(searched, capsys):
-    from bnn_compiler.cli import main
+def test_a_finished_search_resumes_to_the_same(searched, capsys):
+    out, text, _ = searched
+    before = {n: (out / n).read_bytes() for n in ("search.json", "plan.json", "network.pt")}
+    assert main(arguments(out, "--resume")) == 0
+    assert {n: (out / n).read_bytes() for n in before} == before
+    # The artifact is timed again.
+    timed = re.compile(r"artifact takes .*")
+    assert timed.sub("", capsys.readouterr().out) == timed.sub("", text)
 
+
+def test_a_search_is_not_overwritten(searched, capsys):
     out, _, _ = searched
-    assert main(command(out)[3:]) == 2
+    assert main(arguments(out)) == 2
     assert "--resume goes on with it" in capsys.readouterr().err
-    assert main([*command(out)[3:], "--resume", "--seed", "1"]) == 2
+    assert main(arguments(out, "--resume", "--seed", "1")) == 2
     assert "seed was 0 and is 1" in capsys.readouterr().err
 
 
@@ -124,9 +135,7 @@ def test_a_search_is_not_overwritten(searched, capsys):
     ],
 )
 def test_what_cannot_be_is_one_line(more, message, tmp_path, capsys):
-    from bnn_compiler.cli import main
-
-    assert main([*command(tmp_path / "out")[3:], *more]) == 2
+    assert main(arguments(tmp_path / "out", *more)) == 2
     error = capsys.readouterr().err
     assert re.search(message, error), error
     assert not (tmp_path / "out" / "search.json").exists()

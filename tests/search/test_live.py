@@ -18,6 +18,7 @@ def test_durations():
 def test_lines_where_there_is_no_terminal(capsys):
     with Live() as live:
         live.stage("supernet, epochs", 0, 3)
+        live.stage("supernet, epochs", 0, 3)
         live.stage("supernet, epochs", 1, 3)
         live.stage("supernet, epochs", 3, 3)
         live.search(Progress(1, 2, 10, 0, 0.5, 0.9, 5.0))
