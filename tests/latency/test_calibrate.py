@@ -8,7 +8,7 @@ import pytest
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.errors import InputError, ScheduleError, TargetError
-from bnn_compiler.latency import LatencyModel, calibrate, model
+from bnn_compiler.latency import LatencyModel, calibrate, model, regress
 from bnn_compiler.latency.templates import Template
 from bnn_compiler.latency.timing import Times
 from tests.latency import machine
@@ -47,6 +47,8 @@ TEMPLATES = [Fakes(name, lambda: None, (1, 3, 32, 32)) for name in ("x", "y")]
 def fake(tmp_path, monkeypatch):
     """A second of the clock is a look at it; the model and journal lie in ``tmp_path``."""
     ticks, rng = count(), np.random.default_rng(0)
+    monkeypatch.setattr(regress, "_ROUNDS", 20)
+    monkeypatch.setattr(calibrate, "_CANDIDATES", 3)
 
     def in_turns(subjects, ahead, rounds):
         found = []
@@ -72,7 +74,7 @@ def fake(tmp_path, monkeypatch):
 
 def run(**more):
     return calibrate.calibrate(
-        "x86-64-v3", **{"minutes": 1e9, "programs_at_most": 40, "templates": TEMPLATES, **more}
+        "x86-64-v3", **{"minutes": 1e9, "programs_at_most": 20, "templates": TEMPLATES, **more}
     )
 
 
@@ -80,14 +82,14 @@ def test_it_makes_a_model_that_is_right_and_found(fake):
     states = []
     found = run(tell=states.append)
     assert found.path == fake / "own.ubj" and found.disturbed == 0
-    assert found.model.about.programs == 40 and found.model.about.error < 0.05
+    assert found.model.about.programs == 20 and found.model.about.error < 0.1
     loaded = LatencyModel.load("x86-64-v3")
     kernels = Variants().kernels({"a": 100, "b": 30, "c": 64, "d": 128, "e": 9})
     truth = sum(machine.seconds(k) for k in kernels)
-    assert loaded.predict_kernels([kernels]).seconds[0] == pytest.approx(truth, rel=0.1)
+    assert loaded.predict_kernels([kernels]).seconds[0] == pytest.approx(truth, rel=0.2)
     # Progress, and the error of the model so far.
     assert [s.programs for s in states] == sorted(s.programs for s in states)
-    assert states[0].error is None and states[-1].error < 0.1
+    assert states[0].error is None and states[-1].error < 0.15
 
 
 def test_stopped_at_any_moment_it_goes_on(fake, monkeypatch):
@@ -96,20 +98,20 @@ def test_stopped_at_any_moment_it_goes_on(fake, monkeypatch):
     original, calls = calibrate.timing.in_turns, count()
 
     def stopped(*args):
-        if next(calls) == 2:
+        if next(calls) == 1:
             raise KeyboardInterrupt
         return original(*args)
 
     monkeypatch.setattr(calibrate.timing, "in_turns", stopped)
     # Ctrl-C keeps what there is.
-    assert run().model.about.programs == 16
+    assert run().model.about.programs == 12
     monkeypatch.setattr(calibrate.timing, "in_turns", original)
     last = run()
-    assert last.model.about.programs == 40
+    assert last.model.about.programs == 20
     plans = [tuple(s.plan.items()) for s in calibrate.Journal(
         fake / "journal", machine.TARGET, calibrate.cpu.name()).samples]  # fmt: skip
     # Going on draws other programs.
-    assert len(set(plans)) == len(plans) == 40
+    assert len(set(plans)) == len(plans) == 20
 
 
 def test_the_minutes_are_kept(fake):
@@ -129,7 +131,7 @@ def test_disturbed_programs_are_left_out(fake, monkeypatch):
 
     monkeypatch.setattr(calibrate.timing, "in_turns", noisy)
     found = run()
-    assert found.disturbed == 10 and found.model.about.programs == 30
+    assert found.disturbed == 5 and found.model.about.programs == 15
 
 
 def test_too_little_is_an_error_that_says_what_to_do(fake):
@@ -148,7 +150,7 @@ def test_another_machines_target_is_refused(fake):
 
 
 def test_a_shipped_model_is_where_it_starts(fake):
-    LatencyModel.fit(machine.samples(40), machine.SCHEDULES, "another CPU").save(
+    LatencyModel.fit(machine.samples(12), machine.SCHEDULES, "another CPU").save(
         fake / "shipped.ubj"
     )
     assert run(programs_at_most=8).model.regressor.prior is not None
