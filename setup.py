@@ -36,6 +36,7 @@ setup(
         "dev": [
             "cmake",
             "hypothesis",
+            "matplotlib",
             "mypy",
             "pytest",
             "pytest-xdist>=3.6",
@@ -54,6 +55,8 @@ setup(
             "scikit-learn",
         ],
         "demo": ["scikit-learn"],
+        # The PNG of `bnnc predict --sweep`.
+        "plot": ["matplotlib"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
     packages=[
