@@ -36,6 +36,7 @@ setup(
         "dev": [
             "cmake",
             "hypothesis",
+            "matplotlib",
             "mlxtend",
             "mypy",
             "pillow",
@@ -58,6 +59,8 @@ setup(
         ],
         "search": ["pymoo==0.6.2"],
         "demo": ["mlxtend", "pillow", "scikit-learn"],
+        # The PNG of `bnnc predict --sweep`.
+        "plot": ["matplotlib"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
     packages=[

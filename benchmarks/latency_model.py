@@ -43,6 +43,8 @@ from bnn_compiler.plan import plan as planning
 from bnn_compiler.runtime import load
 
 _SIDE, _TURN, _ROUNDS, _FOLDS = 224, 6, 12, 5
+#: Networks that a process compiles before another takes its place.
+_COMPILED_BY_ONE = 20
 OURS = "latency model"
 
 
@@ -123,12 +125,17 @@ def make_all(work: list[tuple[str, Plan, Path]], target: str, jobs: int) -> None
     missing = [w for w in work if not (w[2] / "kernels.json").is_file()]
     context = multiprocessing.get_context("spawn")
     started = time.monotonic()
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=20) as pool:
-        futures = [pool.submit(_make, network, plan, target, to) for network, plan, to in missing]
-        for done, future in enumerate(as_completed(futures), 1):
-            future.result()
-            spent = (time.monotonic() - started) / 60
-            print(f"compiled {done} of {len(missing)}, {spent:.1f} minutes", flush=True)
+    done = 0
+    # New processes now and then: torch and LLVM keep what they had.
+    for first in range(0, len(missing), _COMPILED_BY_ONE * jobs):
+        some = missing[first : first + _COMPILED_BY_ONE * jobs]
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            futures = [pool.submit(_make, network, plan, target, to) for network, plan, to in some]
+            for future in as_completed(futures):
+                future.result()
+                done += 1
+                spent = (time.monotonic() - started) / 60
+                print(f"compiled {done} of {len(missing)}, {spent:.1f} minutes", flush=True)
 
 
 def measure_all(work: list[tuple[str, Plan, Path]], schedules: Schedules, rounds: int) -> None:

@@ -2,5 +2,6 @@
 
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.model import LatencyModel, Prediction
+from bnn_compiler.latency.space import PlanSpace
 
-__all__ = ["Kernel", "LatencyModel", "Prediction"]
+__all__ = ["Kernel", "LatencyModel", "PlanSpace", "Prediction"]

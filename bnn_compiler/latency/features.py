@@ -11,6 +11,7 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from bnn_compiler import families
 from bnn_compiler.cost import features as cost
 from bnn_compiler.cost.pick import Choice
 from bnn_compiler.errors import ScheduleError
@@ -20,10 +21,10 @@ from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.ops.epilogue import STEPS, Epilogue
 from bnn_compiler.target import Hardware
 
-#: Families of kernels, each with coefficients of its own: of convolutions by the family of the
-#: schedule, of plain tasks by operator. With each plain operator, vector instructions for an output
-#: element and tap.
-CONVOLUTIONS = ("popcount", "table", "float32", "depthwise", "int16", "winograd")
+#: Kinds of kernels, each with coefficients of its own: of convolutions the family of the schedule,
+#: of plain tasks the operator. A masked kernel hides other groups' channels in every step.
+CONVOLUTIONS = ("popcount", "popcount masked", "table", "float32", "depthwise", "int16", "winograd")
+#: Of plain operators, vector instructions for an output element and tap.
 PLAIN = {
     "to_nhwc": 16.0,
     "to_nchw": 16.0,
@@ -88,7 +89,10 @@ def _row(
     task = kernel.task
     if isinstance(task, Task):
         assert choice is not None
+        counts = families.counts(task, choice.point, hardware)
         kind = choice.point.family
+        if counts.mix.xor and counts.grouping.masked:
+            kind += " masked"
         found, cycles = cost.analyse(task, choice.point, hardware)
         known = list(_cost_values(found))
         tiles, weights = float(cycles.tiles), 2.0**found.weight_bytes

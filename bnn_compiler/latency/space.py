@@ -212,7 +212,7 @@ class PlanSpace:
         if template is None:
             raise PlanError("no template: the counts of this plan cannot be told apart")
         agree = [not template.agree(p) for p in [*rest, *structure.ends(point)]]
-        if not all(agree) and not structure.careful:
+        if not all(agree) and structure.counted and not structure.careful:
             structure.careful = True
             self._templates.clear()
             return self._template(structure, point)

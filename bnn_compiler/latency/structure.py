@@ -36,7 +36,7 @@ class Structure:
     """What is decided by counts, for the network of ``found``.
 
     - a group of one channel, and a batch of one: torch then broadcasts, and a scalar is a vector
-    - a dense layout below 16 channels (plan/plan.py), where a matrix becomes an image
+    - a dense layout below 16 channels (plan/plan.py), where a matrix becomes an image: the counts
     - one group or several: of a convolution in front of a concatenation (MergeDuplicatedConv), and
       of one that reads an input (ByteInput, FilterStridedConv)
     - one weight an output, of a float 1x1 convolution: any such weights are binary
@@ -62,27 +62,37 @@ class Structure:
         ]
         self._dense = _moved(found) if moved > len(found.inputs(found.full)) else []
         self._zeros = _with_zeros(found)
-        self._has_zero: dict[tuple[int, ...], bool] = {}
+        self._has_zero: dict[Key, bool] = {}
 
     def key(self, point: Point) -> Key:
         """Equal for plans of one structure."""
-        counts = point[: len(self.found.sizes)]
-        ones = tuple([i for i, c in enumerate(counts) if c == 1]) if 1 in counts else ()
-        key: list[object] = [ones, point[self.found.batch] == 1]
+        return *self._shape_key(point), *self.zeros(point).values()
+
+    def _shape_key(self, point: Point) -> Key:
+        """Without what the weights decide."""
+        key: list[object] = [(i, point[i]) for i in self._small(point)]
+        key.append(point[self.found.batch] == 1)
         key += [_kind(layer, point) for layer in self._kinds]
         key += [_fan_in(layer, point) == 1 for layer in self._lone]
-        key += [value(term, point) < LANES for term in self._dense]
-        key += self.zeros(point).values()
         if self.careful:
             sums = [_fan_in(layer, point) for layer in self._convolutions]
             key += [(s % 2, s < _FEW) for s in sums]
         return tuple(key)
 
+    def _small(self, point: Point) -> list[int]:
+        """The positions of groups so small that their counts themselves decide something."""
+        counts, least = point[: len(self.found.sizes)], _FEW if self.careful else 2
+        small = [i for i, c in enumerate(counts) if c < least] if min(counts) < least else []
+        for term in self._dense:
+            if value(term, point) < LANES:
+                small += [p for factors, _ in term for p in factors if p < len(counts)]
+        return sorted(set(small))
+
     def zeros(self, point: Point) -> dict[str, bool]:
         """Of the constants that have zeros, whether the part that is kept has any."""
         found = {}
         for name, dims in self._zeros.items():
-            key = (*map(ord, name), *(size(d, point) for d in dims), *point[self.found.batch :])
+            key = (name, *(size(d, point) for d in dims), *point[self.found.batch + 1 :])
             if key not in self._has_zero:
                 kept = take(self.found.traced.constants[name], dims, point)
                 self._has_zero[key] = bool((kept == 0).any())
@@ -91,8 +101,8 @@ class Structure:
 
     def same(self, point: Point) -> frozenset[int]:
         """The positions whose counts all plans of this structure share."""
-        ones = {i for i in range(len(self.found.sizes)) if point[i] == 1}
-        return frozenset(ones | ({self.found.batch} if point[self.found.batch] == 1 else set()))
+        batch = self.found.batch
+        return frozenset([*self._small(point), *([batch] if point[batch] == 1 else [])])
 
     def divides(self, point: Point) -> bool:
         """Whether the groups of every convolution divide its channels."""
@@ -111,7 +121,8 @@ class Structure:
             primes = _PRIMES[first : first + n]
             for even in ([True] * n, [False] * n, [c % 2 == 0 for c in point[:n]]):
                 counts = [2 * p if e else p for p, e in zip(primes, even, strict=True)]
-                yield from self._alike(point, counts, 2 if all(even) else 1)
+                for several in (2, 1):
+                    yield from self._alike(point, counts, several)
 
     def ends(self, point: Point) -> list[Point]:
         """Plans of that structure around all or most others: the smallest and the largest."""
@@ -126,7 +137,8 @@ class Structure:
         """
         n, batch = len(self.found.sizes), self.found.full[self.found.batch]
         batch = 1 if point[self.found.batch] == 1 else max(batch, 2)
-        made = [1 if point[i] == 1 else c for i, c in enumerate(counts)]
+        small = self._small(point)
+        made = [point[i] if i in small else c for i, c in enumerate(counts)]
         made += [batch, *point[n + 1 :]]
         for layer in self._convolutions:
             if layer.position < 0:
@@ -144,7 +156,7 @@ class Structure:
                 if fits and kind in ("", _kind(layer, tuple(made))):
                     break
         result = tuple(made)
-        if self.divides(result) and self.key(result) == self.key(point):
+        if self.divides(result) and self._shape_key(result) == self._shape_key(point):
             yield result
 
 

@@ -15,7 +15,7 @@ from tests.latency import machine
 
 @pytest.fixture(scope="module")
 def fitted():
-    return LatencyModel.fit(machine.samples(60), machine.SCHEDULES, "a made-up CPU")
+    return LatencyModel.fit(machine.samples(40), machine.SCHEDULES, "a made-up CPU")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_networks_it_never_saw(fitted):
     assert missed.mean() < 0.03 and (missed < 0.1).all()
     assert 0.65 < ((found.low <= truth) & (truth <= found.high)).mean() < 0.97
     assert fitted.about.error == pytest.approx(missed.mean(), abs=0.02)
-    assert fitted.about.programs == 60 and fitted.about.reference == 1e-3
+    assert fitted.about.programs == 40 and fitted.about.reference == 1e-3
 
 
 def test_a_batch_is_what_each_is_alone(fitted):
