@@ -84,9 +84,9 @@ def test_the_training_page_runs(tmp_path):
     text = script(ROOT / "docs" / "training.md")
     shown = edge.shell(text, work, PATH=path, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
     teacher, binary = map(float, re.search(r"teacher (\S+) binary (\S+)", shown).groups())
-    assert teacher > 0.8
-    assert binary > 0.4
-    assert float(re.search(r"Bop (\S+) \[-1.0, 1.0\]", shown)[1]) > 0.4
+    assert teacher > 0.7
+    assert binary > 0.5
+    assert float(re.search(r"Bop (\S+) \[-1.0, 1.0\]", shown)[1]) > 0.6
     assert len(re.findall(r"inherited \S+ trained \S+", shown)) == 3
     assert (work / "net.bnn").is_file()
 
