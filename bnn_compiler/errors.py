@@ -33,6 +33,10 @@ class InputError(BnnCompilerError):
     """An input of a compiled network has the wrong number, shape, dtype or content."""
 
 
+class PlanError(InputError):
+    """A plan names no group of the network, or counts that it cannot have."""
+
+
 class DeviceError(BnnCompilerError):
     """A board, its tracker, or a kit of candidates or its results cannot be used."""
 
