@@ -135,8 +135,9 @@ class Crop:
         for name, parameter in network.named_parameters():
             parameter.data = values[name].detach().clone()
             parameter.requires_grad_(True)
+        device = next((v.device for v in values.values()), torch.device("cpu"))
         for name, buffer in network.named_buffers():
-            buffer.data = self.buffers[name].clone()
+            buffer.data = self.buffers[name].to(device, copy=True)
         return network.eval()
 
 

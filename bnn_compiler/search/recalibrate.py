@@ -96,7 +96,9 @@ class Inherited:
         with deterministic(seed):
             network = self.weights.network(plan)
             device = next((p.device for p in network.parameters()), torch.device("cpu"))
-            order = torch.arange(min(self.images, len(self.calibrate)))
+            count = min(self.images, len(self.calibrate))
+            # Whole batches: a last one of a single image may have no variance.
+            order = torch.arange(max(count // self.batch * self.batch, min(count, self.batch)))
             some = batches(self.calibrate, self.batch, order)
             recalibrate(network, (x.to(device) for x, _ in some))
             return accuracy(network, self.choose, batch=self.batch)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from bnn_compiler.errors import TrainingError
@@ -9,7 +10,7 @@ from bnn_compiler.search.crops import Plan, Space
 from bnn_compiler.search.data import Labelled
 from bnn_compiler.search.deterministic import deterministic
 from bnn_compiler.search.recalibrate import accuracy
-from bnn_compiler.search.train import Settings, fit
+from bnn_compiler.search.train import Settings, fastest, fit
 
 
 def reinitialize(network: nn.Module, seed: int) -> None:
@@ -55,4 +56,4 @@ class FromScratch:
         """0..1. Errors are those of ``trained``."""
         network = trained(self.space, plan, self.train, self.settings, seed)
         with deterministic(seed):
-            return accuracy(network, self.choose)
+            return accuracy(network.to(fastest(torch.device("cpu"))), self.choose)

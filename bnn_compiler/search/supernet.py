@@ -37,6 +37,10 @@ class Crops:
         self.space, self._most = space, most
         self._known: OrderedDict[tuple[tuple[str, int], ...], Crop] = OrderedDict()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker makes its own crops."""
+        return {**vars(self), "_known": OrderedDict()}
+
     def of(self, plan: Plan) -> Crop:
         """Errors are those of ``Crop.of``."""
         key = tuple(sorted({**self.space.full, **plan}.items()))

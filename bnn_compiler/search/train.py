@@ -68,6 +68,11 @@ class Progress:
     loss: float
 
 
+def fastest(home: torch.device) -> torch.device:
+    """The GPU, if torch sees one, or else ``home``."""
+    return torch.device("cuda") if torch.cuda.is_available() else home
+
+
 def labels_only(settings: Settings) -> Objective:
     """Cross-entropy with the settings' label smoothing."""
 
@@ -80,14 +85,14 @@ def labels_only(settings: Settings) -> Objective:
 
 
 def distilled(teacher: nn.Module, *, temperature: float = 4.0, weight: float = 0.9) -> Objective:
-    """``nn.distillation_loss`` against ``teacher``, which is on the model's device."""
+    """``nn.distillation_loss`` against ``teacher``, which goes to the model's device."""
     teacher.eval()
 
     def losses(
         model: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> Iterator[Tensor]:
         with torch.no_grad():
-            wanted = teacher(images)
+            wanted = teacher.to(images.device)(images)
         yield distillation_loss(
             model(images), wanted, labels, temperature=temperature, weight=weight
         )
@@ -121,7 +126,7 @@ def fit(
     if not steps:
         raise TrainingError(f"{len(data)} images are less than a batch of {settings.batch}")
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
-    device = torch.device("cuda") if torch.cuda.is_available() else home
+    device = fastest(home)
     model.to(device)
     optimizers = optimizers or _adam(model, settings, steps * settings.epochs)
     scaler = torch.amp.GradScaler(device.type) if device.type == "cuda" else None
@@ -164,7 +169,7 @@ class _Run:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"epoch {epoch + 1}, step {step} of {steps}: the loss is {loss};"
-                    f" lower the learning rate ({self.settings.lr:g}) or look at the data"
+                    " lower the learning rate or look at the data"
                 )
             total += loss
             if progress is not None:
@@ -175,7 +180,7 @@ class _Run:
             if not bool(torch.isfinite(value).all()):
                 raise TrainingError(
                     f"epoch {epoch + 1}: {name} is no longer finite;"
-                    f" lower the learning rate ({self.settings.lr:g}) or look at the data"
+                    " lower the learning rate or look at the data"
                 )
 
     def _step(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> float:

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -59,6 +61,31 @@ def test_it_saves_the_accuracy_of_a_crop():
     assert accuracy(network, data) == accuracy(other, data)
     for key, value in network.state_dict().items():
         assert torch.equal(value, other.state_dict()[key])
+
+
+@pytest.mark.parametrize(("images", "count"), [(65, 64), (130, 128), (20, 20), (64, 64)])
+def test_batches_are_whole(images, count):
+    seen = []
+
+    class Spy(Supernet):
+        def network(self, plan):
+            network = super().network(plan)
+            network.register_forward_pre_hook(
+                lambda module, args: seen.append((module.norm0.training, len(args[0])))
+            )
+            return network
+
+    data = Tensors(*quadrants(images))
+    Inherited(Spy(space()), data, data, batch=64)({"a": 4})
+    assert sum(n for training, n in seen if training) == count
+
+
+def test_a_worker_gets_the_same_accuracy():
+    data = Tensors(*quadrants(100))
+    judge = Inherited(Supernet(space()), data, data)
+    plan = {"a": 7, "conv2.groups": 3}
+    found = judge(plan)
+    assert pickle.loads(pickle.dumps(judge))(plan) == found
 
 
 def test_accuracy_is_the_share_of_right_answers():

@@ -7,6 +7,7 @@ import bnn_compiler.search.train as loop
 from bnn_compiler.errors import TrainingError
 from bnn_compiler.nn import distillation_loss, recipes
 from bnn_compiler.search.data import Tensors
+from bnn_compiler.search.deterministic import deterministic
 from bnn_compiler.search.recalibrate import accuracy
 from bnn_compiler.search.supernet import Supernet, by_scale, sandwich
 from bnn_compiler.search.train import Settings, distilled, fit, labels_only
@@ -117,6 +118,34 @@ def test_a_later_loss_that_is_not_finite_counts_too():
 
     with pytest.raises(TrainingError, match="the loss is inf"):
         fit(net(), DATA, SETTINGS, objective=losses)
+
+
+def test_mixed_precision_trains_and_goes_on(tmp_path):
+    """As on a GPU, with the CPU's scaler and bfloat16."""
+
+    def run(model):
+        optimizers = loop._adam(model, SETTINGS, 18)
+        scaler = torch.amp.GradScaler("cpu", growth_interval=4)
+        losses = labels_only(SETTINGS)
+        return loop._Run(model, optimizers, scaler, losses, SETTINGS, torch.device("cpu"))
+
+    seen, dtypes, whole, first, second = [], set(), net(), net(), net()
+    whole.fc.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
+    all_of_it, some, rest = run(whole), run(first), run(second)
+    torch.manual_seed(0)
+    for epoch in range(2):
+        with deterministic(epoch):
+            all_of_it.epoch(epoch, DATA, seen.append, 0)
+    assert dtypes == {torch.bfloat16}
+    assert seen[-1].loss < seen[5].loss
+    with deterministic(0):
+        some.epoch(0, DATA, None, 0)
+    some.save(tmp_path / "run.pt", 1)
+    assert rest.resume(tmp_path / "run.pt") == 1
+    assert rest.scaler.get_scale() == some.scaler.get_scale() > 65536
+    with deterministic(1):
+        rest.epoch(1, DATA, None, 0)
+    assert same(whole, second)
 
 
 @pytest.mark.parametrize(
