@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 import tempfile
@@ -95,10 +96,12 @@ def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
     task = _task(args)
     checkpoint = Checkpoint(args.output, _identity(args, budgets))
     # Whatever could be wrong is found before the first image is looked at.
-    checkpoint.load(resume=args.resume)
+    state = checkpoint.load(resume=args.resume)
     prices = Prices(task.domain, limits_of(budgets, _costs(task, budgets)))
     refuse_infeasible(prices)
     _ = task.splits
+    # From here on the folder is this search's, and --resume goes on with it.
+    checkpoint.save(state)
     total = task.supernet_epochs
     live.stage("supernet, epochs", 0, total)
     task.train_supernet(lambda p: live.stage("supernet, epochs", p.step * total // p.steps, total))
@@ -257,4 +260,4 @@ def _cpu(task: "Task") -> str:
 def _resume() -> str:
     """The command that was given, with --resume."""
     arguments = [a for a in sys.argv[1:] if a != "--resume"]
-    return " ".join(["bnnc", *arguments, "--resume"])
+    return shlex.join(["bnnc", *arguments, "--resume"])

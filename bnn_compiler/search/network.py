@@ -181,7 +181,7 @@ class Task:
     def inherited(self) -> Evaluate:
         """(plan, seed) -> accuracy with the supernet's weights."""
         net = self.supernet()
-        state = torch.load(self.supernet_path, weights_only=True)
+        state = torch.load(self.supernet_path, map_location="cpu", weights_only=True)
         net.load_state_dict(state["model"])
         return Inherited(net, self.splits.train, self.splits.choose)
 
