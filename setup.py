@@ -36,7 +36,11 @@ setup(
         "dev": [
             "cmake",
             "hypothesis",
+            "matplotlib",
+            "mlxtend",
             "mypy",
+            "pillow",
+            "pymoo==0.6.2",
             "pytest",
             "pytest-xdist>=3.6",
             "ruff",
@@ -53,7 +57,10 @@ setup(
             "openvino==2026.4",
             "scikit-learn",
         ],
-        "demo": ["scikit-learn"],
+        "search": ["pymoo==0.6.2"],
+        "demo": ["mlxtend", "pillow", "scikit-learn"],
+        # The PNG of `bnnc predict --sweep`.
+        "plot": ["matplotlib"],
     },
     entry_points={"console_scripts": ["bnnc = bnn_compiler.cli:main"]},
     packages=[

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn_compiler.commands import device
+from bnn_compiler.commands import device, latency
+from bnn_compiler.commands import search as searching
 from bnn_compiler.commands import tune as tuning
 from bnn_compiler.commands.common import (
     DEVICE,
@@ -69,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
 
     tune = command("tune", "find the fastest schedules of a network's kernels")
     tuning.add(tune)
+
+    searching.add(command("search", "search for the channels that are worth their time"))
+    latency.add_predict(command("predict", "the time of a network without compiling it"))
+    latency.add_calibrate(command("calibrate", "make a latency model of this machine"))
 
     run = command("run", "run an artifact on .npy inputs")
     run.add_argument("artifact", type=Path)
@@ -242,6 +247,9 @@ def _targets(args: Arguments) -> int:
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "compile": _compile,
     "tune": tuning.run,
+    "search": searching.run,
+    "predict": latency.predict,
+    "calibrate": latency.calibrate,
     "run": _run,
     "bench": device.bench,
     "profile": _profile,

@@ -33,8 +33,20 @@ class InputError(BnnCompilerError):
     """An input of a compiled network has the wrong number, shape, dtype or content."""
 
 
+class SearchError(BnnCompilerError):
+    """A search cannot be run: its budget, data, settings or checkpoint do not allow it."""
+
+
+class PlanError(InputError):
+    """A plan names no group of the network, or counts that it cannot have."""
+
+
 class DeviceError(BnnCompilerError):
     """A board, its tracker, or a kit of candidates or its results cannot be used."""
+
+
+class TrainingError(BnnCompilerError):
+    """Data, settings or a checkpoint of training cannot be used, or its loss is not finite."""
 
 
 class VerifyError(BnnCompilerError):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tvm
+
 from bnn_compiler.frontend import table
 from bnn_compiler.frontend.imported import Imported
 from bnn_compiler.ops.graph import Graph
@@ -36,11 +38,16 @@ class Network:
 
     def fused(self, options: Options, dump_dir: Path | None = None) -> Graph:
         """The network after every pass; ``dump_dir`` gets the IR after every phase."""
-        module = pipeline.run(
-            self.imported.module,
-            zero_weight=options.zero_weight,
-            byte_input=options.normalization,
-            allow_reorder=options.allow_reorder,
-            dump_dir=dump_dir,
-        )
-        return Graph.of(module)
+        return fused(self.imported.module, options, dump_dir)
+
+
+def fused(module: tvm.IRModule, options: Options, dump_dir: Path | None = None) -> Graph:
+    """An imported module after every pass; ``dump_dir`` gets the IR after every phase."""
+    module = pipeline.run(
+        module,
+        zero_weight=options.zero_weight,
+        byte_input=options.normalization,
+        allow_reorder=options.allow_reorder,
+        dump_dir=dump_dir,
+    )
+    return Graph.of(module)

@@ -19,6 +19,7 @@ LONGEST = (
     "tests/test_compile.py::test_random_networks",
     "tests/device/test_docs.py",
     "tests/docs/test_pages.py",
+    "tests/search/test_command.py",
     "tests/tune/test_kit.py",
     "tests/gate/test_digests.py",
     "tests/deploy/cpu/test_link.py",

@@ -96,6 +96,18 @@ def test_no_files_import_each_other(graph):
     assert not circles({a: b - {"bnn_compiler"} for a, b in graph.items()})
 
 
+def test_a_search_asks_for_latency_only(graph):
+    """Of what compiles, tunes and prices it knows nothing."""
+    allowed = {"errors", "files", "version", "runtime", "report", "nn", "zoo", "latency", "search"}
+    found = {
+        f"{a} imports {b}"
+        for a, targets in graph.items()
+        for b in targets
+        if a.startswith("bnn_compiler.search") and b.split(".")[1] not in allowed
+    }
+    assert not found
+
+
 def test_the_rules_name_offenders():
     rooms = ["low", "low/part", "high"]
     graph = {"b.low.x": {"b.high"}, "b.low.part.y": {"b.low.x"}, "b.high": {"b.low.part.y"}}

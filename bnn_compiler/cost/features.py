@@ -4,7 +4,8 @@ TVM's own features put popcount, xor and shifts into one bucket and see no byte 
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 
@@ -71,14 +72,30 @@ class Features:
     l2_kib: float
 
 
+@dataclass(frozen=True)
+class Cycles:
+    """A rough count in cycles: so many ``tiles``, each a ``reduction`` and an ``epilogue``."""
+
+    tiles: int
+    reduction: float
+    epilogue: float
+
+    @property
+    def total(self) -> float:
+        """Of the kernel."""
+        return self.tiles * (self.reduction + self.epilogue + 8)
+
+
 NAMES = tuple(f.name for f in fields(Features))
+# asdict copies every value, which takes longer than to count it.
+_values = attrgetter(*NAMES)
 
 
 def matrix(task: Task, points: list[Point], hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
     """Features [len(points), len(NAMES)] and rough cycles [len(points)]."""
-    rows = [_analyse(task, p, hardware) for p in points]
-    values = [list(asdict(f).values()) for f, _ in rows]
-    return np.array(values, np.float32), np.array([c for _, c in rows])
+    rows = [analyse(task, p, hardware) for p in points]
+    values = np.array([_values(f) for f, _ in rows], np.float32)
+    return values, np.array([cycles.total for _, cycles in rows])
 
 
 def traffic(task: Task) -> int:
@@ -92,7 +109,8 @@ def traffic(task: Task) -> int:
     return int(task.work.x.bytes + stored + n * h * w * o * outputs + tensors)
 
 
-def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, float]:
+def analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, Cycles]:
+    """What is known of one schedule of a task."""
     work = task.work
     counts = families.counts(task, point, hardware)
     mix, steps = counts.mix, counts.steps
@@ -108,7 +126,6 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
     stored = len(task.epilogue.outputs) - packed
     instructions = mix.vector + mix.loads + mix.scalar
     step = max(mix.vector / _VECTOR, mix.loads / _LOAD, instructions / _DECODE)
-    total = tiles * (steps * step + epilogue + 8)
     block_bytes = steps * counts.lanes * counts.word_bytes
     weight_bytes = block_bytes * blocks
     row_bytes = 4 * work.x.physical[2] * work.x.channels * work.kernel[0]
@@ -166,4 +183,4 @@ def _analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, fl
         l1_kib=hardware.l1_kib,
         l2_kib=hardware.l2_kib,
     )
-    return features, total
+    return features, Cycles(tiles, steps * step, epilogue)

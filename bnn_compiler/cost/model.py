@@ -79,13 +79,26 @@ class CostModel:
     def predict(self, task: Task, points: Sequence[Point]) -> np.ndarray:
         """Seconds [len(points)]."""
         x, rough = features.matrix(task, list(points), self._hardware)
-        data = xgboost.DMatrix(x, feature_names=list(features.NAMES))
-        return np.asarray(np.exp(self._booster.predict(data)) * rough)
+        return self._seconds(x, rough)
 
     def best(self, task: Task) -> Point:
         """The schedule predicted to be fastest."""
-        points = families.space(task, self._hardware)
-        return points[int(self.predict(task, points).argmin())]
+        return self.best_of_each([task])[0]
+
+    def best_of_each(self, tasks: Sequence[Task]) -> list[Point]:
+        """The same for many tasks; the trees are asked once."""
+        if not tasks:
+            return []
+        spaces = [families.space(task, self._hardware) for task in tasks]
+        parts = [features.matrix(t, s, self._hardware) for t, s in zip(tasks, spaces, strict=True)]
+        seconds = self._seconds(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        ends = np.cumsum([len(s) for s in spaces])
+        of_each = np.split(seconds, ends[:-1])
+        return [s[int(v.argmin())] for s, v in zip(spaces, of_each, strict=True)]
+
+    def _seconds(self, x: np.ndarray, rough: np.ndarray) -> np.ndarray:
+        data = xgboost.DMatrix(x, feature_names=list(features.NAMES))
+        return np.asarray(np.exp(self._booster.predict(data)) * rough)
 
     def save(self, path: Path) -> None:
         """Write the model (UBJSON, sealed). Raises ScheduleError if it cannot be written."""

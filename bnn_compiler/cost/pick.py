@@ -4,7 +4,9 @@ A batch goes image after image, so most records of one image serve a batch that 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from tvm import tirx
@@ -27,17 +29,22 @@ _ENOUGH = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """A schedule, where it came from ("record", "model", "rule", or "fixed" where it is the only
-    one), and the kernel.
+    """A schedule of ``task`` and where it came from: "record", "model", "rule", or "fixed" where it
+    is the only one.
 
     ``seconds`` and ``float_seconds`` are a record's, for a batch perhaps those of one image.
     """
 
+    task: Task
     point: Point
     source: str
-    function: tirx.PrimFunc
     seconds: float | None = None
     float_seconds: float | None = None
+
+    @cached_property
+    def function(self) -> tirx.PrimFunc:
+        """The kernel, made when it is first asked for: it takes far longer than to choose it."""
+        return families.function(self.task, self.point)
 
 
 @dataclass
@@ -52,7 +59,8 @@ class Schedules:
     model: CostModel | None = None
     shipped: dict[str, Record] = field(default_factory=dict)
     stale: int = 0
-    _choices: dict[str, Choice] = field(default_factory=dict)
+    _choices: dict[Task, Choice] = field(default_factory=dict)
+    _fresh: dict[tuple[Task, Point, str], bool] = field(default_factory=dict)
 
     @staticmethod
     def load(target: Target, path: Path | None = None) -> "Schedules":
@@ -71,30 +79,35 @@ class Schedules:
 
     def pick(self, task: Task) -> Choice:
         """The schedule of ``task``; the same one every time."""
-        if task.key not in self._choices:
-            self._choices[task.key] = (
-                self._only(task)
-                or self._recorded(task)
-                or self._batched(task)
-                or self._predicted(task)
-            )
-        return self._choices[task.key]
+        if task not in self._choices:
+            self.pick_all([task])
+        return self._choices[task]
+
+    def pick_all(self, tasks: Sequence[Task]) -> list[Choice]:
+        """The same for many, which costs less than one after the other."""
+        unknown = []
+        for task in dict.fromkeys(t for t in tasks if t not in self._choices):
+            found = self._only(task) or self._recorded(task) or self._batched(task)
+            if found is None:
+                unknown.append(task)
+            else:
+                self._choices[task] = found
+        self._choices.update(zip(unknown, self._predicted(unknown), strict=True))
+        return [self._choices[t] for t in tasks]
 
     def _only(self, task: Task) -> Choice | None:
         space = families.space(task, self.target.hardware)
-        if len(space) > 1:
-            return None
-        return Choice(space[0], "fixed", families.function(task, space[0]))
+        return Choice(task, space[0], "fixed") if len(space) == 1 else None
 
     def _recorded(self, task: Task) -> Choice | None:
+        if not (self.records or self.shipped):
+            return None
         known = [r for r in (self.records.get(task.key), self.shipped.get(task.key)) if r]
         for record in known:
             if record.point in families.space(task, self.target.hardware):
-                function = families.function(task, record.point)
-                if families.digest(function, self.target) == record.kernel:
-                    return Choice(
-                        record.point, "record", function, record.seconds, record.float_seconds
-                    )
+                choice = Choice(task, record.point, "record", record.seconds, record.float_seconds)
+                if self._is_fresh(record, choice):
+                    return choice
         if not known:
             return None
         if self.stale == 0:
@@ -106,6 +119,13 @@ class Schedules:
             )
         self.stale += 1
         return None
+
+    def _is_fresh(self, record: Record, choice: Choice) -> bool:
+        """Whether the record's kernel is still the one that was tuned; looked at once."""
+        key = (record.task, record.point, record.kernel)
+        if key not in self._fresh:
+            self._fresh[key] = families.digest(choice.function, self.target) == record.kernel
+        return self._fresh[key]
 
     def _batched(self, task: Task) -> Choice | None:
         """The record of one image; every point of its space is one of the batch's too.
@@ -122,11 +142,11 @@ class Schedules:
         widest = counts.grouping.outputs // LANES
         if self.model is not None and counts.vectors < min(_ENOUGH, widest):
             return None
-        return replace(known, function=families.function(task, known.point))
+        return replace(known, task=task)
 
-    def _predicted(self, task: Task) -> Choice:
+    def _predicted(self, tasks: Sequence[Task]) -> list[Choice]:
         if self.model is None:
-            point = families.rule(task, self.target.hardware)
-            return Choice(point, "rule", families.function(task, point))
-        point = self.model.best(task)
-        return Choice(point, "model", families.function(task, point))
+            hardware = self.target.hardware
+            return [Choice(t, families.rule(t, hardware), "rule") for t in tasks]
+        points = self.model.best_of_each(tasks)
+        return [Choice(t, p, "model") for t, p in zip(tasks, points, strict=True)]

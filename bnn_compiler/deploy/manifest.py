@@ -35,20 +35,43 @@ def manifest(
 
     ``static_weights`` says whether NAME.a holds the weights.
     """
-    target, given = schedules.target, options.normalization
+    given = options.normalization
     reorder = any(s.op == "bnn.winograd_conv2d" for s in program.steps)
     zero = zero_activation(Graph.of(network.imported.module), program)
+    return describe(
+        program,
+        name,
+        schedules,
+        source_hash=network.source_hash,
+        contract=Contract(zero, options.zero_weight, reorder),
+        normalization=None if given is None else NormalizationEntry(given.mean, given.std),
+        static_weights=static_weights,
+    )
+
+
+def describe(
+    program: Program,
+    name: str,
+    schedules: Schedules,
+    *,
+    source_hash: str,
+    contract: Contract,
+    normalization: NormalizationEntry | None = None,
+    static_weights: bool = False,
+) -> Manifest:
+    """The same for a program that no network was read for."""
+    target = schedules.target
     return Manifest(
         format=FORMAT,
         name=name,
         compiler=__version__,
-        source_hash=network.source_hash,
+        source_hash=source_hash,
         target=TargetEntry(
             target.name, target.arch, tuple(target.features), target.tvm.get("mcpu", "")
         ),
         threads=target.threads,
-        contract=Contract(zero, options.zero_weight, reorder),
-        normalization=None if given is None else NormalizationEntry(given.mean, given.std),
+        contract=contract,
+        normalization=normalization,
         stale_records=schedules.stale,
         inputs=tuple(map(_tensor, program.inputs)),
         outputs=tuple(map(_tensor, program.outputs)),

@@ -14,6 +14,10 @@ class Shift(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
+    def reset_parameters(self) -> None:
+        """Back to no shift."""
+        nn.init.zeros_(self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W]."""
         return x + self.bias

@@ -4,11 +4,9 @@ import math
 from dataclasses import dataclass
 
 from bnn_compiler.report.profile import ProfileReport
-from bnn_compiler.report.svg import tag, text
+from bnn_compiler.report.svg import WIDTH, figure, label, line, shortened, tag, text
 from bnn_compiler.runtime.artifact import LayerProfile
 from bnn_compiler.runtime.bounds import Bound, Peaks
-
-WIDTH = 960
 
 
 def tooltip(layer: LayerProfile, bound: Bound | None) -> str:
@@ -63,17 +61,17 @@ class _Plane:
         parts = []
         for value in _ticks(*self.x_range):
             x = self.x(value)
-            parts.append(_line(x, self.top, x, self.bottom, "grid"))
-            parts.append(_label(x, self.bottom + 18, f"{value:g}", "middle"))
+            parts.append(line(x, self.top, x, self.bottom, "grid"))
+            parts.append(label(x, self.bottom + 18, f"{value:g}", "middle"))
         for value in _ticks(*self.y_range):
             y = self.y(value)
-            parts.append(_line(self.left, y, self.right, y, "grid"))
-            parts.append(_label(self.left - 8, y + 4, f"{value:g}", "end"))
+            parts.append(line(self.left, y, self.right, y, "grid"))
+            parts.append(label(self.left - 8, y + 4, f"{value:g}", "end"))
         middle = (self.top + self.bottom) / 2
         title = "multiply-accumulates per byte"
-        parts.append(_label((self.left + self.right) / 2, self.bottom + 38, title, "middle"))
+        parts.append(label((self.left + self.right) / 2, self.bottom + 38, title, "middle"))
         turn = f"rotate(-90 16 {middle:g})"
-        parts.append(_label(16, middle, "GMAC/s", "middle", transform=turn))
+        parts.append(label(16, middle, "GMAC/s", "middle", transform=turn))
         return "".join(parts)
 
 
@@ -110,7 +108,7 @@ def roofline(report: ProfileReport) -> str:
             )
         )
     content = plane.axes() + _bandwidths(plane, peaks) + _ceilings(plane, peaks) + "".join(dots)
-    return _figure(content, plane.bottom + 48, "Roofline of each layer")
+    return figure(content, plane.bottom + 48, "Roofline of each layer")
 
 
 def bars(report: ProfileReport) -> str:
@@ -130,13 +128,13 @@ def bars(report: ProfileReport) -> str:
                 "g",
                 tooltip(layer, bound),
                 tag("rect", x=0, y=y, width=WIDTH, height=step, class_="row"),
-                _label(left - 8, y + 14, _shortened(layer.name), "end"),
+                label(left - 8, y + 14, shortened(layer.name), "end"),
                 tag("rect", x=left, y=y + 3, width=width, height=step - 6, class_=f"pale {kind}"),
                 tag("rect", x=left, y=y + 3, width=solid, height=step - 6, class_=kind),
-                _label(left + width + 8, y + 14, value),
+                label(left + width + 8, y + 14, value),
             )
         )
-    return _figure("".join(parts), 8.0 + step * len(report.layers), "Time of each layer")
+    return figure("".join(parts), 8.0 + step * len(report.layers), "Time of each layer")
 
 
 def _bandwidths(plane: _Plane, peaks: Peaks) -> str:
@@ -147,11 +145,11 @@ def _bandwidths(plane: _Plane, peaks: Peaks) -> str:
         start = max(plane.x_range[0], plane.y_range[0] / level.bandwidth)
         x1, y1 = plane.x(start), plane.y(start * level.bandwidth)
         x2, y2 = plane.x(_highest(peaks) / level.bandwidth), plane.y(_highest(peaks))
-        parts.append(_line(x1, y1, x2, y2, "peak"))
+        parts.append(line(x1, y1, x2, y2, "peak"))
         share = 0.05 + 0.2 * (i % 3)
         x, y = x1 + share * (x2 - x1), y1 + share * (y2 - y1)
         turn = f"rotate({angle:.2f} {x:.1f} {y:.1f})"
-        parts.append(_label(x, y - 4, f"{level.name} {level.bandwidth:.0f} GB/s", transform=turn))
+        parts.append(label(x, y - 4, f"{level.name} {level.bandwidth:.0f} GB/s", transform=turn))
     return "".join(parts)
 
 
@@ -163,8 +161,8 @@ def _ceilings(plane: _Plane, peaks: Peaks) -> str:
         if rate:
             y = plane.y(rate)
             start = plane.x(rate / peaks.levels[0].bandwidth)
-            parts.append(_line(start, y, plane.right, y, f"peak line-{kind}"))
-            parts.append(_label(plane.right - 4, y - 5, f"{kind} {rate:.0f} GMAC/s", "end"))
+            parts.append(line(start, y, plane.right, y, f"peak line-{kind}"))
+            parts.append(label(plane.right - 4, y - 5, f"{kind} {rate:.0f} GMAC/s", "end"))
     return "".join(parts)
 
 
@@ -182,20 +180,3 @@ def _ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [m * 10.0**p for p in powers for m in (1, 2, 5)]
     return [tick for tick in ticks if low <= tick <= high]
-
-
-def _shortened(name: str, limit: int = 32) -> str:
-    return name if len(name) <= limit else f"{name[: limit // 2 - 1]}…{name[-limit // 2 :]}"
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind)
-
-
-def _label(x: float, y: float, content: str, anchor: str = "start", **more: object) -> str:
-    return tag("text", text(content), x=x, y=y, text_anchor=anchor, **more)
-
-
-def _figure(content: str, height: float, title: str) -> str:
-    box = f"0 0 {WIDTH} {height:g}"
-    return tag("svg", content, viewBox=box, role="img", aria_label=title)

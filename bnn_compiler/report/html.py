@@ -1,5 +1,6 @@
-"""A profile as one HTML page that needs no other file and no script."""
+"""HTML pages that need no other file and no script; a profile as one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bnn_compiler.errors import InputError
@@ -20,7 +21,11 @@ _SIDES = {
 
 def page(report: ProfileReport) -> str:
     """The whole page."""
-    name = f"Profile of {report.name}"
+    return document(f"Profile of {report.name}", *_sections(report))
+
+
+def document(name: str, *sections: str) -> str:
+    """A page of markup under a heading, with the style sheet in it."""
     return "<!doctype html>\n" + tag(
         "html",
         tag(
@@ -30,16 +35,21 @@ def page(report: ProfileReport) -> str:
             tag("title", text(name)),
             tag("style", STYLE.read_text()),
         ),
-        tag("body", tag("main", tag("h1", text(name)), *_sections(report))),
+        tag("body", tag("main", tag("h1", text(name)), *sections)),
         lang="en",
     )
 
 
 def write(report: ProfileReport, path: Path) -> None:
-    """Write the page; ``path`` never holds half of one. Raises InputError if it cannot."""
+    """Write a profile's page. Raises InputError if it cannot."""
+    write_page(page(report), path)
+
+
+def write_page(markup: str, path: Path) -> None:
+    """Write a page; ``path`` never holds half of one. Raises InputError if it cannot."""
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(page(report), encoding="utf-8")
+        partial.write_text(markup, encoding="utf-8")
         partial.replace(path)
     except OSError as e:
         partial.unlink(missing_ok=True)
@@ -70,7 +80,7 @@ def _sections(report: ProfileReport) -> list[str]:
         tag("div", charts.bars(report), class_="wide"),
         tag("p", solid, class_="note"),
         tag("h2", "All numbers"),
-        tag("div", _table(report), class_="wide"),
+        tag("div", table(COLUMNS, report.rows(), _SIDES), class_="wide"),
     ]
 
 
@@ -93,11 +103,12 @@ def _legend() -> str:
     return tag("ul", *items, class_="legend")
 
 
-def _table(report: ProfileReport) -> str:
-    sides = [_SIDES.get(name, "right") for name in COLUMNS]
-    head = [tag("th", text(c), class_=s) for c, s in zip(COLUMNS, sides, strict=True)]
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], sides: dict[str, str]) -> str:
+    """A table; ``sides`` are the style classes of columns that are not numbers."""
+    classes = [sides.get(name, "right") for name in columns]
+    head = [tag("th", text(c), class_=s) for c, s in zip(columns, classes, strict=True)]
     body = [
-        tag("tr", *(tag("td", text(c), class_=s) for c, s in zip(row, sides, strict=True)))
-        for row in report.rows()
+        tag("tr", *(tag("td", text(c), class_=s) for c, s in zip(row, classes, strict=True)))
+        for row in rows
     ]
     return tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body))

@@ -76,6 +76,21 @@ def test_a_page_runs(page, shown, variables, tmp_path):
     assert re.search(shown, edge.shell(script(ROOT / "docs" / page), work, **variables))
 
 
+def test_the_training_page_runs(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    bnnc = f'PYTHONPATH=.:$PYTHONPATH exec {sys.executable} -m bnn_compiler "$@"'
+    path = edge.commands(tmp_path, python3=edge.python(), bnnc=bnnc)
+    text = script(ROOT / "docs" / "training.md")
+    shown = edge.shell(text, work, PATH=path, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+    teacher, binary = map(float, re.search(r"teacher (\S+) binary (\S+)", shown).groups())
+    assert teacher > 0.7
+    assert binary > 0.5
+    assert float(re.search(r"Bop (\S+) \[-1.0, 1.0\]", shown)[1]) > 0.6
+    assert len(re.findall(r"inherited \S+ trained \S+", shown)) == 3
+    assert (work / "net.bnn").is_file()
+
+
 def test_every_page_is_tested_and_linked():
     readme = (ROOT / "README.md").read_text()
     tests = "".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py"))

@@ -1,6 +1,8 @@
+import pytest
 import torch
 
-from bnn_compiler.nn import Bop
+from bnn_compiler.errors import TrainingError
+from bnn_compiler.nn import Bop, BopSchedule, linear, stepped
 
 
 def test_parameters_become_exactly_one():
@@ -42,3 +44,74 @@ def test_recovers_a_binary_teacher():
         ((x @ student.T - x @ teacher.T) / 64).square().mean().backward()
         optimizer.step()
     assert torch.equal(student.detach(), teacher)
+
+
+def test_state_goes_round():
+    def run(p, optimizer, gradients):
+        for g in gradients:
+            p.grad = g.clone()
+            optimizer.step()
+
+    gradients = torch.randn(6, 50, generator=torch.Generator().manual_seed(3))
+    whole = torch.nn.Parameter(torch.ones(50))
+    run(whole, Bop([whole], threshold=0.1, gamma=0.4), gradients)
+    half = torch.nn.Parameter(torch.ones(50))
+    first = Bop([half], threshold=0.1, gamma=0.4)
+    run(half, first, gradients[:3])
+    rest = torch.nn.Parameter(half.detach().clone())
+    second = Bop([rest])
+    second.load_state_dict(first.state_dict())
+    assert second.param_groups[0]["gamma"] == 0.4
+    run(rest, second, gradients[3:])
+    assert torch.equal(rest, whole)
+    assert -50 < whole.sum() < 50
+
+
+def test_a_closure_is_differentiated():
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = Bop([p], threshold=0.0, gamma=1.0)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = p.sum()
+        loss.backward()
+        return loss.item()
+
+    assert optimizer.step(closure) == 3.0
+    assert p.tolist() == [-1.0] * 3
+
+
+@pytest.mark.parametrize("options", [{"gamma": 1.5}, {"gamma": -1e-4}, {"threshold": -1e-9}])
+def test_impossible_settings_are_refused(options):
+    with pytest.raises(TrainingError, match=str(next(iter(options.values())))):
+        Bop([torch.nn.Parameter(torch.ones(1))], **options)
+
+
+def test_schedules_set_every_group_and_go_round():
+    p, q = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    optimizer = Bop([{"params": [p]}, {"params": [q], "threshold": 1e-6}])
+
+    def schedule():
+        return BopSchedule(optimizer, gamma=stepped(1e-3, 0.5, 2), threshold=linear(1e-6, 0, 4))
+
+    mine = schedule()
+    seen = []
+    for _ in range(5):
+        seen.append([(g["gamma"], g["threshold"]) for g in optimizer.param_groups])
+        mine.step()
+    for step, groups in enumerate(seen):
+        wanted = pytest.approx((1e-3 * 0.5 ** (step // 2), 1e-6 * (1 - step / 4)))
+        assert groups[0] == wanted
+        assert groups[1] == wanted
+    state = mine.state_dict()
+    again = schedule()
+    again.load_state_dict(state)
+    assert optimizer.param_groups[0]["gamma"] == pytest.approx(1e-3 * 0.25)
+    assert again.steps == 5
+
+
+def test_a_schedule_of_gamma_alone_keeps_the_thresholds():
+    p = torch.nn.Parameter(torch.ones(1))
+    optimizer = Bop([p], threshold=0.25)
+    BopSchedule(optimizer, gamma=stepped(1e-4, 0.1, 10)).step()
+    assert optimizer.param_groups[0]["threshold"] == 0.25

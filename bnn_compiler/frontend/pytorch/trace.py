@@ -36,6 +36,7 @@ class TracedGraph:
 
     Every node has meta["val"] (shape, dtype) and meta["module_path"] ("layer1.0.conv1"). A node
     with meta["origin"] has the value of the node of that name in PyTorch's own graph.
+    meta["tensor"] of a constant is its name in the model ("layer1.0.conv1.weight").
     """
 
     graph: Graph
@@ -83,6 +84,7 @@ def trace(
             "val": node.meta.get("val"),
             "module_path": module_path(node),
             "origin": env[node].name,
+            "tensor": str(specs[node.name].target) if node.op == "placeholder" else "",
         }
     _check_inputs(inputs, example_inputs)
     for node in env.values():

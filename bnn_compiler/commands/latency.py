@@ -1,0 +1,237 @@
+"""``bnnc predict`` and ``bnnc calibrate``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnn_compiler.commands.common import (
+    Arguments,
+    add_input,
+    add_model,
+    examples,
+    table,
+)
+from bnn_compiler.errors import InputError
+
+if TYPE_CHECKING:
+    from bnn_compiler.latency import Kernel, LatencyModel
+    from bnn_compiler.latency.calibrate import State
+    from bnn_compiler.latency.space import PlanSpace
+
+_MINUTES = 10.0
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``bnnc predict``."""
+    add_model(parser)
+    parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    add_input(parser)
+    parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
+    parser.add_argument("--plan", type=Path, help="JSON object {group: channels}")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--explain", action="store_true", help="what each kernel takes")
+    what.add_argument("--groups", action="store_true", help="list the groups of channels")
+    what.add_argument("--sweep", metavar="GROUP", help="the time at every count of its channels")
+    parser.add_argument("--html", type=Path, help="with --sweep: write a page here")
+    parser.add_argument("--png", type=Path, help="with --sweep: write a picture here")
+
+
+def add_calibrate(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``bnnc calibrate``."""
+    parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help="stop after this time")
+    parser.add_argument("--programs", type=int, help="stop when so many have been timed")
+    parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
+    parser.add_argument("--journal", type=Path, help="log of programs, to resume (in the cache)")
+    parser.add_argument("-o", "--output", type=Path, help="the model (in the cache)")
+    parser.add_argument(
+        "--no-prior", action="store_true", help="do not start from the shipped model"
+    )
+    parser.add_argument("--device", help="a board; not there yet")
+
+
+def predict(args: Arguments) -> int:
+    """The time of a network, or of a pruned one, without compiling it."""
+    for name in ("html", "png"):
+        if getattr(args, name) and not args.sweep:
+            raise InputError(f"--{name} has no meaning without --sweep")
+    from bnn_compiler.latency import LatencyModel
+
+    if args.groups:
+        return _groups(args)
+    model = LatencyModel.load(args.target, args.schedules)
+    if args.sweep:
+        return _sweep(args, model)
+    kernels = _space(args).kernels(_plan(args)) if args.plan else _kernels(args)
+    found = model.predict_kernels([kernels])
+    seconds, low, high = (float(v[0]) for v in (found.seconds, found.low, found.high))
+    rows = model.explain(kernels) if args.explain else []
+    if args.json:
+        result: dict[str, Any] = {
+            "seconds": seconds,
+            "low": low,
+            "high": high,
+            "target": model.target.name,
+            "measured": model.about.measured,
+            "about": model.about.text,
+        }
+        if args.explain:
+            result["kernels"] = [vars(row) for row in rows]
+        print(json.dumps(result))
+        return 0
+    if args.explain:
+        columns = ["layer", "kernel", "us", "share", "schedule", "point"]
+        table(
+            columns,
+            [
+                [
+                    r.name,
+                    r.what,
+                    f"{1e6 * r.seconds:.1f}",
+                    f"{100 * r.seconds / seconds:.1f} %",
+                    r.source,
+                    r.schedule,
+                ]
+                for r in rows
+            ],
+        )
+    print(
+        f"{1e3 * seconds:.3f} ms on {model.target.name}"
+        f" (80 % interval {1e3 * low:.3f} to {1e3 * high:.3f} ms)\n{model.about.text}"
+    )
+    return 0
+
+
+def calibrate(args: Arguments) -> int:
+    """Time programs on this machine and fit a model."""
+    if args.device:
+        raise InputError(
+            "calibrating on a board is not there yet: run `bnnc calibrate` on the board itself, or"
+            " use the prediction from cycles"
+        )
+    from bnn_compiler.latency.calibrate import calibrate as run
+
+    with _Live(quiet=args.json) as live:
+        found = run(
+            args.target,
+            minutes=args.minutes,
+            programs_at_most=args.programs,
+            schedules=args.schedules,
+            journal=args.journal,
+            output=args.output,
+            prior=not args.no_prior,
+            tell=live.update,
+        )
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "model": str(found.path),
+                    "programs": found.model.about.programs,
+                    "error": found.model.about.error,
+                    "disturbed": found.disturbed,
+                }
+            )
+        )
+        return 0
+    print(f"{found.model.about.text}\n{found.path}; {found.disturbed} programs disturbed, left out")
+    return 0
+
+
+class _Live:
+    """One line on stderr: rewritten on a terminal, else one for each change."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def __enter__(self) -> "_Live":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._quiet and sys.stderr.isatty():
+            print(file=sys.stderr)
+
+    def update(self, state: "State") -> None:
+        """Show where a calibration is."""
+        if self._quiet:
+            return
+        error = "" if state.error is None else f", error so far {100 * state.error:.1f} %"
+        line = (
+            f"{state.seconds / 60:.1f} of {state.limit / 60:.1f} minutes, {state.programs} programs"
+            f"{error}: {state.doing}"
+        )
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _options(args: Arguments) -> dict[str, Any]:
+    names = ("input_dtype", "mean", "std", "allow_reorder")
+    return {n: getattr(args, n) for n in names}
+
+
+def _kernels(args: Arguments) -> "tuple[Kernel, ...]":
+    """Of the network as it is."""
+    from bnn_compiler.latency import Kernel
+    from bnn_compiler.network import Network
+    from bnn_compiler.options import Options
+    from bnn_compiler.plan import plan
+
+    network = Network.of(args.model, examples(args), checkpoint=args.checkpoint)
+    options = Options.of("exact", **_options(args))
+    return Kernel.of_plan(plan.plan(network.fused(options)))
+
+
+def _space(args: Arguments) -> "PlanSpace":
+    from bnn_compiler.latency.space import PlanSpace
+
+    inputs = examples(args)
+    if inputs is None:
+        raise InputError("plans need a network that can be pruned: give a factory, and its --shape")
+    return PlanSpace.of(
+        args.model, inputs, checkpoint=args.checkpoint, target=args.target, **_options(args)
+    )
+
+
+def _plan(args: Arguments) -> Mapping[str, int]:
+    """The plan that is asked for. Raises InputError for a file that holds none."""
+    if args.plan is None:
+        return {}
+    try:
+        data = json.loads(args.plan.read_text())
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read {args.plan} as JSON: {e}") from e
+    if not isinstance(data, dict) or not all(type(v) is int for v in data.values()):
+        raise InputError(f'{args.plan} is no plan: give an object {{"group": channels, ...}}')
+    return data
+
+
+def _groups(args: Arguments) -> int:
+    space = _space(args)
+    if args.json:
+        print(json.dumps(dict(space.groups)))
+        return 0
+    rows: Sequence[list[str]] = [[name, str(count)] for name, count in space.groups.items()]
+    table(["group", "channels"], rows)
+    return 0
+
+
+def _sweep(args: Arguments, model: "LatencyModel") -> int:
+    from bnn_compiler.latency import page, sweep
+
+    found = sweep.sweep(model, _space(args), args.sweep, _plan(args))
+    title = f"{args.model}: channels of {args.sweep} on {model.target.name}"
+    if args.html:
+        page.write(found, title, model.about.text, args.html)
+    if args.png:
+        page.write_png(found, title, args.png)
+    if args.json:
+        print(json.dumps({**found.as_dict(), "about": model.about.text}))
+        return 0
+    table(sweep.COLUMNS, found.rows())
+    print(model.about.text)
+    return 0

@@ -1,0 +1,263 @@
+"""``bnnc search``: which channels, and groups, of a network are worth their time."""
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnn_compiler.commands.common import Arguments, random_inputs
+from bnn_compiler.errors import InputError, SearchError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bnn_compiler.search.budget import Budget
+    from bnn_compiler.search.live import Live
+    from bnn_compiler.search.network import Task
+    from bnn_compiler.search.run import Result
+
+#: Runs of a compiled network that are timed, behind some that are not.
+_RUNS, _WARM = 200, 20
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("model", help="package.module:factory")
+    parser.add_argument("--checkpoint", type=Path, help="weights to start from, strictly")
+    parser.add_argument("--shape", required=True, help="input shape, e.g. 1,3,224,224")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="package.module:factory of a Dataset, a folder of images by class, or mnist_5k",
+    )
+    parser.add_argument(
+        "--budget",
+        action="append",
+        required=True,
+        help="e.g. 2.5ms, 300MFLOPs, 2GBOPs, 4.2MB; again for another unit",
+    )
+    parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="folder for all results")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--generations", type=int, default=20)
+    parser.add_argument("--population", type=int, default=50)
+    parser.add_argument("--pareto", action="store_true", help="accuracy against every budget")
+    parser.add_argument("--groups", help="group counts to choose from, e.g. 1,2,4,8")
+    parser.add_argument("--weights", choices=["shared", "generated"], default="shared")
+    parser.add_argument("--epochs", type=int, default=64, help="of the winner's training")
+    parser.add_argument("--supernet-epochs", type=int, help="default: a quarter of --epochs")
+    parser.add_argument("--batch", type=int, default=100, help="images of a training step")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--shift", type=int, default=0, help="move training images, in pixels")
+    parser.add_argument("--flip", action="store_true", help="mirror training images")
+    parser.add_argument("--finalists", type=int, default=8, help="plans to measure and train")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of winner and uniform")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--resume", action="store_true", help="go on with the search in -o")
+
+
+def run(args: Arguments) -> int:
+    """Search, train, compile, measure, report."""
+    from bnn_compiler.search.live import Live
+
+    with Live(quiet=args.json) as live:
+        try:
+            result, summary = _search(args, live)
+        except KeyboardInterrupt:
+            live.say(f"interrupted; go on with: {_resume()}")
+            raise
+    if args.json:
+        print(json.dumps({"plan": result.winner, "summary": summary, "folder": str(args.output)}))
+    else:
+        print("\n".join([*summary, f"{args.output / 'report.html'} shows all of it"]))
+    return 0
+
+
+def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
+    from bnn_compiler.search import deliver, page
+    from bnn_compiler.search.budget import Budget, Prices, limits_of
+    from bnn_compiler.search.checkpoint import Checkpoint
+    from bnn_compiler.search.evolution import Evolution, Settings
+    from bnn_compiler.search.network import INHERITED, Judges, choose, training
+    from bnn_compiler.search.pareto import Pareto
+    from bnn_compiler.search.report import SearchReport
+    from bnn_compiler.search.run import Ending, Parts, refuse_infeasible, search
+    from bnn_compiler.search.workers import Workers
+
+    budgets = [Budget.parse(text) for text in args.budget]
+    settings = Settings.of(args.population, args.generations)
+    strategy = Pareto if args.pareto else Evolution
+    task = _task(args)
+    checkpoint = Checkpoint(args.output, _identity(args, budgets))
+    # Whatever could be wrong is found before the first image is looked at.
+    state = checkpoint.load(resume=args.resume)
+    prices = Prices(task.domain, limits_of(budgets, _costs(task, budgets)))
+    refuse_infeasible(prices)
+    _ = task.splits
+    # From here on the folder is this search's, and --resume goes on with it.
+    checkpoint.save(state)
+    total = task.supernet_epochs
+    live.stage("supernet, epochs", 0, total)
+    task.train_supernet(lambda p: live.stage("supernet, epochs", p.step * total // p.steps, total))
+    with Workers(Judges(task), args.workers, live.candidates) as workers:
+        result = search(
+            prices,
+            Parts(
+                strategy(settings, args.seed),
+                workers.at(INHERITED),
+                _measure(task),
+                lambda plans, keep, train: choose(plans, keep, train, seed=args.seed),
+                training(task, workers.at),
+                together=args.workers,
+            ),
+            settings,
+            args.seed,
+            checkpoint=checkpoint,
+            resume=True,
+            ending=Ending(args.finalists, seeds=args.seeds),
+            tell=live.search,
+            say=live.say,
+        )
+    found = deliver.winner(task, result)
+    deliver.write(task, found, args.budget)
+    _export(found.network, task, args.output / "network.pt2")
+    seconds = _compiled(found.network, task, args.output / "network.bnn")
+    report = SearchReport(args.model, args.target, _cpu(task), args.seed, result, seconds)
+    page.write(report, args.output)
+    return result, report.summary()
+
+
+def _task(args: Arguments) -> "Task":
+    """What is searched. Raises InputError or SearchError for arguments that cannot be."""
+    from bnn_compiler.search.network import Task
+    from bnn_compiler.search.train import Settings
+
+    if ":" not in args.model:
+        raise SearchError(
+            f"{args.model}: a search trains pruned networks, so it needs package.module:factory"
+        )
+    return Task(
+        args.model,
+        _integers("--shape", args.shape),
+        args.data,
+        args.output,
+        Settings(args.epochs, batch=args.batch, lr=args.lr, shift=args.shift, flip=args.flip),
+        args.supernet_epochs or max(1, args.epochs // 4),
+        args.weights,
+        args.checkpoint,
+        args.target,
+        _integers("--groups", args.groups) if args.groups else (),
+        args.seed,
+    )
+
+
+def _integers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(v) for v in text.split(","))
+        if min(numbers) < 1:
+            raise ValueError("below 1")
+    except ValueError as e:
+        raise InputError(f"{name} {text!r}: give integers of at least 1, with commas") from e
+    return numbers
+
+
+def _identity(args: Arguments, budgets: "list[Budget]") -> dict[str, Any]:
+    """What makes two searches the same; not where and with how many workers they run."""
+    names = (
+        "model", "data", "shape", "target", "seed", "generations", "population", "pareto", "groups",
+        "weights", "epochs", "supernet_epochs", "batch", "lr", "shift", "flip", "finalists",
+        "seeds",
+    )  # fmt: skip
+    found: dict[str, Any] = {name: getattr(args, name) for name in names}
+    found["checkpoint"] = str(args.checkpoint) if args.checkpoint else None
+    found["budgets"] = [b.text for b in budgets]
+    return found
+
+
+def _costs(task: "Task", budgets: "list[Budget]") -> dict[str, Any]:
+    """By unit; the latency model is loaded only if a budget needs it."""
+    from bnn_compiler.latency.model import LatencyModel
+    from bnn_compiler.search.costs import COUNTS, Seconds, counted
+
+    costs: dict[str, Any] = {unit: counted(unit, task.space) for unit in COUNTS}
+    if any(b.unit == "s" for b in budgets):
+        costs["s"] = Seconds(task.space, LatencyModel.load(task.target))
+    return costs
+
+
+def _measure(task: "Task") -> Callable[[Any], float] | None:
+    """Plan -> measured seconds of the compiled network; None where its code does not run."""
+    if not _runs_here(task.target):
+        return None
+
+    def measure(plan: Any) -> float:
+        with tempfile.TemporaryDirectory(prefix="bnnc-search-") as folder:
+            seconds = _compiled(task.space.crop(plan), task, Path(folder) / "plan.bnn", check=False)
+        assert seconds is not None
+        return seconds
+
+    return measure
+
+
+def _compiled(
+    network: "nn.Module", task: "Task", output: Path, *, check: bool = True
+) -> float | None:
+    """Compile, and time where it runs here: the median seconds of a run, one thread."""
+    from bnn_compiler import compiler
+
+    artifact = compiler.compile(
+        network.eval(), task.inputs, target=task.target, output=output, check=check
+    )
+    if not _runs_here(task.target):
+        return None
+    artifact.set_threads(1)
+    inputs, times = random_inputs(artifact), []
+    for _ in range(_RUNS + _WARM):
+        start = time.perf_counter()
+        artifact.run(*inputs)
+        times.append(time.perf_counter() - start)
+    artifact.close()
+    return statistics.median(times[_WARM:])
+
+
+def _export(network: "nn.Module", task: "Task", output: Path) -> None:
+    """The trained network as a program that needs none of its classes."""
+    import io
+
+    import torch
+
+    from bnn_compiler import files
+    from bnn_compiler.frontend.pytorch.quiet import quiet
+
+    buffer = io.BytesIO()
+    with quiet():
+        torch.export.save(torch.export.export(network, task.inputs), buffer)
+    files.replace_bytes(output, buffer.getvalue())
+
+
+def _runs_here(target: str) -> bool:
+    import platform
+
+    from bnn_compiler import target as targets
+    from bnn_compiler.runtime import cpu
+
+    wanted = targets.load(target)
+    return wanted.arch == platform.machine() and set(wanted.features) <= cpu.features()
+
+
+def _cpu(task: "Task") -> str:
+    from bnn_compiler.runtime import cpu
+
+    return cpu.name() if _runs_here(task.target) else ""
+
+
+def _resume() -> str:
+    """The command that was given, with --resume."""
+    arguments = [a for a in sys.argv[1:] if a != "--resume"]
+    return shlex.join(["bnnc", *arguments, "--resume"])

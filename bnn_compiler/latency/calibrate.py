@@ -1,0 +1,265 @@
+"""A latency model of this machine: random programs are timed until the minutes are over.
+
+The next programs are those on which the model so far is least sure of itself. Everything that was
+timed is in a journal, so that a calibration that was stopped goes on where it was.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from bnn_compiler import target as targets
+from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.deploy import backend
+from bnn_compiler.errors import BuildError, InputError, ScheduleError, TargetError
+from bnn_compiler.latency import model as models
+from bnn_compiler.latency import programs, timing
+from bnn_compiler.latency.journal import Journal
+from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.latency.model import LatencyModel
+from bnn_compiler.latency.regress import Regressor
+from bnn_compiler.latency.sample import Sample
+from bnn_compiler.latency.templates import REFERENCE, TEMPLATES, Template
+from bnn_compiler.latency.timing import Subject
+from bnn_compiler.latency.variants import Variants
+from bnn_compiler.runtime import cpu
+from bnn_compiler.target import Target
+
+log = logging.getLogger("bnn_compiler")
+
+#: Programs timed in turns with each other; rounds; plans drawn to choose one program from.
+_TURN, _ROUNDS, _CANDIDATES = 4, 8, 24
+#: A model is fitted anew when there are this many times as many programs as for the last one.
+_GROWTH = 1.4
+#: Programs without which a model would mean nothing.
+LEAST = 8
+#: Programs that were disturbed so much say nothing: shares of their time.
+_DISTURBED = 0.1
+
+
+@dataclass(frozen=True)
+class State:
+    """Of a calibration: programs timed, seconds since it began and in all, and the error of the
+    last model on programs left out (None before the first).
+    """
+
+    programs: int
+    seconds: float
+    limit: float
+    error: float | None
+    doing: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What came of it: the model, where it is kept, and how many programs were disturbed."""
+
+    model: LatencyModel
+    path: Path
+    disturbed: int
+
+
+Tell = Callable[[State], None]
+
+
+def calibrate(
+    target: str | Path = "native",
+    *,
+    minutes: float = 10.0,
+    programs_at_most: int | None = None,
+    schedules: str | Path | None = None,
+    journal: str | Path | None = None,
+    output: str | Path | None = None,
+    prior: bool = True,
+    seed: int = 0,
+    templates: Sequence[Template] = TEMPLATES,
+    tell: Tell = lambda state: None,
+) -> Calibration:
+    """Time programs on this machine for ``minutes``, or until the journal has
+    ``programs_at_most``, and fit a model, kept where ``LatencyModel.load`` finds it, or in
+    ``output``.
+
+    A shipped model of the target, if ``prior``, is where the new one starts from: few programs are
+    then enough. Ctrl-C ends it early; what was timed counts. Raises TargetError if this machine
+    cannot run the target's code, InputError for a number out of range, ScheduleError if too little
+    could be timed.
+    """
+    if minutes <= 0 or (programs_at_most is not None and programs_at_most < LEAST):
+        raise InputError(
+            f"{minutes:g} minutes, {programs_at_most} programs: give more than 0 minutes,"
+            f" and at least {LEAST} programs"
+        )
+    device = targets.load(target)
+    _check_here(device)
+    known = Schedules.load(device, Path(schedules) if schedules else None)
+    path = Path(output) if output else models.calibrated(device)
+    log_path = Path(journal) if journal else journal_path(device)
+    start = (
+        models.read(models.shipped(device), known).regressor if _has_prior(device, prior) else None
+    )
+    with Journal(log_path, device, cpu.name()) as lines:
+        work = _Calibration(lines, known, start, minutes, programs_at_most, seed, templates, tell)
+        try:
+            work.run()
+        except KeyboardInterrupt:
+            log.warning("interrupted: the model is made of what was timed")
+        good = undisturbed(lines.samples)
+        if len(good) < LEAST:
+            raise ScheduleError(
+                f"{len(good)} of {len(lines.samples)} programs could be timed undisturbed, a model"
+                f" needs {LEAST}: give it more --minutes, on a machine that does nothing else"
+            )
+        work.say("fitting the model")
+        found = LatencyModel.fit(good, known, cpu.name(), start)
+        found.save(path)
+        return Calibration(found, path, len(lines.samples) - len(good))
+
+
+def journal_path(target: Target) -> Path:
+    """Where a target's programs are remembered if nothing else is said."""
+    return user_cache_path("bnn_compiler") / "latency" / f"{target.name}.journal.jsonl"
+
+
+def undisturbed(samples: Sequence[Sample]) -> list[Sample]:
+    """Those whose halves agree, and during which the reference was not far slower than usual."""
+    if not samples:
+        return []
+    usual = float(np.median([s.reference for s in samples]))
+    return [s for s in samples if s.noise <= _DISTURBED and s.reference <= 1.5 * usual]
+
+
+def _check_here(device: Target) -> None:
+    native = targets.native()
+    if device.arch != native.arch or not set(device.features) <= cpu.features():
+        raise TargetError(
+            f"this machine cannot run {device.name}: calibrate on one that can (`bnnc calibrate"
+            f" --target {device.name}` there, then copy {models.calibrated(device).name})"
+        )
+    backend.of(device).check(device)
+
+
+def _has_prior(device: Target, prior: bool) -> bool:
+    return prior and models.shipped(device).is_file()
+
+
+class _Calibration:
+    """A calibration under way."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        schedules: Schedules,
+        prior: Regressor | None,
+        minutes: float,
+        most: int | None,
+        seed: int,
+        templates: Sequence[Template],
+        tell: Tell,
+    ) -> None:
+        self.journal = journal
+        self.schedules = schedules
+        self.prior = prior
+        self.limit = 60 * minutes
+        self.most = most
+        # Another sequence after each start: the programs in the journal are not drawn again.
+        self.random = Random(f"{seed} {len(journal.samples)}")
+        self.templates = templates
+        self.tell = tell
+        self.started = time.monotonic()
+        self.variants: dict[str, Variants] = {}
+        self.model: LatencyModel | None = None
+        self.fitted_on = 0
+
+    def run(self) -> None:
+        """Until the time is over, or there are enough programs."""
+        if self._is_over():
+            return
+        self.say("building the reference program")
+        ahead = reference(self.schedules)
+        turn = 0
+        # The longest turn so far: one more would not fit in what is left.
+        longest = 0.0
+        while not self._is_over(longest):
+            began = time.monotonic()
+            self._fit()
+            chosen = [self.templates[(turn + i) % len(self.templates)] for i in range(_TURN)]
+            turn += _TURN
+            self._time(ahead, chosen)
+            longest = max(longest, 0.8 * (time.monotonic() - began))
+
+    def say(self, doing: str) -> None:
+        """Tell the caller."""
+        error = None if self.model is None else self.model.about.error
+        seconds = time.monotonic() - self.started
+        self.tell(State(len(self.journal.samples), seconds, self.limit, error, doing))
+
+    def _is_over(self, ahead: float = 0.0) -> bool:
+        if self.most is not None and len(self.journal.samples) >= self.most:
+            return True
+        return time.monotonic() - self.started + ahead > self.limit
+
+    def _fit(self) -> None:
+        """A model to choose by, and to say how good it is."""
+        good = undisturbed(self.journal.samples)
+        if len(good) < LEAST or len(good) < _GROWTH * self.fitted_on:
+            return
+        self.say("fitting a model to choose by")
+        self.fitted_on = len(good)
+        self.model = LatencyModel.fit(good, self.schedules, cpu.name(), self.prior)
+
+    def _time(self, ahead: Subject, templates: Sequence[Template]) -> None:
+        """Build a program of each template, and time them in turns."""
+        made: list[tuple[Template, dict[str, int], tuple[Kernel, ...], Subject]] = []
+        for template in templates:
+            if self._is_over():
+                break
+            self.say(f"building a program of {template.name}")
+            variants = self._variants(template)
+            counts, kernels = self._choose(variants)
+            plan = programs.substitute(variants.plan, kernels, len(self.journal.samples))
+            try:
+                made.append(
+                    (template, counts, kernels, Subject(programs.build(plan, self.schedules)))
+                )
+            except BuildError as e:
+                log.warning("a program of %s was left out: %s", template.name, e)
+        self.say(f"timing {len(made)} programs in turns")
+        with timing.undisturbed():
+            times = timing.in_turns([subject for *_, subject in made], ahead, _ROUNDS)
+        for (template, counts, kernels, _), found in zip(made, times, strict=True):
+            nominal = float(np.median(found.reference))
+            steps = tuple(float(v) for v in found.of_steps(nominal))
+            seconds = found.seconds(nominal)
+            self.journal.add(
+                Sample(template.name, counts, kernels, steps, seconds, found.noise, nominal)
+            )
+
+    def _variants(self, template: Template) -> Variants:
+        if template.name not in self.variants:
+            self.variants[template.name] = template.variants()
+        return self.variants[template.name]
+
+    def _choose(self, variants: Variants) -> tuple[dict[str, int], tuple[Kernel, ...]]:
+        """The plan among some random ones that the model knows least about; every other one is
+        random, so that what the model is sure of is looked at too.
+        """
+        if self.model is None or self.random.random() < 0.5:
+            counts = variants.draw(self.random)
+            return counts, variants.kernels(counts)
+        drawn = [variants.draw(self.random) for _ in range(_CANDIDATES)]
+        networks = [variants.kernels(counts) for counts in drawn]
+        at = int(np.argmax(self.model.disagreement(networks)))
+        return drawn[at], networks[at]
+
+
+def reference(schedules: Schedules) -> Subject:
+    """What every program takes turns with."""
+    variants = REFERENCE.variants()
+    plan = programs.substitute(variants.plan, variants.kernels({}))
+    return Subject(programs.build(plan, schedules))

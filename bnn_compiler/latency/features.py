@@ -1,0 +1,183 @@
+"""What the latency model knows of a kernel in a network: counts of work and of bytes.
+
+A convolution has the cost model's features at the schedule that ``compile`` picks; every kernel has
+its bytes. ``TERMS`` are in proportion to time where nothing else counts, ``NAMES`` is all else.
+"""
+
+import math
+from collections.abc import Sequence
+from operator import attrgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn_compiler import families
+from bnn_compiler.cost import features as cost
+from bnn_compiler.cost.pick import Choice
+from bnn_compiler.errors import ScheduleError
+from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.task import PlainTask, Task
+from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.ops.epilogue import STEPS, Epilogue
+from bnn_compiler.target import Hardware
+
+#: Kinds of kernels, each with coefficients of its own: of convolutions the family of the schedule,
+#: of plain tasks the operator. A masked kernel hides other groups' channels in every step.
+CONVOLUTIONS = ("popcount", "popcount masked", "table", "float32", "depthwise", "int16", "winograd")
+#: Of plain operators, vector instructions for an output element and tap.
+PLAIN = {
+    "to_nhwc": 16.0,
+    "to_nchw": 16.0,
+    "bits_max_pool2d": 3.0,
+    "map": 1.0,
+    "bytes": 1.0,
+    "max_pool2d": 1.0,
+    "avg_pool2d": 1.0,
+    "global_mean": 1.0,
+    "concat": 2.0,
+    "pad": 2.0,
+    "resize2d": 4.0,
+}
+KINDS = (*CONVOLUTIONS, *PLAIN)
+
+#: Cycles of reductions and of epilogues, tiles, rows, bytes, halos; each in proportion to time.
+TERMS = ("reduction", "epilogue", "tiles", "rows", "read", "tensors", "written", "weights", "call")
+
+_OWN = (
+    "kind",
+    "read_bytes",
+    "tensor_bytes",
+    "written_bytes",
+    "constant_bytes",
+    "all_bytes",
+    "all_in_l1",
+    "all_in_l2",
+    "halo_bytes",
+    "height",
+    "width",
+    "channels_in",
+    "channels_out",
+    "taps",
+    "elements",
+    "cycles",
+    "cycles_per_byte",
+    *(f"epilogue_{kind}" for kind in STEPS),
+    "stores_float",
+)
+NAMES = (*(f"schedule_{name}" for name in cost.NAMES), *_OWN)
+_cost_values = attrgetter(*cost.NAMES)
+
+
+def matrix(
+    kernels: Sequence[Kernel], choices: Sequence[Choice | None], hardware: Hardware
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
+    """Features [n, NAMES], terms [n, TERMS] and indices of KINDS [n] of kernels with schedules.
+
+    Raises ScheduleError for a kernel of a kind that is not known here.
+    """
+    rows = [_row(k, c, hardware) for k, c in zip(kernels, choices, strict=True)]
+    return (
+        np.array([r[0] for r in rows], np.float32).reshape(len(rows), len(NAMES)),
+        np.array([r[1] for r in rows]).reshape(len(rows), len(TERMS)),
+        np.array([r[2] for r in rows], np.int64),
+    )
+
+
+def _row(
+    kernel: Kernel, choice: Choice | None, hardware: Hardware
+) -> tuple[list[float], list[float], int]:
+    task = kernel.task
+    if isinstance(task, Task):
+        assert choice is not None
+        counts = families.counts(task, choice.point, hardware)
+        kind = choice.point.family
+        if counts.mix.xor and counts.grouping.masked:
+            kind += " masked"
+        found, cycles = cost.analyse(task, choice.point, hardware)
+        known = list(_cost_values(found))
+        tiles, weights = float(cycles.tiles), 2.0**found.weight_bytes
+        reduction, epilogue = cycles.tiles * cycles.reduction, cycles.tiles * cycles.epilogue
+    else:
+        kind = task.op
+        known = [math.nan] * len(cost.NAMES)
+        reduction, epilogue = _plain(task, kernel, hardware) if kind in PLAIN else (0.0, 0.0)
+        tiles, weights = 0.0, 0.0
+    if kind not in KINDS:
+        raise ScheduleError(
+            f"{kernel.name}: the latency model knows no kernel {kind!r}; known: {', '.join(KINDS)}"
+        )
+    data = kernel.reads[: 1 if isinstance(task, Task) else len(task.data)]
+    tensors = sum(t.bytes for t in kernel.reads[len(data) :])
+    read, written = sum(t.bytes for t in data), sum(t.bytes for t in kernel.writes)
+    halos = sum(_halo(t) for t in kernel.writes)
+    constants = weights + _vectors(kernel, task.epilogue)
+    total = read + tensors + written + constants
+    out = kernel.writes[0]
+    n, h, w, channels = out.shape
+    work = task.work
+    cycles_all = max(reduction + epilogue, 1.0)
+    steps = [s.kind for s in task.epilogue.steps]
+    own = [
+        float(KINDS.index(kind)),
+        _log(read),
+        _log(tensors),
+        _log(written),
+        _log(constants),
+        _log(total),
+        _log(total / 1024 / hardware.l1_kib),
+        _log(total / 1024 / hardware.l2_kib),
+        _log(halos),
+        float(h),
+        float(w),
+        float(data[0].shape[3]),
+        float(channels),
+        float(work.kernel[0] * work.kernel[1]) if work else 1.0,
+        _log(n * h * w * channels),
+        _log(cycles_all),
+        _log(cycles_all / total),
+        *(float(steps.count(name)) for name in STEPS),
+        float(sum(not o.is_bits for o in task.epilogue.outputs)),
+    ]
+    terms = [
+        reduction,
+        epilogue,
+        tiles,
+        float(n * h),
+        float(read),
+        float(tensors),
+        float(written + halos),
+        float(constants),
+        1.0,
+    ]
+    return known + own, terms, KINDS.index(kind)
+
+
+def _plain(task: PlainTask, kernel: Kernel, hardware: Hardware) -> tuple[float, float]:
+    """Rough cycles of what a plain kernel computes, and of its epilogue."""
+    lanes = hardware.vector_bits / 32
+    n, h, w, _ = kernel.writes[0].shape
+    elements = n * h * w * kernel.writes[0].channels
+    if task.op == "global_mean":
+        taps = task.data[0].shape[1] * task.data[0].shape[2]
+    else:
+        taps = task.work.kernel[0] * task.work.kernel[1] if task.work else 1
+    after = 1.5 * len(task.epilogue.steps) + len(task.epilogue.outputs)
+    return PLAIN[task.op] * taps * elements / lanes, after * elements / lanes
+
+
+def _vectors(kernel: Kernel, epilogue: Epilogue) -> float:
+    """Bytes of the epilogue's vectors."""
+    steps = sum(STEPS[s.kind].operands for s in epilogue.steps if not s.reads_tensor)
+    bits = sum(o.is_bits for o in epilogue.outputs)
+    return 4.0 * (steps + bits) * kernel.writes[0].shape[3]
+
+
+def _halo(layout: Layout) -> int:
+    """Bytes of a result that are no image."""
+    _, h, w, _ = layout.shape
+    n, ph, pw, c = layout.physical
+    return n * (ph * pw - h * w) * c * layout.itemsize
+
+
+def _log(value: float) -> float:
+    return math.log2(max(value, 1e-3))

@@ -1,0 +1,187 @@
+"""Seconds of kernels from their features: a rough linear estimate, and trees for what it misses.
+
+The rough estimate is in proportion to counts (features.TERMS), with coefficients of each kind of
+kernel that are not negative. Trees (XGBoost) learn the logarithm of measured over estimated
+seconds; several are trained on different programs: where they disagree, too little was measured.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from bnn_compiler.latency.features import KINDS, NAMES, TERMS
+
+Floats = NDArray[np.float64]
+
+_PARAMETERS = {
+    "objective": "reg:squarederror",
+    "max_depth": 5,
+    "eta": 0.06,
+    "subsample": 0.8,
+    "colsample_bytree": 0.5,
+    "min_child_weight": 3,
+    "nthread": 1,
+}
+_ROUNDS = 250
+#: Of an ensemble.
+MEMBERS = 4
+#: No kernel takes less, and no prediction is further from the rough estimate: seconds, a factor.
+_LEAST, _FURTHEST = 1e-8, 32.0
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Features [n, NAMES], terms [n, TERMS] and kinds [n] of n kernels."""
+
+    x: NDArray[np.float32]
+    terms: Floats
+    kinds: NDArray[np.int64]
+
+    def at(self, index: Any) -> "Kernels":
+        """Some of them."""
+        return Kernels(self.x[index], self.terms[index], self.kinds[index])
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """``coefficients`` [KINDS, TERMS] make the rough estimate in seconds; ``trees`` correct it.
+
+    With a ``prior``, another machine's regressor, its seconds times ``scales`` [KINDS] are the
+    rough estimate, and what was measured here only corrects them.
+    """
+
+    coefficients: Floats
+    trees: tuple[xgboost.Booster, ...]
+    prior: "Regressor | None" = None
+    scales: Floats | None = None
+
+    @staticmethod
+    def fit(
+        kernels: Kernels,
+        seconds: Floats,
+        programs: NDArray[np.int64],
+        prior: "Regressor | None" = None,
+        members: int = MEMBERS,
+    ) -> "Regressor":
+        """Learn from ``seconds`` [n]; ``programs`` [n] says which program a kernel was timed in."""
+        coefficients = _coefficients(kernels, seconds)
+        scales = None if prior is None else _scales(kernels, seconds, prior)
+        rough = Regressor(coefficients, (), prior, scales)._rough(kernels)
+        goal = np.log(seconds / rough)
+        whole = np.bincount(programs, seconds)[programs]
+        # A kernel weighs what it can do to the error of its program.
+        weights = np.sqrt(seconds / whole)
+        names = np.unique(programs)
+        trees = []
+        for member in range(members):
+            rng = np.random.default_rng(member)
+            drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+            times = drawn[np.searchsorted(names, programs)] + 0.5
+            data = xgboost.DMatrix(kernels.x, goal, weight=weights * times, feature_names=_names())
+            trees.append(xgboost.train({**_PARAMETERS, "seed": member}, data, _ROUNDS))
+        return Regressor(coefficients, tuple(trees), prior, scales)
+
+    def predict(self, kernels: Kernels) -> Floats:
+        """Seconds [n, members]; one member if there are no trees."""
+        rough = self._rough(kernels)[:, None]
+        if not self.trees or not len(rough):
+            return rough
+        data = xgboost.DMatrix(kernels.x, feature_names=_names())
+        logs = np.stack([tree.predict(data) for tree in self.trees], axis=1)
+        furthest = np.log(_FURTHEST)
+        return np.asarray(rough * np.exp(np.clip(logs.astype(np.float64), -furthest, furthest)))
+
+    def _rough(self, kernels: Kernels) -> Floats:
+        if self.prior is not None and self.scales is not None:
+            before = np.exp(np.log(self.prior.predict(kernels)).mean(axis=1))
+            return np.asarray(before * self.scales[kernels.kinds])
+        found = (kernels.terms * self.coefficients[kernels.kinds]).sum(axis=1)
+        return np.asarray(np.maximum(found, _LEAST))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "features": list(NAMES),
+            "terms": list(TERMS),
+            "kinds": list(KINDS),
+            "coefficients": self.coefficients.tolist(),
+            "trees": [base64.b85encode(bytes(t.save_raw("ubj"))).decode() for t in self.trees],
+            "prior": None if self.prior is None else self.prior.as_dict(),
+            "scales": None if self.scales is None else self.scales.tolist(),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Regressor":
+        """The inverse. Raises ValueError for one of other features, KeyError or TypeError for
+        anything else.
+        """
+        for name, here in (("features", NAMES), ("terms", TERMS), ("kinds", KINDS)):
+            if tuple(data[name]) != here:
+                raise ValueError(f"it was made for other {name}")
+        prior, scales = data["prior"], data["scales"]
+        return Regressor(
+            np.array(data["coefficients"], float).reshape(len(KINDS), len(TERMS)),
+            tuple(_tree(text) for text in data["trees"]),
+            None if prior is None else Regressor.from_dict(prior),
+            None if scales is None else np.array(scales, float).reshape(len(KINDS)),
+        )
+
+
+def _names() -> list[str]:
+    return list(NAMES)
+
+
+def _tree(text: str) -> xgboost.Booster:
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(base64.b85decode(text)))
+    return booster
+
+
+def _coefficients(kernels: Kernels, seconds: Floats) -> Floats:
+    """Of each kind, those with the least squared relative error; a kind that was never measured
+    has those of all kernels together.
+    """
+    found = np.tile(_least(kernels.terms, seconds), (len(KINDS), 1))
+    for kind in np.unique(kernels.kinds):
+        mine = kernels.kinds == kind
+        found[kind] = _least(kernels.terms[mine], seconds[mine])
+    return found
+
+
+def _least(terms: Floats, seconds: Floats) -> Floats:
+    """Non-negative w [TERMS] that minimises the sum of (terms @ w / seconds - 1) squared.
+
+    By coordinate descent, which needs no library and cannot fail.
+    """
+    scaled = terms / seconds[:, None]
+    size = np.sqrt((scaled**2).sum(axis=0))
+    used = np.flatnonzero(size > 0)
+    a = scaled[:, used] / size[used]
+    gram, goal = a.T @ a, a.sum(axis=0)
+    w = np.zeros(len(used))
+    for _ in range(2000):
+        before = w.copy()
+        for i in range(len(used)):
+            w[i] = max(0.0, w[i] + (goal[i] - gram[i] @ w) / gram[i, i])
+        if np.abs(w - before).max(initial=0.0) <= 1e-9 * max(w.max(initial=0.0), 1e-30):
+            break
+    result = np.zeros(terms.shape[1])
+    result[used] = w / size[used]
+    return result
+
+
+def _scales(kernels: Kernels, seconds: Floats, prior: Regressor) -> Floats:
+    """How much slower each kind is here, pulled towards all kinds together where few were timed."""
+    ratios = np.log(seconds / np.exp(np.log(prior.predict(kernels)).mean(axis=1)))
+    general = float(np.median(ratios))
+    found = np.full(len(KINDS), general)
+    for kind in np.unique(kernels.kinds):
+        mine = ratios[kernels.kinds == kind]
+        share = len(mine) / (len(mine) + 10)
+        found[kind] = share * float(np.median(mine)) + (1 - share) * general
+    return np.asarray(np.exp(found))

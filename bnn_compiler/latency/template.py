@@ -1,0 +1,248 @@
+"""A plan's kernels by substitution: which counts of a kernel are which counts of a plan."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from typing import Any
+
+from bnn_compiler.errors import PlanError
+from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.task import PlainTask, Task
+from bnn_compiler.kernels.workload import ConvWorkload
+from bnn_compiler.latency.dims import Point, Polynomial, polynomial, value
+from bnn_compiler.latency.groups import Groups
+from bnn_compiler.latency.kernel import Kernel
+
+Change = Callable[[str, int], int]
+
+
+def counts_of(kernel: Kernel) -> list[tuple[str, int]]:
+    """Every size in a kernel that may depend on a plan: ("batch" | "size" | "groups", number)."""
+    found: list[tuple[str, int]] = []
+
+    def note(place: str, number: int) -> int:
+        found.append((place, number))
+        return number
+
+    _changed(kernel, note)
+    return found
+
+
+def with_counts(kernel: Kernel, numbers: Iterable[int]) -> Kernel:
+    """``kernel`` with other sizes, in the order of ``counts_of``."""
+    waiting = iter(numbers)
+    return _changed(kernel, lambda _, __: next(waiting))
+
+
+def _changed(kernel: Kernel, change: Change) -> Kernel:
+    task: Task | PlainTask = kernel.task
+    if isinstance(task, Task):
+        task = replace(task, work=_work(task.work, change), tensors=_layouts(task.tensors, change))
+    else:
+        task = replace(
+            task,
+            data=_layouts(task.data, change),
+            work=None if task.work is None else _work(task.work, change),
+            tensors=_layouts(task.tensors, change),
+        )
+    reads, writes = _layouts(kernel.reads, change), _layouts(kernel.writes, change)
+    return Kernel(kernel.name, kernel.op, task, reads, writes)
+
+
+def _layouts(layouts: Sequence[Any], change: Change) -> tuple[Any, ...]:
+    return tuple(None if x is None else _layout(x, change) for x in layouts)
+
+
+def _layout(layout: Layout, change: Change) -> Layout:
+    return replace(layout, shape=_shape(layout.shape, change))
+
+
+def _work(work: ConvWorkload, change: Change) -> ConvWorkload:
+    return replace(
+        work,
+        x=_layout(work.x, change),
+        shape=_shape(work.shape, change),
+        groups=change("groups", work.groups),
+    )
+
+
+def _shape(shape: tuple[int, ...], change: Change) -> tuple[int, int, int, int]:
+    n, h, w, c = shape
+    return change("batch", n), change("size", h), change("size", w), change("size", c)
+
+
+@dataclass(eq=False)
+class Recipe:
+    """One kernel of every plan of a structure: ``terms`` are its sizes."""
+
+    kernel: Kernel
+    terms: tuple[Polynomial, ...]
+    positions: tuple[int, ...]
+    made: dict[Any, Kernel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.key: Callable[[Point], Any] = (
+            itemgetter(*self.positions) if self.positions else lambda _: ()
+        )
+
+    def at(self, point: Point) -> Kernel:
+        """The kernel of a plan; kernels of equal counts are made once."""
+        key = self.key(point)
+        found = self.made.get(key)
+        if found is None:
+            found = with_counts(self.kernel, [value(t, point) for t in self.terms])
+            self.made[key] = found
+        return found
+
+
+class Template:
+    """The kernels of all plans of one structure, from those of a plan whose counts tell apart.
+
+    ``evaluate`` gives a plan's kernels by the compiler's front half. A plan is derived if two
+    evaluations that agree with the template lie around it, group by group: what fusion decides by
+    weights it decides by whether some channel, or every channel, has a property. If not, the plan
+    is evaluated itself, once.
+    """
+
+    def __init__(
+        self,
+        decoder: "Decoder",
+        probe: Point,
+        evaluate: Callable[[Point], tuple[Kernel, ...]],
+    ) -> None:
+        self._groups, self._evaluate = decoder.groups, evaluate
+        self._agreed = [self._inside(probe)]
+        self.recipes = tuple(decoder.recipe(k) for k in evaluate(probe))
+
+    def _inside(self, point: Point) -> Point:
+        """The counts whose weights an evaluation has seen."""
+        n = len(self._groups.sizes)
+        return tuple(min(a, b) for a, b in zip(point[:n], self._groups.full, strict=False))
+
+    def covers(self, point: Point) -> bool:
+        """Whether evaluations that agree lie around a plan."""
+        below = above = False
+        for seen in self._agreed:
+            below = below or all(map(int.__le__, seen, point))
+            above = above or all(map(int.__ge__, seen, point))
+        return below and above
+
+    def agree(self, point: Point) -> str:
+        """Evaluate a plan: "", or what in it differs from what would be derived."""
+        wanted, derived = self._evaluate(point), self.kernels(point)
+        for a, b in zip(wanted, derived, strict=False):
+            if a != b:
+                return f"{a.name}: {_difference(b, a)}"
+        if len(wanted) != len(derived):
+            return f"{len(wanted)} kernels instead of {len(derived)}"
+        self._agreed.append(self._inside(point))
+        return ""
+
+    def admit(self, point: Point) -> None:
+        """Raise PlanError for a plan whose kernels are not those that would be derived."""
+        if self.covers(point):
+            return
+        why = self.agree(point)
+        if why:
+            raise PlanError(
+                f"the plan leaves its template: {why}; what is fused here depends on the weights"
+                " that are kept (compile the cropped network to know its kernels)"
+            )
+
+    def kernels(self, point: Point) -> tuple[Kernel, ...]:
+        """The kernels of a plan, in order."""
+        return tuple([r.at(point) for r in self.recipes])
+
+
+def _difference(a: Kernel, b: Kernel) -> str:
+    if a.op != b.op:
+        return f"{b.op} instead of {a.op}"
+    if a.task.epilogue != b.task.epilogue:
+        return f"epilogue {b.task.epilogue.attrs()} instead of {a.task.epilogue.attrs()}"
+    return f"{b.task} instead of {a.task}"
+
+
+def plain(path: str) -> str:
+    """A module's path as kernels bear it."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", path)
+
+
+class Decoder:
+    """Which polynomial of a plan's counts each number of a kernel is.
+
+    ``same`` are the positions that are equal in all plans. ``ambiguous`` if two sizes of the
+    network are one number in ``probe``.
+    """
+
+    def __init__(self, groups: Groups, probe: Point, same: frozenset[int]) -> None:
+        self.groups, self.same = groups, same
+        self.batch = probe[groups.batch]
+        self.terms: dict[int, Polynomial] = {}
+        self.ambiguous = False
+        numbers = set[int]()
+        for term in terms(groups):
+            short = _without(term, same, probe)
+            number = value(short, probe)
+            if short == (((groups.batch,), 1),):
+                # Found by its place, the first of a shape.
+                continue
+            if not any(factors for factors, _ in short):
+                numbers.add(number)
+            elif self.terms.setdefault(number, short) != short:
+                self.ambiguous = True
+        self.ambiguous |= bool(numbers & set(self.terms))
+        self.layers: dict[str, Polynomial] = {}
+        for layer in groups.layers:
+            if layer.convolution:
+                own = polynomial(layer.inputs) if layer.depthwise else None
+                self.layers[plain(layer.path or layer.node)] = own or (((layer.position,), 1),)
+
+    def recipe(self, kernel: Kernel) -> Recipe:
+        """The kernel with each of its numbers named; what is no size of the plan stays."""
+        found = tuple(self._term(kernel, *count) for count in counts_of(kernel))
+        positions = {p for term in found for factors, _ in term for p in factors}
+        return Recipe(kernel, found, tuple(sorted(positions)))
+
+    def _term(self, kernel: Kernel, place: str, number: int) -> Polynomial:
+        if place == "batch" and number == self.batch and self.groups.batch not in self.same:
+            return (((self.groups.batch,), 1),)
+        if place == "groups":
+            return self._groups_of(kernel, number)
+        return self.terms.get(number, (((), number),))
+
+    def _groups_of(self, kernel: Kernel, number: int) -> Polynomial:
+        if kernel.op not in ("conv2d", "float_conv2d", "byte_conv2d", "winograd_conv2d"):
+            return self.terms.get(number, (((), number),))
+        term = self.layers.get(kernel.name)
+        # The linear layers have one group.
+        return term if term is not None else (((), number),)
+
+
+def terms(groups: Groups) -> set[Polynomial]:
+    """The sizes of all tensors of a network."""
+    found = set[Polynomial]()
+    for dims in _each(groups.values.values()):
+        term = polynomial(dims)
+        if term is not None:
+            found.add(term)
+    return found
+
+
+def _each(values: Iterable[Any]) -> Iterator[Any]:
+    for v in values:
+        if isinstance(v, list | tuple):
+            yield from _each(v)
+        elif v is not None:
+            yield v
+
+
+def _without(term: Polynomial, same: frozenset[int], probe: Point) -> Polynomial:
+    """A polynomial with the positions ``same`` as numbers."""
+    found: dict[tuple[int, ...], int] = {}
+    for factors, coefficient in term:
+        for p in factors:
+            coefficient *= probe[p] if p in same else 1
+        left = tuple(p for p in factors if p not in same)
+        found[left] = found.get(left, 0) + coefficient
+    return tuple(sorted(found.items()))

@@ -1,0 +1,1 @@
+"""Searches over plans: which channels and groups are worth their cost."""

@@ -1,0 +1,48 @@
+import json
+
+import numpy as np
+import pytest
+
+from bnn_compiler.latency.spread import FACTS, Spread
+
+RNG = np.random.default_rng(0)
+
+
+def draw(count):
+    """Networks whose time is 1.05 of the sum and 2 us a call, missed by 2 to 6 %."""
+    facts = np.stack(
+        [
+            RNG.uniform(1e-3, 2e-2, count),
+            RNG.integers(10, 40, count).astype(float),
+            np.full(count, 6e5),
+            RNG.uniform(0, 1e6, count),
+        ],
+        axis=1,
+    )
+    unsure = RNG.uniform(0.01, 0.03, count)
+    truth = 1.05 * facts[:, 0] + 2e-6 * facts[:, 1]
+    return facts, unsure, truth * np.exp(2 * unsure * RNG.standard_normal(count))
+
+
+def test_four_fifths_of_new_networks_lie_in_their_interval():
+    found = Spread.fit(*draw(400))
+    facts, unsure, seconds = draw(2000)
+    centre, factor = found.seconds(facts), found.factor(unsure)
+    held = ((centre / factor <= seconds) & (seconds <= centre * factor)).mean()
+    assert 0.75 < held < 0.85
+    assert abs(np.median(centre / seconds) - 1) < 0.005
+    wide = found.factor(np.array([0.01, 0.1]))
+    assert 1 < wide[0] < wide[1]
+
+
+def test_few_networks_only_scale_the_sum():
+    found = Spread.fit(*draw(8))
+    assert found.coefficients[0] == pytest.approx(1.05, abs=0.1)
+    assert found.coefficients[1:] == (0.0, 0.0, 0.0)
+
+
+def test_json_and_back():
+    found = Spread.fit(*draw(30))
+    assert Spread.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    with pytest.raises(ValueError, match=f"for {len(FACTS)} facts"):
+        Spread.from_dict({**found.as_dict(), "coefficients": [1.0]})
