@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.kernels.layout import LANES, round_up
+from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.ops.rounding import round_up
 
 Floats = NDArray[np.float64]
 Network = Sequence[Kernel]

@@ -15,9 +15,10 @@ from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.deploy import backend, package
 from bnn_compiler.deploy.manifest import describe
 from bnn_compiler.errors import InputError
-from bnn_compiler.kernels.layout import LANES, Layout, round_up
+from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.plan import realize
 from bnn_compiler.plan.plan import Call, Plan
