@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from ctypes import addressof
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnn_compiler.closing import Closing
 from bnn_compiler.errors import ArtifactError, InputError
 from bnn_compiler.runtime import files
 from bnn_compiler.runtime.bounds import Bound, Peaks, bound
@@ -63,7 +63,7 @@ class LayerProfile:
         return bound(peaks, macs=self.products or self.macs, op=self.op, size=self.bytes)
 
 
-class Artifact:
+class Artifact(Closing):
     """A compiled network. Thread-safe: concurrent calls of ``run`` get a workspace each.
 
     ``with load(...) as net:`` or ``net.close()`` gives back its memory and its threads, as does the
@@ -185,17 +185,6 @@ class Artifact:
         Any further use raises ArtifactError.
         """
         self.executor.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         parts = (self.path, self.manifest, self.description, self.size_bytes, self.executor)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 
+from bnn_compiler.closing import Closing
 from bnn_compiler.errors import SearchError
 from bnn_compiler.search.accuracy import Evaluate, Lost, judge
 from bnn_compiler.search.plans import Plan
@@ -37,7 +37,7 @@ class _Worker:
 
 
 @dataclass
-class Workers:
+class Workers(Closing):
     """``count`` processes that judge candidates; use it in a ``with``.
 
     They stay from one stage of a search to the next. Raises SearchError for none.
@@ -126,17 +126,6 @@ class Workers:
         worker = _Worker(process, here)
         self._workers.append(worker)
         return worker
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)
