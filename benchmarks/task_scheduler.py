@@ -6,6 +6,7 @@ the rest of the search. The same searches with other random numbers give the spr
 """
 
 import argparse
+import importlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ from benchmarks import machine, report
 from bnn_compiler import target as targets
 from bnn_compiler import zoo
 from bnn_compiler.device.measure import Here
+from bnn_compiler.kernels.cpu import intrinsics
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Target
@@ -169,6 +171,9 @@ def gradient(
     seed: int,
 ) -> None:
     """MetaSchedule's loop, whose scheduler gives trials to the kernels that promise most."""
+    with intrinsics.fast_inspect():
+        # Every TuneContext needs TVM's own intrinsics.
+        importlib.import_module("tvm.s_tir.tensor_intrin")
     empty_function = tvm.tirx.PrimFunc([], tvm.tirx.Evaluate(0)).with_attr("global_symbol", "main")
     module = tvm.IRModule({"main": empty_function})
     empty = ms.MeasureCandidate(
