@@ -1,6 +1,6 @@
 """Who is next: every kernel in turn gets a batch of trials, until none wants more.
 
-MetaSchedule's gradient scheduler, which prefers the kernels that promise most, was no better at
+MetaSchedule's gradient scheduler, which prefers the kernels that promise most, was never ahead at
 equal trials (``benchmarks/task_scheduler.py``).
 """
 
