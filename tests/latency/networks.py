@@ -95,6 +95,8 @@ def draw(space, r):
         plan["batch"] = 3
     for name, full in space.convolutions.items():
         counts = space.group_counts(name, plan)
+        if not counts:
+            return draw(space, r)
         if full not in counts or r.random() < 0.3:
             plan[name] = r.choice(counts)
     return plan

@@ -110,7 +110,7 @@ def test_group_counts(small):
 def test_only_a_module_has_a_space():
     x = torch.zeros(2, 3, 8, 8)
     program = torch.export.export(nn.Conv2d(3, 4, 1).eval(), (x,))
-    with pytest.raises(ModelError, match="give the nn.Module"):
+    with pytest.raises(ModelError, match=r"give the nn\.Module"):
         PlanSpace.of(program, (x,))
 
 
