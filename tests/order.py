@@ -22,6 +22,7 @@ LONGEST = (
     "tests/search/test_command.py",
     "tests/tune/test_kit.py",
     "tests/gate/test_digests.py",
+    "tests/latency/test_space.py",
     "tests/deploy/cpu/test_link.py",
     "tests/zoo/test_networks.py",
     "tests/tune/test_tuner.py",
