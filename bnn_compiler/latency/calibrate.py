@@ -184,15 +184,15 @@ class _Calibration:
         self.say("building the reference program")
         ahead = reference(self.schedules)
         turn = 0
-        # What a turn took, and what the last fit will take, has to fit in what is left.
-        longest = 0.0
-        while not self._is_over(longest + self._last_fit()):
+        # What the last turn took, and what the last fit will take, has to fit in what is left.
+        needed = 0.0
+        while not self._is_over(needed + self._last_fit()):
             self._fit()
             began = time.monotonic()
             chosen = [self.templates[(turn + i) % len(self.templates)] for i in range(_TURN)]
             turn += _TURN
             self._time(ahead, chosen)
-            longest = max(longest, 0.8 * (time.monotonic() - began))
+            needed = time.monotonic() - began
 
     def _last_fit(self) -> float:
         """Seconds that a model of all programs will take, from the last one."""

@@ -1,5 +1,6 @@
 """From the sum of a network's kernels to its time, and how sure that is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,7 @@ _ENOUGH = 24
 @dataclass(frozen=True)
 class Spread:
     """``coefficients`` [FACTS] make seconds of facts. An interval is ``seconds`` times
-    exp(-+ width * sqrt(disagreement squared + floor squared)), where disagreement is the standard
-    deviation of the logarithms of what the trees' ensembles say.
+    exp(-+ width * sqrt(disagreement squared + floor squared)).
     """
 
     coefficients: tuple[float, ...]
@@ -64,6 +64,18 @@ class Spread:
         if len(coefficients) != len(FACTS):
             raise ValueError(f"{len(coefficients)} coefficients for {len(FACTS)} facts")
         return Spread(coefficients, float(data["floor"]), float(data["width"]))
+
+
+def disagreement(seconds: Floats) -> Floats:
+    """The standard deviation of the logarithms of ``seconds`` [n, members], estimated without bias,
+    so that ensembles of other sizes can be compared [n].
+    """
+    members = seconds.shape[1]
+    if members < 2:
+        return np.zeros(len(seconds))
+    half = members / 2
+    bias = math.sqrt(2 / (members - 1)) * math.gamma(half) / math.gamma(half - 0.5)
+    return np.asarray(np.log(seconds).std(axis=1, ddof=1) / bias)
 
 
 def _coefficients(facts: Floats, seconds: Floats) -> Floats:
