@@ -41,6 +41,15 @@ def test_few_networks_only_scale_the_sum():
     assert found.coefficients[1:] == (0.0, 0.0, 0.0)
 
 
+def test_no_network_takes_less_than_nothing():
+    facts, unsure, seconds = draw(200)
+    # A call more makes these networks faster, which no call can.
+    found = Spread.fit(facts, unsure, 1.2 * facts[:, 0] - 5e-6 * facts[:, 1])
+    assert found.coefficients[1] == 0 and min(found.coefficients) >= 0
+    assert found.seconds(np.array([[1e-6, 40.0, 100.0, 0.0]]))[0] > 0
+    assert abs(np.median(found.seconds(facts) / seconds) - 1) < 0.2
+
+
 def test_disagreement_does_not_depend_on_the_size_of_the_ensemble():
     for members in (2, 3, 4, 8):
         found = disagreement(np.exp(0.05 * RNG.standard_normal((20000, members))))
