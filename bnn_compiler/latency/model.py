@@ -245,6 +245,7 @@ class LatencyModel:
             self._seen.clear()
             self._seconds, self._weights = self._seconds[:0], self._weights[:0]
             self._kinds = self._kinds[:0]
+            self.schedules.forget()
         if len(self._seen) > _MOST_KERNELS:
             self._seen.clear()
         seen = self._seen

@@ -18,7 +18,7 @@ FACTS = ("sum", "calls", "input", "cold")
 #: The share of networks that an interval holds.
 COVERAGE = 0.8
 #: What a scale's usual value weighs, in programs.
-_PULL = 2.0
+_PULL = 0.5
 #: Fewer programs than this say how much longer a network takes than its kernels, and no more.
 _ENOUGH = 24
 
