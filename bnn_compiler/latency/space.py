@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import gcd
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,6 @@ from bnn_compiler.latency.retarget import retarget
 from bnn_compiler.latency.structure import Key, Structure
 from bnn_compiler.latency.template import Decoder, Template
 from bnn_compiler.network import fused
-from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.plan import plan as planning
 
@@ -107,11 +106,9 @@ class PlanSpace:
             raise self._unknown(name)
         point = self._counts(plan)
         layers = self._settable[name.removesuffix(".groups")]
-        return tuple(
-            count
-            for count in range(1, min(size(c.inputs, point) for c in layers) + 1)
-            if not any(_refused(c, point, count) for c in layers)
-        )
+        common = gcd(*(size(d, point) for c in layers for d in (c.inputs, c.outputs)))
+        least = max(-(-size(c.inputs, point) // _columns(c)) for c in layers)
+        return tuple(count for count in range(least, common + 1) if common % count == 0)
 
     def crop(self, plan: Plan) -> nn.Module:
         """The pruned network: a copy with the leading channels of every group.
@@ -186,7 +183,7 @@ class PlanSpace:
         """The structures of this network's plans, once."""
         module = self._imported(self._found.full, {})
         self._full_kernels = self._planned(module)
-        self._structure = Structure(self._found, self._full_kernels, _leaves_zero(module))
+        self._structure = Structure(self._found, module, self._full_kernels)
         return self._structure
 
     def _template(self, structure: Structure, point: Point) -> Template:
@@ -226,12 +223,6 @@ class PlanSpace:
         return Kernel.of_plan(planning.plan(fused(module, self.options)))
 
 
-def _leaves_zero(module: tvm.IRModule) -> bool:
-    """Whether any sign of 0 is 0."""
-    values = Graph.of(module).values.values()
-    return any(ops.is_op(v, "relax.bnn.sign") and int(v.attrs["zero"]) == 0 for v in values)
-
-
 def _groups(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Groups:
     """Traced with two images, so that a batch is told from a broadcast; with one if it must be."""
     if all(x.dim() > 1 and x.shape[0] == 1 for x in inputs):
@@ -253,12 +244,17 @@ def _integer(name: str, given: Any) -> int:
     raise PlanError(f"{name}: {given!r} is no integer")
 
 
+def _columns(layer: Layer) -> int:
+    """The input channels that an output has weights for."""
+    return layer.inputs.size // layer.groups
+
+
 def _refused(layer: Layer, point: Point, count: int) -> str:
     """Why a convolution cannot have ``count`` groups; "" if it can."""
     inputs, outputs = size(layer.inputs, point), size(layer.outputs, point)
     if inputs % count or outputs % count:
         return f"{layer.path}: {count} groups do not divide {inputs} and {outputs} channels"
-    most = layer.inputs.size // layer.groups
+    most = _columns(layer)
     if inputs // count > most:
         least = -(-inputs // most)
         return (
