@@ -31,13 +31,8 @@ _COUNTS: dict[bool, dict[str, Callable[[Layer, Point], int]]] = {
         "out_features": lambda layer, p: size(layer.outputs, p),
     },
 }
-#: Of an operator's channels, by the operator.
-_CHANNELS = {
-    "batch_norm": "num_features",
-    "_native_batch_norm_legit_no_training": "num_features",
-    "prelu": "num_parameters",
-    "_prelu_kernel": "num_parameters",
-}
+#: Attributes for the channels of a layer's tensors.
+_CHANNELS = ("num_features", "num_parameters", "num_channels", "channels")
 
 
 def crop(model: nn.Module, found: Groups, point: Point) -> nn.Module:
@@ -50,7 +45,7 @@ def crop(model: nn.Module, found: Groups, point: Point) -> nn.Module:
     cropped = copy.deepcopy(model)
     _tensors(cropped, found, point)
     for path, name, old, new in _attributes(found, point):
-        module = cropped.get_submodule(path)
+        module = _module(cropped, path)
         if type(getattr(module, name, None)) is int and getattr(module, name) == old:
             setattr(module, name, new)
     _shapes(cropped, found, point)
@@ -77,11 +72,16 @@ def _tensors(cropped: nn.Module, found: Groups, point: Point) -> None:
 
 def _tensor(model: nn.Module, owner: str, name: str) -> torch.Tensor | None:
     """A tensor of the model; None for one that ``forward`` makes."""
+    value = getattr(_module(model, owner), name, None)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _module(model: nn.Module, path: str) -> nn.Module | None:
+    """A module of the model; None for the path of a tensor that ``forward`` makes."""
     try:
-        value = getattr(model.get_submodule(owner), name)
+        return model.get_submodule(path)
     except AttributeError:
         return None
-    return value if isinstance(value, torch.Tensor) else None
 
 
 def _like(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
@@ -96,12 +96,12 @@ def _attributes(found: Groups, point: Point) -> Iterator[tuple[str, str, int, in
     for layer in found.layers:
         for name, count in _COUNTS[layer.convolution].items():
             yield layer.path, name, count(layer, full), count(layer, point)
-    for node in found.values:
-        name = _CHANNELS.get(op_name(node), "")
-        dims = found.values.get(node.all_input_nodes[0]) if name else None
-        if isinstance(dims, list) and len(dims) > 1:
-            path = str(node.meta.get("module_path", ""))
-            yield path, name, size(dims[1], full), size(dims[1], point)
+    for node, dims in found.values.items():
+        if node.op == "get_attr" and isinstance(dims, list):
+            path = str(node.meta["tensor"]).rpartition(".")[0]
+            for d in dims:
+                old, new = size(d, full), size(d, point)
+                yield from ((path, name, old, new) for name in _CHANNELS if old != new)
 
 
 def _shapes(cropped: nn.Module, found: Groups, point: Point) -> None:

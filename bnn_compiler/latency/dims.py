@@ -108,7 +108,7 @@ def unify(a: Dim, b: Dim) -> None:
         pin(a)
         pin(b)
     elif a.kind is Kind.FREE:
-        if _contains(b, a):
+        if holds(b, a):
             pin(b)
         else:
             a.parent, b.constant = b, a.constant and b.constant
@@ -147,8 +147,12 @@ def _unify_columns(a: Dim, b: Dim) -> None:
     unify(a, b)
 
 
-def _contains(term: Dim, leaf: Dim) -> bool:
-    return any(find(p) is leaf or _contains(find(p), leaf) for p in term.parts)
+def holds(term: Dim, leaf: Dim) -> bool:
+    """Whether the size of ``term`` depends on that of ``leaf``."""
+    d = find(term)
+    if d.layer is not None:
+        return holds(d.layer.inputs, leaf)
+    return d is find(leaf) or any(holds(p, leaf) for p in d.parts)
 
 
 def flat(dim: Dim) -> list[Dim]:

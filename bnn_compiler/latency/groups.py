@@ -6,7 +6,7 @@ import torch
 from torch.fx import Node
 
 from bnn_compiler.frontend.pytorch.trace import TracedGraph
-from bnn_compiler.latency.dims import Dim, Kind, Layer, Point, find, fixed, flat, pin, size
+from bnn_compiler.latency.dims import Dim, Kind, Layer, Point, find, fixed, flat, holds, pin, size
 from bnn_compiler.latency.rules import Analysis, leaves
 
 
@@ -36,6 +36,8 @@ class Groups:
         """
         batch = Dim(traced.inputs[0].shape[0], Kind.BATCH)
         analysis = _analysed(traced, batch)
+        if any(holds(d, batch) for n in analysis.parameters() for d in analysis.of(n) or ()):
+            pin(batch)
         sizes = _named(analysis)
         counts = list(sizes.values())
         any_batch = batch.size > 1 and find(batch).kind is Kind.BATCH

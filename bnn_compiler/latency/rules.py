@@ -39,6 +39,10 @@ class Analysis:
         found = self.values.get(node) if isinstance(node, Node) else None
         return found if isinstance(found, list) else None
 
+    def parameters(self) -> list[Node]:
+        """The nodes of parameters, buffers and other constants."""
+        return [n for n in self.values if n.op == "get_attr"]
+
     def call(self, node: Node) -> None:
         """Add an operator."""
         rule = RULES.get(op_name(node))

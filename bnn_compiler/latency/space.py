@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import gcd
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -107,11 +108,9 @@ class PlanSpace:
             raise self._unknown(name)
         point = self._counts(plan)
         layers = self._settable[name.removesuffix(".groups")]
-        return tuple(
-            count
-            for count in range(1, min(size(c.inputs, point) for c in layers) + 1)
-            if not any(_refused(c, point, count) for c in layers)
-        )
+        common = gcd(*(size(d, point) for c in layers for d in (c.inputs, c.outputs)))
+        least = max(-(-size(c.inputs, point) // _columns(c)) for c in layers)
+        return tuple(count for count in range(least, common + 1) if common % count == 0)
 
     def crop(self, plan: Plan, *, check: bool = True) -> nn.Module:
         """The pruned network: a copy with the leading channels of every group.
@@ -255,12 +254,17 @@ def _integer(name: str, given: Any) -> int:
     raise PlanError(f"{name}: {given!r} is no integer")
 
 
+def _columns(layer: Layer) -> int:
+    """The input channels that an output has weights for."""
+    return layer.inputs.size // layer.groups
+
+
 def _refused(layer: Layer, point: Point, count: int) -> str:
     """Why a convolution cannot have ``count`` groups; "" if it can."""
     inputs, outputs = size(layer.inputs, point), size(layer.outputs, point)
     if inputs % count or outputs % count:
         return f"{layer.path}: {count} groups do not divide {inputs} and {outputs} channels"
-    most = layer.inputs.size // layer.groups
+    most = _columns(layer)
     if inputs // count > most:
         least = -(-inputs // most)
         return (

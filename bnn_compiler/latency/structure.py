@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import lcm
 
 from torch.fx import Node
 
@@ -21,6 +22,7 @@ from bnn_compiler.latency.dims import (
 )
 from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.latency.rules import leaves
 from bnn_compiler.latency.take import take
 from bnn_compiler.latency.template import plain
 
@@ -72,7 +74,7 @@ class Structure:
         """Without what the weights decide."""
         key: list[object] = [(i, point[i]) for i in self._small(point)]
         key.append(point[self.found.batch] == 1)
-        key += [_kind(layer, point) for layer in self._kinds]
+        key += [_dense(layer, point) for layer in self._kinds]
         key += [_fan_in(layer, point) == 1 for layer in self._lone]
         if self.careful:
             sums = [_fan_in(layer, point) for layer in self._convolutions]
@@ -139,32 +141,29 @@ class Structure:
         batch = 1 if point[self.found.batch] == 1 else max(batch, 2)
         small = self._small(point)
         made = [point[i] if i in small else c for i, c in enumerate(counts)]
+        for layer in self._kinds:
+            if groups(layer, point) > 1:
+                # An image's channels are what they are, and so are the groups that divide them.
+                unit = point[layer.position] if find(layer.inputs).kind is Kind.FIXED else 2
+                for leaf in [*leaves(layer.inputs), *leaves(layer.outputs)]:
+                    made[leaf.position] = lcm(made[leaf.position], unit)
         made += [batch, *point[n + 1 :]]
         for layer in self._convolutions:
             if layer.position < 0:
                 continue
-            kind = _kind(layer, point) if layer in self._kinds else ""
-            inputs = size(layer.inputs, tuple(made))
-            options = [several or layer.groups, point[layer.position], 2, 1]
-            if kind == "depthwise":
-                options.insert(0, inputs)
-            for option in options:
+            for option in (several or layer.groups, point[layer.position], 2, 1):
                 made[layer.position] = option
-                fits = all(
-                    size(d, tuple(made)) % option == 0 for d in (layer.inputs, layer.outputs)
-                )
-                if fits and kind in ("", _kind(layer, tuple(made))):
+                ends = (layer.inputs, layer.outputs)
+                fits = all(size(d, tuple(made)) % option == 0 for d in ends)
+                if fits and not (layer in self._kinds and (option == 1) != _dense(layer, point)):
                     break
         result = tuple(made)
         if self.divides(result) and self._shape_key(result) == self._shape_key(point):
             yield result
 
 
-def _kind(layer: Layer, point: Point) -> str:
-    count = groups(layer, point)
-    if count == 1:
-        return "dense"
-    return "depthwise" if count == size(layer.inputs, point) else "grouped"
+def _dense(layer: Layer, point: Point) -> bool:
+    return groups(layer, point) == 1
 
 
 def _fan_in(layer: Layer, point: Point) -> int:

@@ -10,7 +10,8 @@ from bnn_compiler.errors import PlanError
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.kernels.workload import ConvWorkload
-from bnn_compiler.latency.dims import Point, Polynomial, polynomial, value
+from bnn_compiler.latency.dims import Layer, Point, Polynomial, polynomial, size, value
+from bnn_compiler.latency.dims import groups as groups_of
 from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
 
@@ -192,11 +193,7 @@ class Decoder:
             elif self.terms.setdefault(number, short) != short:
                 self.ambiguous = True
         self.ambiguous |= bool(numbers & set(self.terms))
-        self.layers: dict[str, Polynomial] = {}
-        for layer in groups.layers:
-            if layer.convolution:
-                own = polynomial(layer.inputs) if layer.depthwise else None
-                self.layers[plain(layer.path or layer.node)] = own or (((layer.position,), 1),)
+        self.probe = probe
 
     def recipe(self, kernel: Kernel) -> Recipe:
         """The kernel with each of its numbers named; what is no size of the plan stays."""
@@ -207,16 +204,33 @@ class Decoder:
     def _term(self, kernel: Kernel, place: str, number: int) -> Polynomial:
         if place == "batch" and number == self.batch and self.groups.batch not in self.same:
             return (((self.groups.batch,), 1),)
-        if place == "groups":
-            return self._groups_of(kernel, number)
-        return self.terms.get(number, (((), number),))
+        layer = self._layer(kernel) if place == "groups" else None
+        if layer is not None:
+            own = polynomial(layer.inputs) if layer.depthwise else None
+            return own or (((layer.position,), 1),)
+        return (((), number),) if place == "groups" else self.terms.get(number, (((), number),))
 
-    def _groups_of(self, kernel: Kernel, number: int) -> Polynomial:
-        if kernel.op not in ("conv2d", "float_conv2d", "byte_conv2d", "winograd_conv2d"):
-            return self.terms.get(number, (((), number),))
-        term = self.layers.get(kernel.name)
-        # The linear layers have one group.
-        return term if term is not None else (((), number),)
+    def _layer(self, kernel: Kernel) -> Layer | None:
+        """The convolution that a kernel computes: of its name, channels and groups."""
+        work = kernel.task.work
+        if not isinstance(kernel.task, Task) or work is None:
+            return None
+        counts = (work.x.shape[3], work.shape[3], work.groups)
+        found = [
+            layer
+            for layer in self.groups.layers
+            if layer.convolution
+            # A module's second value has a number behind its name.
+            and kernel.name.startswith(name := plain(layer.path or layer.node))
+            and not kernel.name.removeprefix(name).strip("0123456789")
+            and counts
+            == (
+                size(layer.inputs, self.probe),
+                size(layer.outputs, self.probe),
+                groups_of(layer, self.probe),
+            )
+        ]
+        return max(found, key=lambda layer: len(layer.path), default=None)
 
 
 def terms(groups: Groups) -> set[Polynomial]:

@@ -69,19 +69,21 @@ def forked() -> nn.Module:
     return Forked().eval()
 
 
-def of_zoo(name: str, **options: float) -> nn.Module:
+def of_zoo(name: str, **options: object) -> nn.Module:
     torch.manual_seed(0)
     return zoo.get(name)(num_classes=10, **options).eval()
 
 
+#: Channels per group of the 3x3 and 1x1 of each block.
+GROUPED = ((1, 2), (4, 0), (0, 8), (32, 1))
 #: name -> (factory, side of the image)
 NETWORKS = {
     "forked": (forked, 16),
     "bop_net": (lambda: of_zoo("bop_net", width=0.4, size=16), 16),
     "xnornet": (lambda: of_zoo("xnornet", width=0.4), 16),
-    "mobinet": (lambda: of_zoo("mobinet", width=0.25), 16),
+    "mobinet": (lambda: of_zoo("mobinet", width=0.25, plan=GROUPED), 16),
     "birealnet18": (lambda: of_zoo("birealnet18", width=0.6), 32),
-    "reactnet_a": (lambda: of_zoo("reactnet_a", width=1.25), 32),
+    "reactnet_a": (lambda: of_zoo("reactnet_a", width=0.75), 32),
 }
 
 
@@ -95,6 +97,8 @@ def draw(space, r):
         plan["batch"] = 3
     for name, full in space.convolutions.items():
         counts = space.group_counts(name, plan)
+        if not counts:
+            return draw(space, r)
         if full not in counts or r.random() < 0.3:
             plan[name] = r.choice(counts)
     return plan
