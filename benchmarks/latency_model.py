@@ -30,6 +30,7 @@ from benchmarks import machine, report
 from benchmarks.latency_networks import NETWORKS, Plan
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.errors import BnnCompilerError, BuildError
 from bnn_compiler.files import replace_text
 from bnn_compiler.latency import LatencyModel, baselines, programs, timing
 from bnn_compiler.latency import model as models
@@ -132,7 +133,10 @@ def make_all(work: list[tuple[str, Plan, Path]], target: str, jobs: int) -> None
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
             futures = [pool.submit(_make, network, plan, target, to) for network, plan, to in some]
             for future in as_completed(futures):
-                future.result()
+                try:
+                    future.result()
+                except BnnCompilerError as e:
+                    print(f"not compiled, and left out: {e}", flush=True)
                 done += 1
                 spent = (time.monotonic() - started) / 60
                 print(f"compiled {done} of {len(missing)}, {spent:.1f} minutes", flush=True)
@@ -253,6 +257,10 @@ def main() -> None:
         for plan in [draw(seed, network, options.plans)[k]]
     ]
     make_all(work, target.name, options.jobs)
+    planned = len(work)
+    work = [w for w in work if (w[2] / "kernels.json").is_file()]
+    if not work:
+        raise BuildError("no network could be compiled")
     with machine.LoadMeter() as meter:
         measure_all(work, schedules, options.rounds)
     samples = [_read(to / "times.json") for *_, to in work]
@@ -266,7 +274,8 @@ def main() -> None:
     text = "\n\n".join(
         [
             table(rows, noise),
-            f"{model.about.text}; plans from seed {seed}; {rates['plans']:,.0f} plans a second in a"
+            f"{model.about.text}; plans from seed {seed}, {planned - len(work)} did not compile;"
+            f" {rates['plans']:,.0f} plans a second in a"
             f" batch of known kernels, {rates['new_kernels']:,.0f} new kernels a second.",
         ]
     )

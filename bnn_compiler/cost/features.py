@@ -93,7 +93,8 @@ _values = attrgetter(*NAMES)
 
 def matrix(task: Task, points: list[Point], hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
     """Features [len(points), len(NAMES)] and rough cycles [len(points)]."""
-    rows = [analyse(task, p, hardware) for p in points]
+    sizes = _Sizes.of(task)
+    rows = [_analyse(task, sizes, p, hardware) for p in points]
     values = np.array([_values(f) for f, _ in rows], np.float32)
     return values, np.array([cycles.total for _, cycles in rows])
 
@@ -111,6 +112,43 @@ def traffic(task: Task) -> int:
 
 def analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, Cycles]:
     """What is known of one schedule of a task."""
+    return _analyse(task, _Sizes.of(task), point, hardware)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Of a task, whatever its schedule: it has hundreds, so this is counted once.
+
+    ``row_bytes`` are those of the input's rows that a tile reads.
+    """
+
+    input_bytes: int
+    row_bytes: int
+    steps: int
+    tensors: int
+    outputs: int
+    packed: int
+
+    @staticmethod
+    def of(task: Task) -> "_Sizes":
+        work = task.work
+        return _Sizes(
+            work.x.bytes,
+            4 * work.x.physical[2] * work.x.channels * work.kernel[0],
+            len(task.epilogue.steps),
+            sum(s.reads_tensor for s in task.epilogue.steps),
+            len(task.epilogue.outputs),
+            sum(o.is_bits for o in task.epilogue.outputs),
+        )
+
+
+def _log(value: float) -> float:
+    return math.log2(max(value, 1e-3))
+
+
+def _analyse(
+    task: Task, sizes: _Sizes, point: Point, hardware: Hardware
+) -> tuple[Features, Cycles]:
     work = task.work
     counts = families.counts(task, point, hardware)
     mix, steps = counts.mix, counts.steps
@@ -120,20 +158,15 @@ def analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, Cyc
     per_tile = counts.pixels * counts.rows * counts.lanes
     real = per_tile * outputs / counts.outputs
     float_vectors = per_tile * 32 / hardware.vector_bits
-    epilogue = float_vectors * (2 + 1.5 * len(task.epilogue.steps) + len(task.epilogue.outputs))
-    tensors = sum(s.reads_tensor for s in task.epilogue.steps)
-    packed = sum(o.is_bits for o in task.epilogue.outputs)
-    stored = len(task.epilogue.outputs) - packed
+    epilogue = float_vectors * (2 + 1.5 * sizes.steps + sizes.outputs)
+    tensors, packed = sizes.tensors, sizes.packed
+    stored = sizes.outputs - packed
     instructions = mix.vector + mix.loads + mix.scalar
     step = max(mix.vector / _VECTOR, mix.loads / _LOAD, instructions / _DECODE)
     block_bytes = steps * counts.lanes * counts.word_bytes
     weight_bytes = block_bytes * blocks
-    row_bytes = 4 * work.x.physical[2] * work.x.channels * work.kernel[0]
     outside = n if counts.order == "channels" else n * oh
     streamed = weight_bytes * outside if weight_bytes > hardware.l1_kib * 1024 else weight_bytes
-
-    def log(value: float) -> float:
-        return math.log2(max(value, 1e-3))
 
     features = Features(
         is_popcount=mix.popcount > 0,
@@ -148,34 +181,34 @@ def analyse(task: Task, point: Point, hardware: Hardware) -> tuple[Features, Cyc
         vectors=counts.vectors,
         accumulators=counts.accumulators,
         pressure=(counts.accumulators + counts.weights + 2) / hardware.vector_registers,
-        xor=log(mix.xor * steps / real),
-        popcount=log(mix.popcount * steps / real),
-        lookup=log(mix.lookup * steps / real),
-        add=log(mix.add * steps / real),
-        fma=log(mix.fma * steps / real),
-        scalar=log(mix.scalar * steps / real),
+        xor=_log(mix.xor * steps / real),
+        popcount=_log(mix.popcount * steps / real),
+        lookup=_log(mix.lookup * steps / real),
+        add=_log(mix.add * steps / real),
+        fma=_log(mix.fma * steps / real),
+        scalar=_log(mix.scalar * steps / real),
         loads=mix.loads / mix.vector,
         epilogue=epilogue / real,
         convert=1.0 if work.is_binary else 0.0,
         pack=packed,
-        steps=log(steps),
-        inner=log(counts.inner),
-        body=log(instructions * counts.body),
-        tiles=log(tiles),
-        grain=log(n * oh * blocks),
-        input_bytes=log(work.x.bytes),
-        weight_bytes=log(weight_bytes),
-        tensor_bytes=log(4 * n * oh * ow * outputs * (tensors + stored + packed / 32)),
-        block_bytes=log(block_bytes),
-        row_bytes=log(row_bytes),
-        block_in_l1=log(block_bytes / hardware.l1_kib / 1024),
-        rows_in_l1=log((block_bytes + row_bytes) / hardware.l1_kib / 1024),
-        weights_in_l2=log((weight_bytes + work.x.bytes) / hardware.l2_kib / 1024),
-        streamed_bytes=log(streamed),
+        steps=_log(steps),
+        inner=_log(counts.inner),
+        body=_log(instructions * counts.body),
+        tiles=_log(tiles),
+        grain=_log(n * oh * blocks),
+        input_bytes=_log(sizes.input_bytes),
+        weight_bytes=_log(weight_bytes),
+        tensor_bytes=_log(4 * n * oh * ow * outputs * (tensors + stored + packed / 32)),
+        block_bytes=_log(block_bytes),
+        row_bytes=_log(sizes.row_bytes),
+        block_in_l1=_log(block_bytes / hardware.l1_kib / 1024),
+        rows_in_l1=_log((block_bytes + sizes.row_bytes) / hardware.l1_kib / 1024),
+        weights_in_l2=_log((weight_bytes + sizes.input_bytes) / hardware.l2_kib / 1024),
+        streamed_bytes=_log(streamed),
         word_waste=counts.word_waste,
         lane_waste=counts.outputs / outputs,
         stride=work.strides[0],
-        groups=log(work.groups),
+        groups=_log(work.groups),
         batch=n,
         vector_bits=hardware.vector_bits,
         registers=hardware.vector_registers,

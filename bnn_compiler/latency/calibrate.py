@@ -175,6 +175,7 @@ class _Calibration:
         self.variants: dict[str, Variants] = {}
         self.model: LatencyModel | None = None
         self.fitted_on = 0
+        self.fit_seconds = 0.0
 
     def run(self) -> None:
         """Until the time is over, or there are enough programs."""
@@ -183,15 +184,19 @@ class _Calibration:
         self.say("building the reference program")
         ahead = reference(self.schedules)
         turn = 0
-        # The longest turn so far: one more would not fit in what is left.
-        longest = 0.0
-        while not self._is_over(longest):
-            began = time.monotonic()
+        # What the last turn took, and what the last fit will take, has to fit in what is left.
+        needed = 0.0
+        while not self._is_over(needed + self._last_fit()):
             self._fit()
+            began = time.monotonic()
             chosen = [self.templates[(turn + i) % len(self.templates)] for i in range(_TURN)]
             turn += _TURN
             self._time(ahead, chosen)
-            longest = max(longest, 0.8 * (time.monotonic() - began))
+            needed = time.monotonic() - began
+
+    def _last_fit(self) -> float:
+        """Seconds that a model of all programs will take, from the last one."""
+        return self.fit_seconds * len(self.journal.samples) / max(self.fitted_on, 1)
 
     def say(self, doing: str) -> None:
         """Tell the caller."""
@@ -211,7 +216,9 @@ class _Calibration:
             return
         self.say("fitting a model to choose by")
         self.fitted_on = len(good)
+        began = time.monotonic()
         self.model = LatencyModel.fit(good, self.schedules, cpu.name(), self.prior)
+        self.fit_seconds = time.monotonic() - began
 
     def _time(self, ahead: Subject, templates: Sequence[Template]) -> None:
         """Build a program of each template, and time them in turns."""

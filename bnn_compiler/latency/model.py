@@ -20,7 +20,7 @@ from bnn_compiler.latency import cycles, features
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.regress import Kernels, Regressor
 from bnn_compiler.latency.sample import Sample
-from bnn_compiler.latency.spread import FACTS, Spread
+from bnn_compiler.latency.spread import FACTS, Spread, disagreement
 from bnn_compiler.target import Target
 
 Floats = NDArray[np.float64]
@@ -151,8 +151,8 @@ class LatencyModel:
             found = Regressor.fit(*learnt, prior, _FOLD_MEMBERS).predict(kernels.at(left_out))
             np.add.at(sums, programs[left_out], found)
         cold = _cold(np.bincount(programs, weights).astype(float), schedules.target)
-        facts, disagreement = _facts(sums, np.array(counts, float), inputs, cold)
-        spread = Spread.fit(facts, disagreement, whole)
+        facts, unsure = _facts(sums, np.array(counts, float), inputs, cold)
+        spread = Spread.fit(facts, unsure, whole)
         error = float(np.mean(np.abs(spread.seconds(facts) / whole - 1)))
         regressor = Regressor.fit(kernels, seconds, programs, prior)
         about = About(cpu, len(samples), error, nominal)
@@ -177,8 +177,8 @@ class LatencyModel:
         sums = np.add.reduceat(self._seconds[at], starts, axis=0)
         cold = _cold(np.add.reduceat(self._weights[at], starts), self.target)
         inputs = np.array([_input_bytes(kernels) for kernels in networks])
-        facts, disagreement = _facts(sums, counts.astype(float), inputs, cold)
-        seconds, factor = self.spread.seconds(facts), self.spread.factor(disagreement)
+        facts, unsure = _facts(sums, counts.astype(float), inputs, cold)
+        seconds, factor = self.spread.seconds(facts), self.spread.factor(unsure)
         return Prediction(seconds, seconds / factor, seconds * factor)
 
     def explain(self, kernels: Sequence[Kernel]) -> list[Row]:
@@ -212,7 +212,7 @@ class LatencyModel:
         at, counts = self._look_up(networks)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         sums = np.add.reduceat(self._seconds[at], starts, axis=0)
-        return np.asarray(np.log(sums).std(axis=1))
+        return disagreement(sums)
 
     def save(self, path: Path) -> None:
         """Write it (sealed). Raises ScheduleError if it cannot be written."""
@@ -307,7 +307,7 @@ def _facts(sums: Floats, calls: Floats, inputs: Floats, cold: Floats) -> tuple[F
     logs = np.log(sums)
     facts = np.stack([np.exp(logs.mean(axis=1)), calls, inputs, cold], axis=1)
     assert facts.shape[1] == len(FACTS)
-    return facts, np.asarray(logs.std(axis=1))
+    return facts, disagreement(sums)
 
 
 def _cold(weights: Floats, target: Target) -> Floats:

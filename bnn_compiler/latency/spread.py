@@ -1,5 +1,6 @@
 """From the sum of a network's kernels to its time, and how sure that is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,7 @@ _ENOUGH = 24
 @dataclass(frozen=True)
 class Spread:
     """``coefficients`` [FACTS] make seconds of facts. An interval is ``seconds`` times
-    exp(-+ width * sqrt(disagreement squared + floor squared)), where disagreement is the standard
-    deviation of the logarithms of what the trees' ensembles say.
+    exp(-+ width * sqrt(disagreement squared + floor squared)).
     """
 
     coefficients: tuple[float, ...]
@@ -66,8 +66,22 @@ class Spread:
         return Spread(coefficients, float(data["floor"]), float(data["width"]))
 
 
+def disagreement(seconds: Floats) -> Floats:
+    """The standard deviation of the logarithms of ``seconds`` [n, members], estimated without bias,
+    so that ensembles of other sizes can be compared [n].
+    """
+    members = seconds.shape[1]
+    if members < 2:
+        return np.zeros(len(seconds))
+    half = members / 2
+    bias = math.sqrt(2 / (members - 1)) * math.gamma(half) / math.gamma(half - 0.5)
+    return np.asarray(np.log(seconds).std(axis=1, ddof=1) / bias)
+
+
 def _coefficients(facts: Floats, seconds: Floats) -> Floats:
-    """With the least squared relative error, near (1, 0, 0, 0)."""
+    """With the least squared relative error, near (1, 0, 0, 0); none but the first moves below 0,
+    or small networks would have no time.
+    """
     relative = facts / seconds[:, None]
     start = np.zeros(len(FACTS))
     start[0] = np.median(1 / relative[:, 0])
@@ -76,6 +90,14 @@ def _coefficients(facts: Floats, seconds: Floats) -> Floats:
     size = np.sqrt((relative**2).mean(axis=0)) + 1e-30
     a = relative / size
     rest = 1 - relative @ start
-    # A ridge: what a fact explains it explains in many programs.
-    penalty = 1e-3 * len(seconds) * np.eye(len(FACTS))
-    return np.asarray(start + np.linalg.solve(a.T @ a + penalty, a.T @ rest) / size)
+    used = list(range(len(FACTS)))
+    while True:
+        # A ridge: what a fact explains it explains in many programs.
+        some = a[:, used]
+        penalty = 1e-3 * len(seconds) * np.eye(len(used))
+        found = np.linalg.solve(some.T @ some + penalty, some.T @ rest) / size[used]
+        worst = int(np.argmin(found[1:])) + 1 if len(used) > 1 else 0
+        if worst == 0 or found[worst] >= 0:
+            start[used] += found
+            return start
+        del used[worst]

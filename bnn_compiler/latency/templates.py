@@ -100,7 +100,9 @@ TEMPLATES = (
     Template("mobinet@224", zoo.mobinet, _image(224)),
     Template("singles@224", lambda: chain(_Single, _SINGLES), _image(224)),
     Template("reactnet_a@224", zoo.reactnet_a, _image(224)),
+    Template("mobinet@112", zoo.mobinet, _image(112)),
     Template("pairs@96", lambda: chain(_Pair, reactnet.CHANNELS), _image(96)),
     Template("bireal_depth@128", lambda: zoo.bireal_depth(width=0.5), _image(128)),
+    Template("pairs@32", lambda: chain(_Pair, reactnet.CHANNELS[:7]), _image(32)),
     Template("pairs@64x4", lambda: chain(_Pair, reactnet.CHANNELS), _image(64, 4)),
 )

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from bnn_compiler.latency.spread import FACTS, Spread
+from bnn_compiler.latency.spread import FACTS, Spread, disagreement
 
 RNG = np.random.default_rng(0)
 
@@ -39,6 +39,22 @@ def test_few_networks_only_scale_the_sum():
     found = Spread.fit(*draw(8))
     assert found.coefficients[0] == pytest.approx(1.05, abs=0.1)
     assert found.coefficients[1:] == (0.0, 0.0, 0.0)
+
+
+def test_no_network_takes_less_than_nothing():
+    facts, unsure, seconds = draw(200)
+    # A call more makes these networks faster, which no call can.
+    found = Spread.fit(facts, unsure, 1.2 * facts[:, 0] - 5e-6 * facts[:, 1])
+    assert found.coefficients[1] == 0 and min(found.coefficients) >= 0
+    assert found.seconds(np.array([[1e-6, 40.0, 100.0, 0.0]]))[0] > 0
+    assert abs(np.median(found.seconds(facts) / seconds) - 1) < 0.2
+
+
+def test_disagreement_does_not_depend_on_the_size_of_the_ensemble():
+    for members in (2, 3, 4, 8):
+        found = disagreement(np.exp(0.05 * RNG.standard_normal((20000, members))))
+        assert found.mean() == pytest.approx(0.05, rel=0.02)
+    assert not disagreement(np.ones((3, 1))).any()
 
 
 def test_json_and_back():
