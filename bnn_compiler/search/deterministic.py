@@ -1,5 +1,6 @@
 """The same numbers from the same seed, in whatever process."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,15 +11,18 @@ import torch
 def deterministic(seed: int, *, threads: int = 1) -> Iterator[None]:
     """Torch's generators seeded, its algorithms deterministic, on ``threads`` threads.
 
-    Everything is as before afterwards, the generators' states too. On a GPU cuBLAS needs
-    CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment; torch says so where it matters.
+    Everything is as before afterwards, the generators' states too. On a GPU an operator without a
+    deterministic algorithm is torch's warning, and CUBLAS_WORKSPACE_CONFIG is set if it is not.
     """
+    gpu = torch.cuda.is_available()
+    if gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
     count = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=gpu)
         torch.set_num_threads(threads)
         try:
             yield
