@@ -30,6 +30,8 @@ __all__ = ["Artifact", "__version__", "compile", "emulate", "load", "verify"]
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
-    if name in ("nn", "zoo"):
+    if name in ("latency", "nn", "zoo"):
         return import_module(f"bnn_compiler.{name}")
-    raise AttributeError(f"bnn_compiler has no {name!r}; it has {', '.join(__all__)}, nn, zoo")
+    raise AttributeError(
+        f"bnn_compiler has no {name!r}; it has {', '.join(__all__)}, latency, nn, zoo"
+    )

@@ -21,8 +21,6 @@ from bnn_compiler.latency.retarget import retarget
 from bnn_compiler.latency.structure import Key, Structure
 from bnn_compiler.latency.template import Decoder, Template
 from bnn_compiler.network import fused
-from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.plan import plan as planning
 
@@ -187,7 +185,7 @@ class PlanSpace:
         """The structures of this network's plans, once."""
         module = self._imported(self._found.full, {})
         self._full_kernels = self._planned(module)
-        self._structure = Structure(self._found, self._full_kernels, _leaves_zero(module))
+        self._structure = Structure(self._found, module, self._full_kernels)
         return self._structure
 
     def _template(self, structure: Structure, point: Point) -> Template:
@@ -225,12 +223,6 @@ class PlanSpace:
     def _planned(self, module: tvm.IRModule) -> tuple[Kernel, ...]:
         """The kernels that compiling it gives."""
         return Kernel.of_plan(planning.plan(fused(module, self.options)))
-
-
-def _leaves_zero(module: tvm.IRModule) -> bool:
-    """Whether any sign of 0 is 0."""
-    values = Graph.of(module).values.values()
-    return any(ops.is_op(v, "relax.bnn.sign") and int(v.attrs["zero"]) == 0 for v in values)
 
 
 def _groups(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Groups:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from math import lcm
 
+import tvm
 from torch.fx import Node
 
 from bnn_compiler.frontend.pytorch.trace import op_name
@@ -25,6 +26,8 @@ from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.rules import leaves
 from bnn_compiler.latency.take import take
 from bnn_compiler.latency.template import plain
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph
 
 Key = tuple[object, ...]
 
@@ -41,27 +44,27 @@ class Structure:
     - a dense layout below 16 channels (plan/plan.py), where a matrix becomes an image: the counts
     - one group or several: of a convolution in front of a concatenation (MergeDuplicatedConv), and
       of one that reads an input (ByteInput, FilterStridedConv)
-    - one weight an output, of a float 1x1 convolution: any such weights are binary
+    - one weight an output, of a float 1x1 convolution of signs: any such weights are binary
     - whether any weight that is kept is exactly 0 (BinarizeConv)
     - with ``careful``, how many terms each sum has: odd or even, and few (passes/atoms.py)
 
-    ``kernels`` are those of the full network. ``counted`` if a sign leaves 0 at 0, so that it
-    matters which sums can be 0.
+    ``module`` is the full network as imported, ``kernels`` are its kernels. ``counted`` if a sign
+    leaves 0 at 0, so that it matters which sums can be 0.
     """
 
-    def __init__(self, found: Groups, kernels: Sequence[Kernel], counted: bool) -> None:
-        self.found, self.counted, self.careful = found, counted, False
+    def __init__(self, found: Groups, module: tvm.IRModule, kernels: Sequence[Kernel]) -> None:
+        self.found, self.careful = found, False
+        graph = Graph.of(module)
+        on_signs = _convolutions_of_signs(graph) & {
+            k.name for k in kernels if k.op == "float_conv2d"
+        }
+        signs = [v for v in graph.values.values() if ops.is_op(v, "relax.bnn.sign")]
+        self.counted = any(int(v.attrs["zero"]) == 0 for v in signs)
         convolutions = [layer for layer in found.layers if layer.convolution]
         moved = sum(k.op == "to_nhwc" for k in kernels)
-        floats = {k.name for k in kernels if k.op != "conv2d"}
-        binary = {k.name for k in kernels if k.op == "conv2d"}
         self._convolutions = convolutions
         self._kinds = [c for c in convolutions if c.position >= 0 and _sensitive(found, c)]
-        self._lone = [
-            c
-            for c in convolutions
-            if c.taps == 1 and (plain(c.path) in floats or plain(c.path) not in binary)
-        ]
+        self._lone = [c for c in convolutions if c.taps == 1 and plain(c.path) in on_signs]
         self._dense = _moved(found) if moved > len(found.inputs(found.full)) else []
         self._zeros = _with_zeros(found)
         self._has_zero: dict[Key, bool] = {}
@@ -168,6 +171,19 @@ def _dense(layer: Layer, point: Point) -> bool:
 
 def _fan_in(layer: Layer, point: Point) -> int:
     return size(layer.inputs, point) // groups(layer, point) * layer.taps
+
+
+def _convolutions_of_signs(graph: Graph) -> set[str]:
+    """The names of the convolutions that read a sign."""
+    found = set()
+    for var, call in graph.values.items():
+        if ops.is_op(call, "relax.nn.conv2d"):
+            source = graph.value(call.args[0])
+            while source is not None and ops.is_op(source, "relax.nn.pad"):
+                source = graph.value(source.args[0])
+            if source is not None and ops.is_op(source, "relax.bnn.sign"):
+                found.add(var.name)
+    return found
 
 
 def _sensitive(found: Groups, layer: Layer) -> bool:
