@@ -95,6 +95,10 @@ class Schedules:
         self._choices.update(zip(unknown, self._predicted(unknown), strict=True))
         return [self._choices[t] for t in tasks]
 
+    def forget(self) -> None:
+        """Give back the memory of what was picked; picked again, it is the same."""
+        self._choices.clear()
+
     def _only(self, task: Task) -> Choice | None:
         space = families.space(task, self.target.hardware)
         return Choice(task, space[0], "fixed") if len(space) == 1 else None

@@ -52,4 +52,5 @@ def of(target: Target) -> tuple[Regressor, Spread]:
     row = np.array([cycles[name] for name in TERMS]) * 1e-9 / clock
     coefficients = np.tile(row, (len(KINDS), 1))
     whole = tuple(float(name == "sum") for name in FACTS)
-    return Regressor(coefficients, ()), Spread(whole, _WIDTH, 1.0)
+    scales = (_WIDTH, *(0.0 for _ in KINDS))
+    return Regressor(coefficients, ()), Spread(whole, scales, 1.0)

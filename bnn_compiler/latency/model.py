@@ -29,7 +29,7 @@ Plan = Mapping[str, int]
 #: Kernels whose seconds are remembered.
 _MOST_KERNELS = 200_000
 #: Of cross-validation, and the ensembles' members in it, which are fewer to save time.
-_FOLDS, _FOLD_MEMBERS = 5, 2
+_FOLDS, _FOLD_MEMBERS = 8, 2
 
 
 class Space(Protocol):
@@ -97,6 +97,7 @@ class LatencyModel:
     _seen: dict[int, tuple[Kernel, int]] = field(default_factory=dict, repr=False)
     _seconds: Floats = field(default_factory=lambda: np.zeros((0, 1)), repr=False)
     _weights: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
+    _kinds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
 
     @staticmethod
     def load(target: str | Path | Target, schedules: str | Path | None = None) -> "LatencyModel":
@@ -127,10 +128,12 @@ class LatencyModel:
         schedules: Schedules,
         cpu: str,
         prior: Regressor | None = None,
+        folds: int = _FOLDS,
     ) -> "LatencyModel":
         """Learn from programs timed on one machine, at least two.
 
-        Raises ScheduleError for fewer.
+        In each of ``folds`` other programs are left out to see how far they are missed. Raises
+        ScheduleError for fewer programs than two.
         """
         if len(samples) < 2:
             raise ScheduleError(f"{len(samples)} programs were timed; a model needs at least two")
@@ -142,17 +145,18 @@ class LatencyModel:
         seconds = np.concatenate([s.steps for s in samples]) * speed[programs]
         kernels, weights = _describe([k for s in samples for k in s.kernels], schedules)
         inputs = np.array([_input_bytes(s.kernels) for s in samples])
-        sums = np.zeros((len(samples), _FOLD_MEMBERS))
-        folds = min(_FOLDS, len(samples))
+        guessed = np.zeros((len(seconds), _FOLD_MEMBERS))
+        folds = min(folds, len(samples))
         order = np.random.default_rng(0).permutation(len(samples)) % folds
         for fold in range(folds):
             left_out = order[programs] == fold
             learnt = kernels.at(~left_out), seconds[~left_out], programs[~left_out]
-            found = Regressor.fit(*learnt, prior, _FOLD_MEMBERS).predict(kernels.at(left_out))
-            np.add.at(sums, programs[left_out], found)
+            found = Regressor.fit(*learnt, prior, _FOLD_MEMBERS)
+            guessed[left_out] = found.predict(kernels.at(left_out))
+        sums = np.add.reduceat(guessed, np.cumsum([0, *counts[:-1]]), axis=0)
         cold = _cold(np.bincount(programs, weights).astype(float), schedules.target)
         facts, unsure = _facts(sums, np.array(counts, float), inputs, cold)
-        spread = Spread.fit(facts, unsure, whole)
+        spread = Spread.fit(facts, unsure, _shares(programs, guessed, kernels.kinds), whole)
         error = float(np.mean(np.abs(spread.seconds(facts) / whole - 1)))
         regressor = Regressor.fit(kernels, seconds, programs, prior)
         about = About(cpu, len(samples), error, nominal)
@@ -178,7 +182,10 @@ class LatencyModel:
         cold = _cold(np.add.reduceat(self._weights[at], starts), self.target)
         inputs = np.array([_input_bytes(kernels) for kernels in networks])
         facts, unsure = _facts(sums, counts.astype(float), inputs, cold)
-        seconds, factor = self.spread.seconds(facts), self.spread.factor(unsure)
+        shares = _shares(
+            np.repeat(np.arange(len(networks)), counts), self._seconds[at], self._kinds[at]
+        )
+        seconds, factor = self.spread.seconds(facts), self.spread.factor(unsure, shares)
         return Prediction(seconds, seconds / factor, seconds * factor)
 
     def explain(self, kernels: Sequence[Kernel]) -> list[Row]:
@@ -237,6 +244,8 @@ class LatencyModel:
             self._index.clear()
             self._seen.clear()
             self._seconds, self._weights = self._seconds[:0], self._weights[:0]
+            self._kinds = self._kinds[:0]
+            self.schedules.forget()
         if len(self._seen) > _MOST_KERNELS:
             self._seen.clear()
         seen = self._seen
@@ -259,6 +268,7 @@ class LatencyModel:
             before = self._seconds.reshape(first, seconds.shape[1] if not first else -1)
             self._seconds = np.concatenate([before, seconds])
             self._weights = np.concatenate([self._weights, weights])
+            self._kinds = np.concatenate([self._kinds, described.kinds])
             self._index.update({key: first + i for i, key in enumerate(new)})
         for key, kernel in zip(keys, kernels, strict=True):
             self._seen[id(kernel)] = (kernel, self._index[key])
@@ -308,6 +318,16 @@ def _facts(sums: Floats, calls: Floats, inputs: Floats, cold: Floats) -> tuple[F
     facts = np.stack([np.exp(logs.mean(axis=1)), calls, inputs, cold], axis=1)
     assert facts.shape[1] == len(FACTS)
     return facts, disagreement(sums)
+
+
+def _shares(networks: NDArray[np.int64], seconds: Floats, kinds: NDArray[np.int64]) -> Floats:
+    """Of each network's time, what is spent in each kind of kernel [n, KINDS]: from the numbers of
+    the kernels' networks, which count up, their seconds [kernels, members], and their kinds.
+    """
+    size = len(features.KINDS)
+    cells = networks * size + kinds
+    found = np.bincount(cells, seconds[:, 0], (int(networks[-1]) + 1) * size).reshape(-1, size)
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
 def _cold(weights: Floats, target: Target) -> Floats:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnn_compiler.latency.features import KINDS
+
 Floats = NDArray[np.float64]
 
 #: What a network's time is made of besides its kernels: their sum (seconds), calls, bytes of the
@@ -15,6 +17,8 @@ Floats = NDArray[np.float64]
 FACTS = ("sum", "calls", "input", "cold")
 #: The share of networks that an interval holds.
 COVERAGE = 0.8
+#: What a scale's usual value weighs, in programs.
+_PULL = 0.5
 #: Fewer programs than this say how much longer a network takes than its kernels, and no more.
 _ENOUGH = 24
 
@@ -22,48 +26,54 @@ _ENOUGH = 24
 @dataclass(frozen=True)
 class Spread:
     """``coefficients`` [FACTS] make seconds of facts. An interval is ``seconds`` times
-    exp(-+ width * sqrt(disagreement squared + floor squared)).
+    exp(-+ width * sqrt(disagreement squared + usual squared)), where ``usual`` is how far networks
+    are missed: ``scales`` [1 + KINDS], the first always, the others by the share of the time that
+    is spent in kernels of a kind.
     """
 
     coefficients: tuple[float, ...]
-    floor: float
+    scales: tuple[float, ...]
     width: float
 
     def seconds(self, facts: Floats) -> Floats:
         """Of networks with ``facts`` [n, FACTS]."""
         return np.asarray(facts @ np.array(self.coefficients))
 
-    def factor(self, disagreement: Floats) -> Floats:
-        """High over predicted, and predicted over low [n]."""
-        return np.asarray(np.exp(self.width * np.sqrt(disagreement**2 + self.floor**2)))
+    def factor(self, disagreement: Floats, shares: Floats) -> Floats:
+        """High over predicted, and predicted over low [n]; ``shares`` of the time [n, KINDS]."""
+        usual = self.scales[0] + shares @ np.array(self.scales[1:])
+        return np.asarray(np.exp(self.width * np.sqrt(disagreement**2 + usual**2)))
 
     @staticmethod
-    def fit(facts: Floats, disagreement: Floats, seconds: Floats) -> "Spread":
+    def fit(facts: Floats, disagreement: Floats, shares: Floats, seconds: Floats) -> "Spread":
         """From predictions of programs that the regressor had not seen [n], and their times [n]."""
         coefficients = _coefficients(facts, seconds)
         missed = np.abs(np.log(seconds / (facts @ coefficients)))
         # Disagreement alone would be too sure of what all members get wrong together.
-        floor = max(float(np.median(missed)), 1e-4)
-        widths = missed / np.sqrt(disagreement**2 + floor**2)
+        scales = _scales(shares, missed)
+        widths = missed / np.sqrt(disagreement**2 + (scales[0] + shares @ scales[1:]) ** 2)
         # The quantile of one more that is to come.
         rank = min(1.0, COVERAGE * (len(widths) + 1) / len(widths))
-        return Spread(tuple(map(float, coefficients)), floor, float(np.quantile(widths, rank)))
+        width = float(np.quantile(widths, rank))
+        return Spread(tuple(map(float, coefficients)), tuple(map(float, scales)), width)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {
             "coefficients": list(self.coefficients),
-            "floor": self.floor,
+            "scales": list(self.scales),
             "width": self.width,
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Spread":
         """The inverse. Raises KeyError, TypeError or ValueError for anything else."""
-        coefficients = tuple(float(v) for v in data["coefficients"])
-        if len(coefficients) != len(FACTS):
+        coefficients, scales = (
+            tuple(float(v) for v in data[name]) for name in ("coefficients", "scales")
+        )
+        if len(coefficients) != len(FACTS) or len(scales) != 1 + len(KINDS):
             raise ValueError(f"{len(coefficients)} coefficients for {len(FACTS)} facts")
-        return Spread(coefficients, float(data["floor"]), float(data["width"]))
+        return Spread(coefficients, scales, float(data["width"]))
 
 
 def disagreement(seconds: Floats) -> Floats:
@@ -76,6 +86,20 @@ def disagreement(seconds: Floats) -> Floats:
     half = members / 2
     bias = math.sqrt(2 / (members - 1)) * math.gamma(half) / math.gamma(half - 0.5)
     return np.asarray(np.log(seconds).std(axis=1, ddof=1) / bias)
+
+
+def _scales(shares: Floats, missed: Floats) -> Floats:
+    """Non-negative scales [1 + KINDS] of a network's error, near half the mean for all of them."""
+    a = np.concatenate([np.ones((len(missed), 1)), shares], axis=1)
+    usual = max(float(missed.mean()) / 2, 1e-4)
+    gram = a.T @ a + _PULL * np.eye(a.shape[1])
+    goal = a.T @ missed + _PULL * usual
+    found = np.full(a.shape[1], usual)
+    for _ in range(200):
+        for i in range(len(found)):
+            found[i] = max(0.0, found[i] + (goal[i] - gram[i] @ found) / gram[i, i])
+    # A network of any kind can be missed.
+    return np.asarray(np.maximum(found, 0.1 * usual))
 
 
 def _coefficients(facts: Floats, seconds: Floats) -> Floats:
