@@ -52,6 +52,17 @@ def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
             raise TrainingError(f"the statistics of {name or 'the batch norm'} are not finite")
 
 
+def recalibrate_on(
+    network: nn.Module, data: Labelled, *, images: int = 2048, batch: int = 256
+) -> None:
+    """``recalibrate`` with the first ``images`` of ``data``, on the network's device."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    count = min(images, len(data))
+    # Whole batches: a last one of a single image may have no variance.
+    order = torch.arange(max(count // batch * batch, min(count, batch)))
+    recalibrate(network, (x.to(device) for x, _ in batches(data, batch, order)))
+
+
 @torch.no_grad()
 def accuracy(network: nn.Module, data: Labelled, *, batch: int = 256) -> float:
     """Top-1, 0..1, in eval mode. Raises TrainingError for outputs that are not finite."""
@@ -95,12 +106,7 @@ class Inherited:
         """0..1."""
         with deterministic(seed):
             network = self.weights.network(plan)
-            device = next((p.device for p in network.parameters()), torch.device("cpu"))
-            count = min(self.images, len(self.calibrate))
-            # Whole batches: a last one of a single image may have no variance.
-            order = torch.arange(max(count // self.batch * self.batch, min(count, self.batch)))
-            some = batches(self.calibrate, self.batch, order)
-            recalibrate(network, (x.to(device) for x, _ in some))
+            recalibrate_on(network, self.calibrate, images=self.images, batch=self.batch)
             return accuracy(network, self.choose, batch=self.batch)
 
 

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,7 @@ from torch import nn
 from bnn_compiler.errors import TrainingError
 from bnn_compiler.nn import BinaryConv2d, BinaryLinear, RPReLU
 from bnn_compiler.search.data import Tensors
+from bnn_compiler.search.recalibrate import recalibrate
 from bnn_compiler.search.scratch import FromScratch, reinitialize, trained
 from bnn_compiler.search.train import Settings
 from tests.search.small import quadrants, space
@@ -24,6 +27,14 @@ def test_a_plan_is_trained_from_nothing():
         assert torch.equal(value, second.state_dict()[key]), key
     other = trained(one, plan, DATA, SETTINGS, 4)
     assert not torch.equal(first.fc.weight, other.fc.weight)
+
+
+def test_its_statistics_are_those_of_the_images_as_they_are():
+    network = trained(space(), {"a": 8}, DATA, SETTINGS, 0)
+    again = copy.deepcopy(network)
+    recalibrate(again, [DATA.images])
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, network.state_dict()[key]), key
 
 
 def test_its_accuracy_is_of_the_plan_and_the_seed():
