@@ -66,12 +66,12 @@ def run(args: Arguments) -> int:
     """Search, train, compile, measure, report."""
     from bnn_compiler.search.live import Live
 
-    with Live(quiet=args.json) as live:
-        try:
+    try:
+        with Live(quiet=args.json) as live:
             result, summary = _search(args, live)
-        except KeyboardInterrupt:
-            live.say(f"interrupted; go on with: {_resume()}")
-            raise
+    except KeyboardInterrupt:
+        print(f"go on with: {_resume()}", file=sys.stderr)
+        raise
     if args.json:
         print(json.dumps({"plan": result.winner, "summary": summary, "folder": str(args.output)}))
     else:

@@ -37,6 +37,8 @@ _SHOWN = {
     "s": (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)),
     "B": (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)),
 }
+#: Share of a time that is none, a hundredth of what can be measured: a model's steps slope.
+_SLACK = 2e-4
 #: Plans whose costs are remembered.
 _MOST = 200_000
 
@@ -127,6 +129,11 @@ class Prices:
         factors = np.array([x.factor / x.budget.limit for x in self.limits])
         shares: Float = self._raw(genes) * factors
         return shares
+
+    @property
+    def slack(self) -> Float:
+        """float64 [limits]: the share of a cost that counts as nothing; 0 of what is counted."""
+        return np.array([_SLACK if x.budget.unit == "s" else 0.0 for x in self.limits])
 
     def fits(self, genes: Genes) -> Bools:
         """bool [plans]: within every budget."""

@@ -64,12 +64,14 @@ class _Repair:
 
     def drop(self, rows: NDArray[np.int64]) -> Bools:
         """One step down of one gene in each of ``rows``; False where none saves anything."""
-        gain = self._gains(rows)
-        stale = rows[gain.max(1) <= 0]
-        if stale.size:
-            # Where a gene's steps are can depend on the others.
-            self.lower[stale] = _UNKNOWN
-            gain = self._gains(rows)
+        slack = self.prices.slack
+        gain = self._gains(rows, slack)
+        for less in (slack, slack * 0):
+            stale = gain.max(1) <= 0
+            if stale.any():
+                # Where a gene's steps are can depend on the others; then what is less than a step.
+                self.lower[rows[stale]] = _UNKNOWN
+                gain[stale] = self._gains(rows[stale], less)
         best = gain.argmax(1)
         moved: Bools = gain.max(1) > 0
         at, gene = rows[moved], best[moved]
@@ -77,22 +79,24 @@ class _Repair:
         self.lower[at, gene] = _UNKNOWN
         return moved
 
-    def _gains(self, rows: NDArray[np.int64]) -> Float:
+    def _gains(self, rows: NDArray[np.int64], slack: Float) -> Float:
         """[rows, genes]: what the next lower step saves per channel; 0 where there is none."""
         at, gene = np.nonzero(self.lower[rows] == _UNKNOWN)
         if at.size:
-            self.lower[rows[at], gene] = self._lower_steps(rows[at], gene)
+            self.lower[rows[at], gene] = self._lower_steps(rows[at], gene, slack)
         count, genes = len(rows), self.genes.shape[1]
         trial = np.repeat(self.genes[rows], genes, axis=0)
         every = np.tile(np.arange(genes), count)
         trial[np.arange(len(trial)), every] = self.lower[rows].reshape(-1)
         used = np.repeat(self.prices.used(self.genes[rows]), genes, axis=0)
-        saved = _saving(used, self.prices.used(trial)).reshape(count, genes)
+        saved = _saving(used, self.prices.used(trial), slack).reshape(count, genes)
         dropped = self.genes[rows] - self.lower[rows]
         result: Float = np.where(dropped > 0, saved / np.maximum(dropped, 1), 0.0)
         return result
 
-    def _lower_steps(self, rows: NDArray[np.int64], gene: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _lower_steps(
+        self, rows: NDArray[np.int64], gene: NDArray[np.int64], slack: Float
+    ) -> NDArray[np.int64]:
         """The first position below, on the way to 0, from which something is saved.
 
         Where nothing is saved on the way the position stays.
@@ -101,7 +105,7 @@ class _Repair:
         used = self.prices.used(genes)
 
         def saves_nothing(asked: NDArray[np.int64], trial: Genes) -> Bools:
-            result: Bools = _saving(used[asked], self.prices.used(trial)) <= 0
+            result: Bools = _saving(used[asked], self.prices.used(trial), slack) <= 0
             return result
 
         here = genes[np.arange(len(rows)), gene]
@@ -109,13 +113,14 @@ class _Repair:
         return np.where(end > 0, end - 1, here)
 
 
-def _saving(before: Float, after: Float) -> Float:
+def _saving(before: Float, after: Float, slack: Float) -> Float:
     """[rows]: by how much less of the exceeded budgets is used; negative if others are exceeded.
 
-    A plan that is not legal saves nothing.
+    A plan that is not legal saves nothing, nor does what is within the slack.
     """
     over = before > 1
-    saved = np.where(over, before - np.where(np.isfinite(after), after, before), 0.0).sum(1)
+    less = before - np.where(np.isfinite(after), after, before)
+    saved = np.where(over & (np.abs(less) > slack * before), less, 0.0).sum(1)
     worse = np.where(over, 0.0, np.maximum(after - 1, 0.0)).sum(1)
     legal = np.isfinite(after).all(1)
     result: Float = np.where(legal, saved - np.where(legal, worse, 0.0), 0.0)

@@ -42,14 +42,18 @@ def furthest(genes: Genes, gene: NDArray[np.int64], ends: NDArray[np.int64], goo
 
 
 def grow(prices: Prices, genes: Genes) -> Genes:
-    """Every gene at the end of its step: no cost of any plan is higher than before."""
+    """Every gene at the end of its step: no cost is higher than before, but for the slack.
+
+    What keeps its budgets keeps them.
+    """
     genes = genes.copy()
     last = prices.domain.last
     for g in range(genes.shape[1]):
         used = prices.used(genes)
+        most = np.maximum(used, np.minimum(used * (1 + prices.slack), 1.0))
 
-        def no_dearer(rows: NDArray[np.int64], trial: Genes, used: Float = used) -> Bools:
-            result: Bools = np.logical_and.reduce(prices.used(trial) <= used[rows], axis=1)
+        def no_dearer(rows: NDArray[np.int64], trial: Genes, most: Float = most) -> Bools:
+            result: Bools = np.logical_and.reduce(prices.used(trial) <= most[rows], axis=1)
             return result
 
         column = np.full(len(genes), g)

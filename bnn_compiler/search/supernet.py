@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from bnn_compiler.errors import TrainingError
 from bnn_compiler.search.crops import Crop, Plan, Space
+from bnn_compiler.search.plans import SCALES
 
 #: A random plan of a space.
 Draw = Callable[[np.random.Generator], Plan]
 
-#: MetaPruning's scales of channels: 0.10, 0.13, ... 1.00.
-SCALES = tuple(percent / 100 for percent in range(10, 101, 3))
 _TRIES = 1000
 #: Crops that are remembered by default: making one may take longer than training on a batch.
 REMEMBER = 256

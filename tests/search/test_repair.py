@@ -42,6 +42,28 @@ def test_repair_drops_what_saves_most_per_channel():
     assert domain.plans(result) == [{"short": 48, "long": 64}] and fits.all()
 
 
+def test_repair_sees_the_step_behind_a_slope():
+    """Single channels save next to nothing; the step is what is compared."""
+    domain = Domain.of({"slope": 64, "steps": 64})
+    prices = toy.prices(4.5, domain=domain)
+
+    def cost(plan):
+        return -(-plan["steps"] // 16) + 1 + 1e-5 * plan["steps"] + 1e-4 * plan["slope"]
+
+    prices.limits[0].costs.function = cost
+    result, fits = repair(prices, domain.genes([{"slope": 64, "steps": 64}]))
+    assert fits.all() and domain.plans(result) == [{"slope": 64, "steps": 48}]
+    # Where only slopes are left, they are gone down.
+    prices = toy.prices(5.0065, domain=domain)
+    prices.limits[0].costs.function = lambda p: 5 + 1e-4 * p["slope"] + 1e-9 * p["steps"]
+    result, fits = repair(prices, domain.genes([{"slope": 64, "steps": 64}]))
+    assert fits.all()
+    prices = toy.prices(5.0030, domain=domain)
+    prices.limits[0].costs.function = lambda p: 5 + 1e-4 * p["slope"] + 1e-9 * p["steps"]
+    result, fits = repair(prices, domain.genes([{"slope": 64, "steps": 64}]))
+    assert fits.all() and 6 <= domain.plans(result)[0]["slope"] <= 30
+
+
 def test_repair_finds_steps_again_when_they_move():
     """The second group's steps matter only once the first is small."""
     domain = Domain.of({"a": 64, "b": 64})

@@ -164,3 +164,11 @@ def test_what_cannot_be_trained_is_an_error(tmp_path):
 
     with pytest.raises(SearchError, match="could not be trained: out of memory"):
         run(tmp_path, train=fails)
+
+
+def test_times_are_measured_for_budgets_of_other_units_too(tmp_path):
+    """Nothing is left out by them, and there is no model to correct."""
+    result, said, _ = run(tmp_path, toy.prices(bytes_=0.3 * BYTES), measure=lambda p: 1e9)
+    assert result.state.measured_of(result.winner).seconds == 1e9
+    assert result.state.measured_of(result.uniform).predicted is None
+    assert not result.state.corrections and set(said) == {"measured 1e+09 s"}

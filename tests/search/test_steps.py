@@ -55,6 +55,22 @@ def test_of_two_budgets_none_may_rise(plans):
     assert (grow(prices, genes) == genes).all()
 
 
+def test_steps_that_slope_a_little_are_steps():
+    """A model's channels within a step cost a millionth each; beyond the budget nothing grows."""
+
+    def sloping(plan):
+        return toy.seconds(plan) * (1 + 1e-6 * plan["d"])
+
+    start = {**toy.FULL, "d": 130}
+    prices = toy.prices(1.0)
+    prices.limits[0].costs.function = sloping
+    assert prices.domain.plans(grow(prices, prices.domain.genes([start])))[0]["d"] == 144
+    tight = toy.prices(sloping(start))
+    tight.limits[0].costs.function = sloping
+    grown = grow(tight, tight.domain.genes([start]))
+    assert tight.fits(grown).all() and tight.domain.plans(grown)[0]["d"] == 130
+
+
 def test_a_batch_is_its_rows():
     prices = toy.prices(1.0)
     rows = prices.domain.draw(np.random.default_rng(0), 8)
