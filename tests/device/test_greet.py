@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bnn_compiler.device.client import Session
+from bnn_compiler.device.client import BoardSession
 from bnn_compiler.device.secret import Secret
 from tests.device import wire
 from tests.device.test_client import launcher
@@ -26,7 +26,7 @@ def board(native, serve, secret):
 
 
 def session(board, secret):
-    return Session("127.0.0.1", board.port, "here", launcher, Secret.read(secret))
+    return BoardSession("127.0.0.1", board.port, "here", launcher, Secret.read(secret))
 
 
 def gets_in(board, secret):
@@ -71,7 +71,7 @@ def test_no_secret_is_needed_for_that(native, serve):
                 # Some are through the handshake, and stop there.
                 stack.enter_context(wire.hello(board.port, words))
         start = time.monotonic()
-        Session("127.0.0.1", board.port, "here", launcher).close()
+        BoardSession("127.0.0.1", board.port, "here", launcher).close()
         assert time.monotonic() < start + GREET - 1
 
 

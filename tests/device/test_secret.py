@@ -16,7 +16,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.device import client, guarded
 from bnn_compiler.device.address import Address
 from bnn_compiler.device.boards import Boards
-from bnn_compiler.device.client import Session, Tracker
+from bnn_compiler.device.client import BoardSession, Tracker
 from bnn_compiler.device.measure import Plan
 from bnn_compiler.device.secret import Secret
 from bnn_compiler.errors import DeviceError
@@ -35,7 +35,7 @@ def other(path):
 
 
 def session(board, path):
-    return Session("127.0.0.1", board.port, "here", launcher, Secret.read(path))
+    return BoardSession("127.0.0.1", board.port, "here", launcher, Secret.read(path))
 
 
 @contextlib.contextmanager
@@ -119,7 +119,7 @@ def test_another_secret_is_refused(native, serve, secret):
 def test_no_secret_is_refused_in_one_line(native, serve, secret):
     board = serve(native, "here", "--secret", str(secret))
     with pytest.raises(DeviceError, match=r"^bnn-server: this board asks for a secret: give --sec"):
-        Session("127.0.0.1", board.port, "here", launcher)
+        BoardSession("127.0.0.1", board.port, "here", launcher)
     with pytest.raises(Exception, match="this board asks for a secret"):
         rpc.connect("127.0.0.1", board.port, "here")
     # Nor is there one for those who do not listen.
@@ -133,7 +133,7 @@ def test_no_secret_is_refused_in_one_line(native, serve, secret):
 def test_a_wrong_key_with_the_secret(native, serve, secret):
     board = serve(native, "here", "--secret", str(secret))
     with pytest.raises(client.Lost, match="does not match key=there"):
-        Session("127.0.0.1", board.port, "there", launcher, Secret.read(secret))
+        BoardSession("127.0.0.1", board.port, "there", launcher, Secret.read(secret))
 
 
 def test_a_server_without_authentication(native, serve, secret):
@@ -174,7 +174,7 @@ def test_a_server_that_does_not_know_it_gets_nothing(secret):
     for talk in (guess, reflect):
         refused = pytest.raises(DeviceError, match="does not know the secret; nothing was uploaded")
         with impostor(talk) as (port, told), refused:
-            Session("127.0.0.1", port, "here", launcher, Secret.read(secret))
+            BoardSession("127.0.0.1", port, "here", launcher, Secret.read(secret))
         assert told == [b""]
 
 
@@ -224,7 +224,7 @@ def test_a_farm(tracker, native, serve, secret, registered, tmp_path):
             Boards(address, NATIVE.arch, NATIVE.link, known).measure([good], Plan(), print)
     with Tracker(address) as asked:
         lent = asked.request(lambda: False)
-    Session(*lent, launcher, Secret.read(secret)).close()
+    BoardSession(*lent, launcher, Secret.read(secret)).close()
 
 
 def test_answers_that_make_no_sense(secret):
@@ -249,7 +249,7 @@ def test_answers_that_make_no_sense(secret):
         (wire.packet(3, struct.pack("<Qi", 1, 0)), "malformed packet|packet 3"),
     ):
         with impostor(talk(answer)) as (port, _), pytest.raises(DeviceError, match=words):
-            Session("127.0.0.1", port, "here", launcher, Secret.read(secret))
+            BoardSession("127.0.0.1", port, "here", launcher, Secret.read(secret))
 
 
 @pytest.mark.parametrize("command", [["tune", "x.pt2"], ["bench", "x.bnn"]])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bnn_compiler.device.client import Session
+from bnn_compiler.device.client import BoardSession
 from bnn_compiler.device.secret import Secret
 from tests import edge
 from tests.device import wire
@@ -45,7 +45,7 @@ def test_malformed_packets(native, serve, data):
         with contextlib.suppress(ConnectionResetError):
             while found.recv(4096):
                 pass
-    Session("127.0.0.1", board.port, "here", launcher).close()
+    BoardSession("127.0.0.1", board.port, "here", launcher).close()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_strangers(native, serve, data):
     board = serve(native, "here")
     with socket.create_connection(("127.0.0.1", board.port), 10) as found:
         found.sendall(data)
-    Session("127.0.0.1", board.port, "here", launcher).close()
+    BoardSession("127.0.0.1", board.port, "here", launcher).close()
 
 
 def test_a_client_that_leaves_ends_its_program(native, serve):
@@ -83,7 +83,7 @@ def test_a_client_that_leaves_ends_its_program(native, serve):
 
 def test_it_ends_by_a_signal_and_tidies_up(native, serve):
     board = serve(native, "here")
-    session = Session("127.0.0.1", board.port, "here", launcher)
+    session = BoardSession("127.0.0.1", board.port, "here", launcher)
     session.put(b"data", "file")
     assert list(board.folder.rglob("file"))
     assert board.end(signal.SIGINT) == 0 and not list(board.folder.iterdir())
@@ -134,14 +134,14 @@ def test_it_listens_on_this_machine_only(native, serve):
 def test_another_address_is_an_option(native, serve):
     board = serve(native, "here", "--bind", "127.0.0.2")
     assert listens(board, "127.0.0.2") and not listens(board, "127.0.0.1")
-    Session("127.0.0.2", board.port, "here", launcher).close()
+    BoardSession("127.0.0.2", board.port, "here", launcher).close()
 
 
 def test_ipv6(native, serve, secret):
     edge.require(Path("/proc/net/if_inet6").exists(), "no IPv6")
     board = serve(native, "here", "--bind", "::1", "--secret", str(secret))
     assert listens(board, "::1") and not listens(board, "127.0.0.1")
-    Session("::1", board.port, "here", launcher, Secret.read(secret)).close()
+    BoardSession("::1", board.port, "here", launcher, Secret.read(secret)).close()
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bnn_compiler.device.client import Session
+from bnn_compiler.device.client import BoardSession
 from bnn_compiler.errors import DeviceError
 from tests.device import wire
 from tests.device.test_client import launcher
 
 
 def session(board):
-    return Session("127.0.0.1", board.port, "here", launcher)
+    return BoardSession("127.0.0.1", board.port, "here", launcher)
 
 
 def gone(number):
