@@ -280,7 +280,8 @@ def main() -> None:
         ]
     )
     parts: dict[str, Any] = {
-        "options": {k: str(v) for k, v in vars(options).items()},
+        # Where programs lie says nothing of the result.
+        "options": {k: str(v) for k, v in vars(options).items() if k != "folder"},
         "model": asdict(model.about),
         "seed": seed,
         "rows": [asdict(r) for r in rows],

@@ -1,15 +1,15 @@
 """A search as it goes: bars on stderr, or lines where that is no terminal."""
 
 import sys
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from bnn_compiler.closing import Closing
 from bnn_compiler.search.loop import Progress as State
 
 
-class Live:
+class Live(Closing):
     """Three bars: what is prepared or trained, generations, and candidates of the generation."""
 
     def __init__(self, quiet: bool = False) -> None:
@@ -24,6 +24,7 @@ class Live:
         self._lines = not quiet and not sys.stderr.isatty()
         self._tasks: dict[str, TaskID] = {}
         self._said: set[str] = set()
+        self._bar.start()
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -57,16 +58,8 @@ class Live:
             self._tasks[name] = self._bar.add_task(description, total=total)
         self._bar.update(self._tasks[name], description=description, completed=done, total=total)
 
-    def __enter__(self) -> "Live":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Take the bars down."""
         self._bar.stop()
 
 
