@@ -153,10 +153,16 @@ class LatencyModel:
             learnt = kernels.at(~left_out), seconds[~left_out], programs[~left_out]
             found = Regressor.fit(*learnt, prior, _FOLD_MEMBERS)
             guessed[left_out] = found.predict(kernels.at(left_out))
-        sums = np.add.reduceat(guessed, np.cumsum([0, *counts[:-1]]), axis=0)
+        starts = np.cumsum([0, *counts[:-1]])
         cold = _cold(np.bincount(programs, weights).astype(float), schedules.target)
-        facts, unsure = _facts(sums, np.array(counts, float), inputs, cold)
-        spread = Spread.fit(facts, unsure, _shares(programs, guessed, kernels.kinds), whole)
+        known, _ = _facts(
+            np.add.reduceat(seconds, starts)[:, None], np.array(counts, float), inputs, cold
+        )
+        facts, unsure = _facts(
+            np.add.reduceat(guessed, starts, axis=0), np.array(counts, float), inputs, cold
+        )
+        shares = _shares(programs, guessed, kernels.kinds)
+        spread = Spread.fit(known, facts, unsure, shares, whole)
         error = float(np.mean(np.abs(spread.seconds(facts) / whole - 1)))
         regressor = Regressor.fit(kernels, seconds, programs, prior)
         about = About(cpu, len(samples), error, nominal)

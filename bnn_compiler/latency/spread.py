@@ -45,9 +45,16 @@ class Spread:
         return np.asarray(np.exp(self.width * np.sqrt(disagreement**2 + usual**2)))
 
     @staticmethod
-    def fit(facts: Floats, disagreement: Floats, shares: Floats, seconds: Floats) -> "Spread":
-        """From predictions of programs that the regressor had not seen [n], and their times [n]."""
-        coefficients = _coefficients(facts, seconds)
+    def fit(
+        known: Floats, facts: Floats, disagreement: Floats, shares: Floats, seconds: Floats
+    ) -> "Spread":
+        """From the times of programs [n], ``known`` facts of them [n, FACTS] with the measured sum
+        of their kernels, and ``facts`` with what the regressor said that had not seen them.
+
+        How a network's time follows from its kernels' is learnt from ``known``: the errors of
+        predicted sums would pull it down.
+        """
+        coefficients = _coefficients(known, seconds)
         missed = np.abs(np.log(seconds / (facts @ coefficients)))
         # Disagreement alone would be too sure of what all members get wrong together.
         scales = _scales(shares, missed)

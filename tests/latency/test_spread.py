@@ -28,12 +28,12 @@ def draw(count):
     shares[:, 0] = RNG.uniform(0, 1, count)
     shares[:, 1] = 1 - shares[:, 0]
     missed = 2 * unsure + 0.05 * shares[:, 0]
-    return facts, unsure, shares, truth * np.exp(missed * RNG.standard_normal(count))
+    return facts, facts, unsure, shares, truth * np.exp(missed * RNG.standard_normal(count))
 
 
 def test_four_fifths_of_new_networks_lie_in_their_interval():
     found = Spread.fit(*draw(400))
-    facts, unsure, shares, seconds = draw(2000)
+    _, facts, unsure, shares, seconds = draw(2000)
     centre, factor = found.seconds(facts), found.factor(unsure, shares)
     held = (centre / factor <= seconds) & (seconds <= centre * factor)
     assert 0.75 < held.mean() < 0.85
@@ -51,10 +51,19 @@ def test_few_networks_only_scale_the_sum():
     assert found.coefficients[1:] == (0.0, 0.0, 0.0)
 
 
+def test_wrong_predictions_of_kernels_say_nothing_of_networks():
+    known, _, unsure, shares, _ = draw(400)
+    wrong = known.copy()
+    wrong[:, 0] *= np.exp(0.3 * RNG.standard_normal(len(wrong)))
+    found = Spread.fit(known, wrong, unsure, shares, 1.05 * known[:, 0] + 2e-6 * known[:, 1])
+    assert found.coefficients[:2] == pytest.approx((1.05, 2e-6), rel=0.02)
+    assert found.factor(unsure, shares).min() > 1.2
+
+
 def test_no_network_takes_less_than_nothing():
-    facts, unsure, shares, seconds = draw(200)
+    _, facts, unsure, shares, seconds = draw(200)
     # A call more makes these networks faster, which no call can.
-    found = Spread.fit(facts, unsure, shares, 1.2 * facts[:, 0] - 5e-6 * facts[:, 1])
+    found = Spread.fit(facts, facts, unsure, shares, 1.2 * facts[:, 0] - 5e-6 * facts[:, 1])
     assert found.coefficients[1] == 0 and min(found.coefficients) >= 0
     assert found.seconds(np.array([[1e-6, 40.0, 100.0, 0.0]]))[0] > 0
     assert abs(np.median(found.seconds(facts) / seconds) - 1) < 0.2
