@@ -6,6 +6,7 @@ import torch
 from torch.fx import Node
 
 from bnn_compiler.frontend.pytorch.trace import TracedGraph
+from bnn_compiler.latency.cuts import Cut
 from bnn_compiler.latency.dims import Dim, Kind, Layer, Point, find, fixed, flat, holds, pin, size
 from bnn_compiler.latency.rules import Analysis, leaves
 
@@ -17,7 +18,7 @@ class Groups:
     ``values`` are the dimensions of each node's tensor, ``layers`` the convolutions and linear
     layers in order. A group is named after the module that makes it: "blocks.3.conv3".
     A ``Point`` has the groups' counts, the batch, and then the groups of each convolution that
-    has a ``position``. ``full`` is the network itself; ``any_batch`` if its batch can change.
+    has a ``position``. ``cuts`` are the shortcuts between untied channels. ``full`` is the network itself; ``any_batch`` if its batch can change.
     """
 
     traced: TracedGraph
@@ -26,6 +27,7 @@ class Groups:
     layers: tuple[Layer, ...]
     full: Point
     any_batch: bool
+    cuts: dict[Node, Cut]
 
     @staticmethod
     def of(traced: TracedGraph) -> "Groups":
@@ -48,7 +50,8 @@ class Groups:
                 layer.position = len(counts)
                 counts.append(layer.groups)
         layers = tuple(analysis.layers)
-        return Groups(traced, sizes, analysis.values, layers, tuple(counts), any_batch)
+        full = tuple(counts)
+        return Groups(traced, sizes, analysis.values, layers, full, any_batch, analysis.cuts)
 
     @property
     def batch(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from torch.fx import Graph, Node
 
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, op_name
+from bnn_compiler.latency.cuts import times_of
 from bnn_compiler.latency.dims import Point, groups, size
 from bnn_compiler.latency.groups import Groups, metadata
 from bnn_compiler.latency.take import take, with_zeros
@@ -39,6 +40,15 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
             inputs.append(TensorInfo(node.name, found.shape(node, point), node.meta["val"].dtype))
         elif op_name(node) in _SHAPES:
             _set(new, _SHAPES[op_name(node)], list(found.shape(node, point)))
+        elif node in found.cuts:
+            cut = found.cuts[node]
+            kept = size(cut.target, point)
+            if cut.pads:
+                _set(new, "pad", [0, 0, 0, 0, 0, kept - size(cut.source, point)])
+            else:
+                _set(new, "end", kept)
+        elif (times := times_of(node, found.cuts, point)) is not None:
+            _repeat(new, times)
         elif op_name(node) == "slice" and dims == found.values[node.args[0]]:
             # A dimension that is taken whole.
             env[node] = new.all_input_nodes[0]
@@ -46,6 +56,18 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
         elif node.name in layers and layers[node.name].convolution:
             _set(new, "groups", groups(layers[node.name], point))
     return TracedGraph(graph, constants, tuple(inputs))
+
+
+def _repeat(node: Node, times: int) -> None:
+    """Give a repetition of channels another number of times."""
+    source = node.all_input_nodes[0]
+    if op_name(node) == "cat":
+        node.update_arg(0, [source] * times)
+    else:
+        node.update_arg(1, [1, times, 1, 1])
+    shape = list(source.meta["val"].shape)
+    shape[1] *= times
+    node.meta["val"] = metadata(tuple(shape), source.meta["val"])
 
 
 def _value(value: Any, dims: Any, point: Point) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from math import gcd
 from operator import index
 from pathlib import Path
@@ -129,12 +130,14 @@ class PlanSpace:
         Raises PlanError for a plan that cannot be, or whose kernels depend on its weights.
         """
         point = self._point(plan)
-        structure = self._structure or self._structures()
-        template = self._templates.get(structure.key(point))
-        if template is None:
-            template = self._template(structure, point)
-        template.admit(point)
-        return template.kernels(point)
+        return self._admitting(point).kernels(point)
+
+    def steps(self, plan: Plan) -> tuple[Kernel, ...]:
+        """The same kernels, each with the most channels that it computes as fast: what a model is
+        asked about, since there are far fewer of them than plans. Raises PlanError alike.
+        """
+        point = self._point(plan)
+        return self._admitting(point).steps(point)
 
     # ---- counts
 
@@ -163,6 +166,10 @@ class PlanSpace:
                 why = _refused(layer, point, count)
                 if why:
                     raise PlanError(why)
+        for cut in self._found.cuts.values():
+            kept, there = size(cut.target, point), size(cut.source, point)
+            if kept > there and not cut.grows:
+                raise PlanError(f"{cut.path or 'a shortcut'}: it keeps {kept} of {there} channels")
         return point
 
     def _unknown(self, name: object) -> PlanError:
@@ -180,6 +187,15 @@ class PlanSpace:
         return found
 
     # ---- templates
+
+    def _admitting(self, point: Point) -> Template:
+        """The template of a plan that does not leave it."""
+        structure = self._structure or self._structures()
+        template = self._templates.get(structure.key(point))
+        if template is None:
+            template = self._template(structure, point)
+        template.admit(point)
+        return template
 
     def _structures(self) -> Structure:
         """The structures of this network's plans, once."""
@@ -203,12 +219,15 @@ class PlanSpace:
                 if not decoder.ambiguous:
                     template = Template(decoder, probe, evaluate)
                     first = probe
+                    rest += islice(structure.reversed_probes(point), 1)
             elif structure.counted and probe[0] % 2 != first[0] % 2:
                 rest.append(probe)
                 break
         if template is None:
             raise PlanError("no template: the counts of this plan cannot be told apart")
         agree = [not template.agree(p) for p in [*rest, *structure.ends(point)]]
+        # Every state of every shortcut between untied channels was seen, or none is believed.
+        template.believed = all(agree) or not self._found.cuts
         if not all(agree) and structure.counted and not structure.careful:
             structure.careful = True
             self._templates.clear()

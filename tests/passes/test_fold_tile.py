@@ -1,0 +1,50 @@
+from torch import nn
+
+from bnn_compiler.nn import BinaryConv2d, Sign
+from bnn_compiler.passes.binarize_conv import BinarizeConv
+from bnn_compiler.passes.fold_tile import FoldTile
+from tests.network import Applied, after, anchors, computed, image, names
+
+
+def folded(function, *layers):
+    return after(Applied(function, *layers), image(6), FoldTile())
+
+
+def ranges(graph):
+    return [(int(t.attrs["start"]), int(t.attrs["channels"])) for t in anchors(graph, "tile")]
+
+
+def test_channels_of_channels():
+    assert ranges(folded(lambda x: x[:, 1:5][:, 2:4])) == [(3, 2)]
+    assert ranges(folded(lambda x: x.repeat(1, 3, 1, 1)[:, 8:15])) == [(2, 7)]
+    assert ranges(folded(lambda x: x.repeat(1, 3, 1, 1)[:, 6:11])) == [(0, 5)]
+
+
+def test_all_channels_are_no_tile():
+    assert names(folded(lambda x: x.repeat(1, 1, 1, 1)[:, :6] * 2)).count("bnn.tile") == 0
+    assert names(folded(lambda x: x.repeat(1, 3, 1, 1)[:, 6:12] * 2)).count("bnn.tile") == 0
+
+
+def test_must_not_fold_what_begins_again_in_another_place():
+    assert ranges(folded(lambda x: x[:, 1:5].repeat(1, 2, 1, 1))) == [(1, 4), (0, 8)]
+
+
+def test_signs_are_taken_last():
+    graph = after(
+        Applied(lambda x, sign, conv: conv(sign(x)[:, 2:5]), Sign(), BinaryConv2d(3, 4, 3)),
+        image(6),
+        FoldTile(),
+        BinarizeConv(),
+    )
+    assert names(graph)[:3] == ["permute_dims", "bnn.tile", "bnn.map"]
+    assert len(anchors(graph, "conv2d")) == 1
+
+
+def test_the_value_is_the_same():
+    def function(x, sign, conv, first):
+        y = sign(first(x))
+        return conv(y.repeat(1, 2, 1, 1)[:, 3:13][:, 2:9])
+
+    layers = Sign(), BinaryConv2d(7, 4, 3, padding=1), nn.Conv2d(6, 5, 3)
+    _, found, wanted = computed(Applied(function, *layers).eval(), image(6, 8))
+    assert abs(found - wanted).max() < 1e-5
