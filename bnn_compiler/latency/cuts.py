@@ -6,13 +6,13 @@
 The bound c is y's count, whatever that of x: a term of its own, which the sum makes y's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch.fx import Node
 
 from bnn_compiler.frontend.pytorch.trace import argument, op_name
-from bnn_compiler.latency.dims import Dim, Point, size
+from bnn_compiler.latency.dims import Dim, Kind, Layer, Point, find, leaves, size
 
 #: An end of a slice that no count is: everything.
 _ALL = 1 << 62
@@ -53,7 +53,8 @@ def is_cut(node: Node) -> bool:
         fits = len(widths) == 6 and not any(widths[:5]) and not argument(node, "value")
         fits = fits and argument(node, "mode") in (None, "constant")
     else:
-        return False
+        # A slice of all channels is an alias in torch's graph.
+        fits = op_name(node) == "alias" and node.meta["val"].dim() == 4
     return fits and bool(node.users) and all(_is_sum(user) for user in node.users)
 
 
@@ -78,28 +79,44 @@ def repeated(node: Node) -> Node | None:
 
 def _only_cut(node: Node) -> bool:
     users = list(node.users)
-    return bool(users) and all(
-        _only_cut(u) if is_whole(u) else op_name(u) == "slice" and is_cut(u) for u in users
-    )
-
-
-def is_whole(node: Node) -> bool:
-    """Whether ``node`` is a slice that takes everything, whatever the sizes."""
-    if op_name(node) != "slice" or argument(node, "start") not in (None, 0):
-        return False
-    end = argument(node, "end")
-    return argument(node, "step") in (None, 1) and (end is None or end >= _ALL)
+    return bool(users) and all(op_name(u) in ("slice", "alias") and is_cut(u) for u in users)
 
 
 def repetition(node: Node) -> Node | None:
-    """The operator whose repetition the slice ``node`` cuts."""
+    """The operator whose repetition ``node`` cuts."""
     source = node.args[0]
-    while isinstance(source, Node) and is_whole(source):
-        source = source.args[0]
-    return source if isinstance(source, Node) and repeated(source) is not None else None
+    if op_name(node) not in ("slice", "alias") or not isinstance(source, Node):
+        return None
+    return source if repeated(source) is not None else None
+
+
+def is_certain(node: Node) -> bool:
+    """Whether ``node`` is a cut that torch's graph shows: an alias may be anything."""
+    return is_cut(node) and (op_name(node) != "alias" or repetition(node) is not None)
 
 
 def times_of(node: Node, cuts: Mapping[Node, Cut], point: Point) -> int | None:
     """How often ``node`` repeats its channels in a plan; None if no cut reads it."""
     found = [cut.times(point) for cut in cuts.values() if cut.repeat is node]
     return max(found, default=None)
+
+
+def trials(cuts: Collection[Cut], layers: Iterable[Layer], full: Point) -> Iterator[Point]:
+    """Two plans in which the two sides of all cuts differ: later ones have fewer, then more.
+
+    Channels that groups of convolutions divide stay. A plan that a cut cannot make is left out.
+    """
+    ends = [find(d) for cut in cuts for d in (cut.source, cut.target)]
+    fixed = {leaf.position for c in layers if c.groups > 1 for leaf in _leaves(c)}
+    places = sorted({d.position for d in ends if d.kind is Kind.FREE} - fixed)
+    for order in (places, places[::-1]):
+        point = list(full)
+        for fewer, place in enumerate(order, start=1):
+            point[place] = max(1, point[place] - fewer)
+        made = tuple(point)
+        if all(c.grows or size(c.target, made) <= size(c.source, made) for c in cuts):
+            yield made
+
+
+def _leaves(layer: Layer) -> list[Dim]:
+    return [*leaves(layer.inputs), *leaves(layer.outputs)]

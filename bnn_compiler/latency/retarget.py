@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch.fx import Graph, Node
 
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, op_name
-from bnn_compiler.latency.cuts import times_of
+from bnn_compiler.latency.cuts import Cut, times_of
 from bnn_compiler.latency.dims import Point, groups, size
 from bnn_compiler.latency.groups import Groups, metadata
 from bnn_compiler.latency.take import take, with_zeros
@@ -41,12 +42,7 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
         elif op_name(node) in _SHAPES:
             _set(new, _SHAPES[op_name(node)], list(found.shape(node, point)))
         elif node in found.cuts:
-            cut = found.cuts[node]
-            kept = size(cut.target, point)
-            if cut.pads:
-                _set(new, "pad", [0, 0, 0, 0, 0, kept - size(cut.source, point)])
-            else:
-                _set(new, "end", kept)
+            _cut(new, found.cuts[node], point)
         elif (times := times_of(node, found.cuts, point)) is not None:
             _repeat(new, times)
         elif op_name(node) == "slice" and dims == found.values[node.args[0]]:
@@ -56,6 +52,16 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
         elif node.name in layers and layers[node.name].convolution:
             _set(new, "groups", groups(layers[node.name], point))
     return TracedGraph(graph, constants, tuple(inputs))
+
+
+def _cut(node: Node, cut: Cut, point: Point) -> None:
+    """Let a shortcut give as many channels as its sum has."""
+    kept = size(cut.target, point)
+    if cut.pads:
+        _set(node, "pad", [0, 0, 0, 0, 0, kept - size(cut.source, point)])
+        return
+    node.target = torch.ops.aten.slice.Tensor
+    node.args, node.kwargs = (node.args[0], 1, 0, kept), {}
 
 
 def _repeat(node: Node, times: int) -> None:

@@ -32,8 +32,10 @@ Dims = list[Dim]
 class Analysis:
     """``values``: the dimensions of each node's tensor, or of each of its tensors.
 
-    ``cuts``: what gives a sum as many channels as it has.
+    ``cuts``: what gives a sum as many channels as it has, of the nodes that ``may_cut``.
     """
+
+    may_cut: Callable[[Node], bool] = is_cut
 
     values: dict[Node, Any] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
@@ -103,6 +105,13 @@ def _pointwise(analysis: Analysis, node: Node) -> Dims | None:
             else:
                 unify(known, d)
     return [d or fixed(s) for d, s in zip(result, shape, strict=True)]
+
+
+def _alias(analysis: Analysis, node: Node) -> Dims | None:
+    """A slice that torch found to be whole is one too."""
+    x = analysis.of(node.args[0])
+    cut = x is not None and len(x) == 4 and analysis.may_cut(node)
+    return _cut(analysis, node, x) if x is not None and cut else _same(analysis, node)
 
 
 def _same(analysis: Analysis, node: Node) -> Dims | None:
@@ -197,18 +206,23 @@ def _spatial(analysis: Analysis, node: Node) -> Any:
 
 def _pad(analysis: Analysis, node: Node) -> Any:
     x = analysis.of(node.args[0])
-    return _cut(analysis, node, x) if x is not None and is_cut(node) else _spatial(analysis, node)
+    return (
+        _cut(analysis, node, x)
+        if x is not None and analysis.may_cut(node)
+        else _spatial(analysis, node)
+    )
 
 
 def _cut(analysis: Analysis, node: Node, x: Dims) -> Dims:
     """The channels that a sum has, of others."""
-    repeat = repetition(node) if op_name(node) == "slice" else None
+    repeat = repetition(node)
     source = x[1]
     if repeat is not None:
         source = (analysis.of(repeated(repeat)) or x)[1]
     target = Dim(_shape(node)[1])
     path = str(node.meta.get("module_path", ""))
-    analysis.cuts[node] = Cut(source, target, path, repeat, op_name(node) != "slice")
+    pads = op_name(node) in ("pad", "constant_pad_nd")
+    analysis.cuts[node] = Cut(source, target, path, repeat, pads)
     return [x[0], target, *x[2:]]
 
 
@@ -217,7 +231,7 @@ def _repeat(analysis: Analysis, node: Node) -> Dims | None:
     x, times = analysis.of(node.args[0]), list(node.args[1])  # type: ignore[arg-type]
     if x is None or len(times) != len(x):
         return None
-    if repeated(node) is not None:
+    if repeated(node) is not None and times[1] > 1:
         return [x[0], total([x[1]] * times[1]), *x[2:]]
     return x if all(t == 1 for t in times) else None
 
@@ -281,7 +295,7 @@ def _slice(analysis: Analysis, node: Node) -> Any:
     x = analysis.of(node.args[0])
     if x is None:
         return None
-    if len(x) == 4 and is_cut(node):
+    if len(x) == 4 and analysis.may_cut(node):
         return _cut(analysis, node, x)
     axis = int(argument(node, "dim") or 0) % len(x)
     if op_name(node) == "slice" and _shape(node)[axis] == x[axis].size:
@@ -318,7 +332,8 @@ RULES: dict[str, Rule] = {
     **_all(_batch_norm, "batch_norm", "_native_batch_norm_legit_no_training"),
     **_all(_prelu, "prelu", "_prelu_kernel"),
     **_all(_pointwise, "hardtanh", "relu6", "leaky_relu", "rrelu", "where"),
-    **_all(_same, "to", "_to_copy", "type_as", "detach", "detach_", "alias", "clone"),
+    **_all(_same, "to", "_to_copy", "type_as", "detach", "detach_", "clone"),
+    "alias": _alias,
     **_all(_same, "contiguous", "lift_fresh_copy", "zeros_like", "ones_like", "full_like"),
     **_all(_same, "dropout", "feature_dropout", "alpha_dropout", "softmax", "log_softmax"),
     **_all(_expand, "expand", "expand_as"),
@@ -336,11 +351,3 @@ RULES: dict[str, Rule] = {
     "getitem": _item,
     **_all(_nothing, "_assert_tensor_metadata", "_assert_scalar"),
 }
-
-
-def leaves(dim: Dim) -> list[Dim]:
-    """The groups that a dimension is made of."""
-    d = find(dim)
-    if d.kind is Kind.FREE:
-        return [d]
-    return [leaf for p in d.parts for leaf in leaves(p)]

@@ -1,6 +1,7 @@
 """PlanSpace: the plans of a network, their pruned modules, and their kernels without compiling."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from math import gcd
@@ -15,6 +16,7 @@ from torch import nn
 from bnn_compiler.errors import ModelError, PlanError
 from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
 from bnn_compiler.latency import crop
+from bnn_compiler.latency.cuts import is_certain, is_cut, trials
 from bnn_compiler.latency.dims import Layer, Point, size
 from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
@@ -245,15 +247,31 @@ class PlanSpace:
 
 
 def _groups(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Groups:
-    """Traced with two images, so that a batch is told from a broadcast; with one if it must be."""
+    """Traced with two images, so that a batch is told from a broadcast; with one if it must be.
+
+    Cuts that a crop of the model does not make in the same way are none.
+    """
+    traced = None
     if all(x.dim() > 1 and x.shape[0] == 1 for x in inputs):
-        try:
-            return Groups.of(
-                trace.trace(model, [x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs])
-            )
-        except ModelError:
-            pass
-    return Groups.of(trace.trace(model, inputs))
+        with suppress(ModelError):
+            traced = trace.trace(model, [x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs])
+    traced = traced or trace.trace(model, inputs)
+    for cuts in (is_cut, is_certain):
+        found = Groups.of(traced, cuts)
+        if not found.cuts or _crops(model, found):
+            return found
+    return Groups.of(traced, lambda _: False)
+
+
+def _crops(model: nn.Module, found: Groups) -> bool:
+    """Whether the model cuts by the counts of its tensors, tried where they differ."""
+    calls = crop.run(model, found.inputs(found.full)).names
+    try:
+        for point in trials(found.cuts.values(), found.layers, found.full):
+            crop.check(crop.crop(model, found, point), found, point, calls)
+    except PlanError:
+        return False
+    return True
 
 
 def _integer(name: str, given: Any) -> int:

@@ -17,13 +17,13 @@ from bnn_compiler.latency.dims import (
     Polynomial,
     find,
     groups,
+    leaves,
     polynomial,
     size,
     value,
 )
 from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
-from bnn_compiler.latency.rules import leaves
 from bnn_compiler.latency.take import take
 from bnn_compiler.latency.template import plain
 from bnn_compiler.ops import relax_ops as ops

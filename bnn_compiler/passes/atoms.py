@@ -17,6 +17,7 @@ from bnn_compiler.passes.facts import Fact, constant, distinct, joined
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
 from bnn_compiler.passes.weights import split_weights
 
+
 class Atoms:
     """Facts about the values of ``graph``, found on demand. What is unknown may be any number."""
 

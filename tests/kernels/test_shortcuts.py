@@ -63,7 +63,12 @@ def test_between_any_counts(tmp_path, target):
     fused = [s["fused"][1] for s in steps if s["binary"]]
     tiled, both = "tiled shortcut", "pooled, tiled shortcut"
     assert fused == [tiled, both, "shortcut", "shortcut", "shortcut", both, "shortcut"]
-    assert {s["op"] for s in steps} == {"bnn.to_nhwc", "bnn.float_conv2d", "bnn.conv2d", "bnn.to_nchw"}
+    assert {s["op"] for s in steps} == {
+        "bnn.to_nhwc",
+        "bnn.float_conv2d",
+        "bnn.conv2d",
+        "bnn.to_nchw",
+    }
 
 
 def test_padded_with_zeros(tmp_path):

@@ -53,7 +53,7 @@ def cut(x, y):
 JOINS = {
     "joined": (joined, (12, 20, 30, 20)),
     "padded": (padded, (12, 20, 30, 20)),
-    "Shortcut": (Shortcut(), (20, 20, 12)),
+    "Shortcut": (Shortcut(), (20, 20, 12, 12)),
 }
 
 
@@ -133,3 +133,14 @@ def test_a_crop_computes_with_leading_channels_in_turn():
         stride = given.shape[2] // own.shape[2]
         other = F.avg_pool2d(given, stride)[:, torch.arange(own.shape[1]) % given.shape[1]]
         assert torch.equal(out, own + other)
+
+
+def test_what_is_not_cut_by_its_tensors_counts_is_tied():
+    """A repetition that is never cut, and an alias that is no slice."""
+
+    def doubled(x, y):
+        return y + x.repeat(1, y.shape[1] // x.shape[1], 1, 1)
+
+    space = space_of(doubled, 20, 20, 20)
+    assert space.groups == {"stem": 20}
+    assert space.kernels({"stem": 9}) == fresh(space, {"stem": 9}, 6)
