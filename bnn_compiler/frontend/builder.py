@@ -365,7 +365,7 @@ class Builder:
     def pad_channels(self, x: Value, before: int, after: int, fill: float = 0.0) -> Value:
         """More channels, or features, of one number."""
         x = self.vector(x) if x.flat else x
-        attrs = {"before": before, "after": after, "pad_value": fill}
+        attrs: dict[str, Any] = {"before": before, "after": after, "pad_value": fill}
         return self._emit(ops.anchor("pad_channels", [x.expr], **attrs), x.flat)
 
     def pad(self, x: Value, widths: Sequence[int], fill: float = 0.0) -> Value:
@@ -388,8 +388,9 @@ class Builder:
         ``factors`` are how far the samples lie apart; 0 means the quotient of the sizes.
         """
         self._check_image(x)
-        attrs = {"method": method, "transform": transform, "factors": list(factors)}
-        return self._emit(ops.anchor("resize2d", [x.expr], size=list(size), **attrs))
+        attrs: dict[str, Any] = {"method": method, "transform": transform}
+        attrs |= {"size": list(size), "factors": list(factors)}
+        return self._emit(ops.anchor("resize2d", [x.expr], **attrs))
 
 
 def _kernel(weight: Constant) -> relax.Expr:

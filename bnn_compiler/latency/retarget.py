@@ -41,10 +41,8 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
             inputs.append(TensorInfo(node.name, found.shape(node, point), node.meta["val"].dtype))
         elif op_name(node) in _SHAPES:
             _set(new, _SHAPES[op_name(node)], list(found.shape(node, point)))
-        elif node in found.cuts:
-            _cut(new, found.cuts[node], point)
-        elif (times := times_of(node, found.cuts, point)) is not None:
-            _repeat(new, times)
+        elif _shortened(node, new, found, point):
+            continue
         elif op_name(node) == "slice" and dims == found.values[node.args[0]]:
             # A dimension that is taken whole.
             env[node] = new.all_input_nodes[0]
@@ -52,6 +50,16 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
         elif node.name in layers and layers[node.name].convolution:
             _set(new, "groups", groups(layers[node.name], point))
     return TracedGraph(graph, constants, tuple(inputs))
+
+
+def _shortened(node: Node, new: Node, found: Groups, point: Point) -> bool:
+    """Whether ``new`` was part of a shortcut, which now gives as many channels as its sum has."""
+    times = times_of(node, found.cuts, point)
+    if node in found.cuts:
+        _cut(new, found.cuts[node], point)
+    elif times is not None:
+        _repeat(new, times)
+    return node in found.cuts or times is not None
 
 
 def _cut(node: Node, cut: Cut, point: Point) -> None:

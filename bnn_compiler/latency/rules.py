@@ -16,7 +16,6 @@ from bnn_compiler.latency.dims import (
     Dim,
     Kind,
     Layer,
-    find,
     fixed,
     pin,
     product,

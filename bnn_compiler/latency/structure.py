@@ -179,12 +179,7 @@ class Structure:
                 unit = point[layer.position] if find(layer.inputs).kind is Kind.FIXED else 2
                 for leaf in [*leaves(layer.inputs), *leaves(layer.outputs)]:
                     made[leaf.position] = lcm(made[leaf.position], unit)
-        for cut in self.found.cuts.values():
-            source = find(cut.source)
-            if not cut.grows and source.kind is Kind.FREE:
-                kept = size(cut.target, (*made, batch, *point[n + 1 :]))
-                made[source.position] = max(made[source.position], kept)
-        made += [batch, *point[n + 1 :]]
+        made = [*self._uncut(made, (batch, *point[n + 1 :])), batch, *point[n + 1 :]]
         for layer in self._convolutions:
             if layer.position < 0:
                 continue
@@ -197,6 +192,15 @@ class Structure:
         result = tuple(made)
         if self.divides(result) and self._shape_key(result) == self._shape_key(point):
             yield result
+
+    def _uncut(self, counts: list[int], rest: Point) -> list[int]:
+        """``counts`` with at least as many as every cut that cannot repeat or pad them keeps."""
+        for cut in self.found.cuts.values():
+            source = find(cut.source)
+            if not cut.grows and source.kind is Kind.FREE:
+                kept = size(cut.target, (*counts, *rest))
+                counts[source.position] = max(counts[source.position], kept)
+        return counts
 
 
 def _reached(below: Sequence[set[int]], start: int) -> set[int]:

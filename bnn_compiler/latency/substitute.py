@@ -112,13 +112,14 @@ class Substitution:
             own["data"] = tuple([made[i] for i in self._data])
         if epilogue is not None:
             own["epilogue"] = epilogue
-        return _new(
+        result: Kernel = _new(
             Kernel,
             {"name": self._name, "op": self._op},
             task=_new(self._task, self._rest, **own),
             reads=tuple([made[i] for i in self._reads]),
             writes=tuple([made[i] for i in self._writes]),
         )
+        return result
 
 
 def _new(kind: type[Any], rest: dict[str, Any], **own: Any) -> Any:

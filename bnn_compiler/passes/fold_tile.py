@@ -1,18 +1,17 @@
-"""FoldTile: channels of channels are read from where they all are, and signs are taken last."""
+"""FoldTile: channels of channels are read from where they all are."""
 
 import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph, bind, derived
+from bnn_compiler.ops.graph import Graph
 
 
 class FoldTile:
-    """A tile that is cut is a tile; a tile of signs becomes the signs of a tile.
+    """A tile that is cut is a tile, and one of all channels is none.
 
-    bnn.tile(bnn.tile(x, s), t) -> bnn.tile(x, s + t)      if t ends within the inner tile
-    bnn.tile(x, 0)              -> x                       if it has the channels of x
-    bnn.tile(bnn.sign(x))       -> bnn.sign(bnn.tile(x))   which a binary convolution takes in
+    bnn.tile(bnn.tile(x, s), t) -> bnn.tile(x, s + t)   if t ends within the inner tile
+    bnn.tile(x, 0)              -> x                    if it has the channels of x
     """
 
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
@@ -37,13 +36,7 @@ def _fold(graph: Graph, var: relax.Var, tile: relax.Call) -> None:
     if start == 0 and channels == width:
         graph.set(var, source)
         return
-    sign, attrs = graph.value(source), {"start": start, "channels": channels}
-    if sign is None or not ops.is_op(sign, "relax.bnn.sign"):
-        graph.set(var, ops.anchor("tile", [source], **attrs))
-        return
-    moved = ops.anchor("tile", [sign.args[0]], **attrs)
-    real = bind(moved, derived(var.name, "real"))
-    graph.replace(var, [(real, moved), (var, relax.Call(sign.op, [real], sign.attrs))])
+    graph.set(var, ops.anchor("tile", [source], start=start, channels=channels))
 
 
 def _range(tile: relax.Call) -> tuple[int, int]:

@@ -108,7 +108,7 @@ class OfSigns(nn.Module):
         return self.norm(self.second(self.sign(self.first(x))[:, 3:38]))
 
 
-def test_channels_of_signs_are_bits(tmp_path):
+def test_channels_of_signs(tmp_path):
     torch.manual_seed(0)
     steps = compiled(settled(OfSigns()), torch.randn(1, 3, 6, 6), tmp_path)
-    assert sum(s["binary"] for s in steps) == 1
+    assert "bnn.tile" in {s["op"] for s in steps}

@@ -1,7 +1,5 @@
 from torch import nn
 
-from bnn_compiler.nn import BinaryConv2d, Sign
-from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.fold_tile import FoldTile
 from tests.network import Applied, after, anchors, computed, image, names
 
@@ -27,17 +25,6 @@ def test_all_channels_are_no_tile():
 
 def test_must_not_fold_what_begins_again_in_another_place():
     assert ranges(folded(lambda x: x[:, 1:5].repeat(1, 2, 1, 1))) == [(1, 4), (0, 8)]
-
-
-def test_signs_are_taken_last():
-    graph = after(
-        Applied(lambda x, sign, conv: conv(sign(x)[:, 2:5]), Sign(), BinaryConv2d(3, 4, 3)),
-        image(6),
-        FoldTile(),
-        BinarizeConv(),
-    )
-    assert names(graph)[:3] == ["permute_dims", "bnn.tile", "bnn.map"]
-    assert len(anchors(graph, "conv2d")) == 1
 
 
 def test_the_value_is_the_same():

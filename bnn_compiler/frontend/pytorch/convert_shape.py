@@ -1,4 +1,4 @@
-"""Converters of operators that move values without computing: reshape, concat, slice, pad, resize."""
+"""Converters of operators that move values without computing: reshape, concat, slice, pad..."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

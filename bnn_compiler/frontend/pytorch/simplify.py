@@ -119,8 +119,8 @@ def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> 
         if node.op == "get_attr":
             known[node] = constants[str(node.target)]
         elif op_name(node) in _SHAPED:
-            shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
-            known[node] = node.target(torch.zeros(shape), *node.args[1:], **node.kwargs)  # type: ignore[operator]
+            shape = node.args[0].meta["val"].shape
+            known[node] = node.target(torch.zeros(shape), *node.args[1:], **node.kwargs)
         elif node.op == "call_function" and all(a in known for a in node.all_input_nodes):
             evaluate.env = known
             with torch.no_grad():
