@@ -134,13 +134,6 @@ class PlanSpace:
         point = self._point(plan)
         return self._admitting(point).kernels(point)
 
-    def steps(self, plan: Plan) -> tuple[Kernel, ...]:
-        """The same kernels, each with the most channels that it computes as fast: what a model is
-        asked about, since there are far fewer of them than plans. Raises PlanError alike.
-        """
-        point = self._point(plan)
-        return self._admitting(point).steps(point)
-
     # ---- counts
 
     def _counts(self, plan: Plan) -> Point:

@@ -7,7 +7,6 @@ from operator import itemgetter
 from typing import Any
 
 from bnn_compiler.errors import PlanError
-from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.latency.dims import Layer, Point, Polynomial, polynomial, size, value
 from bnn_compiler.latency.dims import groups as groups_of
@@ -30,10 +29,7 @@ class Recipe:
         self._distinct = tuple(dict.fromkeys(terms))
         self._places = [self._distinct.index(t) for t in terms]
         self._make = Substitution(kernel, terms)
-        self._exact = exact(kernel, terms)
         self._made: dict[Any, Kernel] = {}
-        self._steps: dict[Any, Kernel] = {}
-        self._step_key: Callable[[Point], Any] | None = None
         #: (step, channels of its tensor, channels of the value) where those decide its kind.
         self._fewer = [
             (i, terms[self._make.tensor_channels(s.operands[0])], terms[self._make.value_channels])
@@ -48,25 +44,6 @@ class Recipe:
         found = self._made.get(key)
         if found is None:
             found = self._made[key] = self._kernel(point, self._short(point))
-        return found
-
-    def step(self, grown: Point, point: Point) -> Kernel:
-        """The kernel of a plan with ``grown`` counts where no more work comes of them.
-
-        Its shortcuts stay what they are at ``point``.
-        """
-        n, both = len(point), grown + point
-        if self._step_key is None:
-            self._step_key = _getter([p + n * (p in self._exact) for p in self.positions])
-        short = self._short(point)
-        key = (self._step_key(both), short)
-        found = self._steps.get(key)
-        if found is None:
-            mixed = tuple(
-                p if i in self._exact else g
-                for i, (g, p) in enumerate(zip(grown, point, strict=True))
-            )
-            found = self._steps[key] = self._kernel(mixed, short)
         return found
 
     def _short(self, point: Point) -> tuple[bool, ...]:
@@ -94,24 +71,6 @@ class Recipe:
 
 def _getter(places: Sequence[int]) -> Callable[[Point], Any]:
     return itemgetter(*places) if places else lambda _: ()
-
-
-def exact(kernel: Kernel, terms: Sequence[Polynomial]) -> frozenset[int]:
-    """The positions of which every count matters to a kernel's time, not only where its step ends.
-
-    What is stored and computed comes in vectors of channels, but for a reduction over floats, what
-    is stored without padding, and groups; and a sum or product of counts steps elsewhere.
-    """
-    work, every = kernel.task.work, {p for t in terms for factors, _ in t for p in factors}
-    layouts = [*kernel.reads, *kernel.writes]
-    if any(t.dense for t in layouts) or (work is not None and work.groups > 1):
-        return frozenset(every)
-    found = {p for t in terms if len(t) > 1 or t[0][1] != 1 for factors, _ in t for p in factors}
-    found |= {p for t in terms for factors, _ in t if len(factors) > 1 for p in factors}
-    if isinstance(kernel.task, Task) and not kernel.task.work.is_binary:
-        # The channels of the window's input come fourth.
-        found |= {p for factors, _ in terms[3] for p in factors}
-    return frozenset(found)
 
 
 class Template:
@@ -173,16 +132,6 @@ class Template:
     def kernels(self, point: Point) -> tuple[Kernel, ...]:
         """The kernels of a plan, in order."""
         return tuple([r.at(point) for r in self.recipes])
-
-    def steps(self, point: Point) -> tuple[Kernel, ...]:
-        """The same, each with as many channels as take no more time."""
-        n = len(self._groups.sizes)
-        grown = [
-            min(-(-count // LANES) * LANES, full)
-            for count, full in zip(point[:n], self._groups.full, strict=False)
-        ]
-        whole = (*grown, *point[n:])
-        return tuple([r.step(whole, point) for r in self.recipes])
 
 
 def _difference(a: Kernel, b: Kernel) -> str:
