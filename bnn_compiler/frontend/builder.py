@@ -357,6 +357,17 @@ class Builder:
             raise self.fail("its inputs differ in more than their channels")
         return self._emit(relax.op.concat([v.expr for v in values], axis=3), flat)
 
+    def channels(self, x: Value, start: int, count: int) -> Value:
+        """``count`` channels, or features, from ``start`` on; after the last comes the first."""
+        x = self.vector(x) if x.flat else x
+        return self._emit(ops.anchor("tile", [x.expr], start=start, channels=count), x.flat)
+
+    def pad_channels(self, x: Value, before: int, after: int, fill: float = 0.0) -> Value:
+        """More channels, or features, of one number."""
+        x = self.vector(x) if x.flat else x
+        attrs: dict[str, Any] = {"before": before, "after": after, "pad_value": fill}
+        return self._emit(ops.anchor("pad_channels", [x.expr], **attrs), x.flat)
+
     def pad(self, x: Value, widths: Sequence[int], fill: float = 0.0) -> Value:
         """Height and width padded by (top, left, bottom, right) with one number."""
         self._check_window(x, (1, 1), (1, 1), widths, (1, 1))
@@ -377,16 +388,9 @@ class Builder:
         ``factors`` are how far the samples lie apart; 0 means the quotient of the sizes.
         """
         self._check_image(x)
-        return self._emit(
-            ops.anchor(
-                "resize2d",
-                [x.expr],
-                size=list(size),
-                method=method,
-                transform=transform,
-                factors=list(factors),
-            )
-        )
+        attrs: dict[str, Any] = {"method": method, "transform": transform}
+        attrs |= {"size": list(size), "factors": list(factors)}
+        return self._emit(ops.anchor("resize2d", [x.expr], **attrs))
 
 
 def _kernel(weight: Constant) -> relax.Expr:

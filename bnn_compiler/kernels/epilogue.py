@@ -10,7 +10,7 @@ from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.ops.epilogue import Epilogue, Step
 from bnn_compiler.ops.rounding import round_up
 
-Index = tuple[tirx.Var, tirx.Var, tirx.Var, tirx.Var]
+Index = tuple[tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr]
 Value = Callable[..., tvm.ir.Expr]
 
 
@@ -124,6 +124,19 @@ def _add_tile(v: tvm.ir.Expr, index: Index, t: Shortcut) -> tvm.ir.Expr:
     return v + t.at(n, y, x, tirx.floormod(c, t.channels))
 
 
+def _add_pad(v: tvm.ir.Expr, index: Index, t: Shortcut) -> tvm.ir.Expr:
+    n, y, x, c = index
+    last = round_up(t.channels, LANES) // LANES - 1
+    # Beyond its channels a vector of the tensor is read again, so that each is one whole load.
+    inside = tirx.min(tirx.floordiv(c, LANES), last) * LANES + tirx.floormod(c, LANES)
+    return v + tirx.Select(c < t.channels, t.at(n, y, x, inside), f32(0))
+
+
+def _add_avg2_tile(v: tvm.ir.Expr, index: Index, t: Shortcut) -> tvm.ir.Expr:
+    n, y, x, c = index
+    return _add_avg2(v, (n, y, x, tirx.floormod(c, t.channels)), t)
+
+
 def _add_avg2(v: tvm.ir.Expr, index: Index, t: Shortcut) -> tvm.ir.Expr:
     n, y, x, c = index
     taps = [t.at(n, y * 2 + i, x * 2 + j, c) for i in (0, 1) for j in (0, 1)]
@@ -146,7 +159,9 @@ FORMS: dict[str, Callable[..., tvm.ir.Expr]] = {
     "bias": lambda v, _, bias: v + bias,
     "add": lambda v, index, t: v + t.at(*index),
     "add_tile": _add_tile,
+    "add_pad": _add_pad,
     "add_avg2": _add_avg2,
+    "add_avg2_tile": _add_avg2_tile,
     "prelu": lambda v, _, slope: tirx.Select(v > f32(0), v, product(v, slope)),
     "clip": lambda v, _, lo, hi: tirx.min(tirx.max(v, f32(lo)), f32(hi)),
     "sign": _sign,

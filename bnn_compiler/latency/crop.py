@@ -33,6 +33,8 @@ _COUNTS: dict[bool, dict[str, Callable[[Layer, Point], int]]] = {
 }
 #: Attributes for the channels of a layer's tensors.
 _CHANNELS = ("num_features", "num_parameters", "num_channels", "channels")
+#: Attributes for how many channels a shortcut keeps.
+_KEPT = ("channels", "num_channels", "out_channels", "outputs")
 
 
 def crop(model: nn.Module, found: Groups, point: Point) -> nn.Module:
@@ -96,6 +98,9 @@ def _attributes(found: Groups, point: Point) -> Iterator[tuple[str, str, int, in
     for layer in found.layers:
         for name, count in _COUNTS[layer.convolution].items():
             yield layer.path, name, count(layer, full), count(layer, point)
+    for cut in found.cuts.values():
+        for name in _KEPT:
+            yield cut.path, name, size(cut.target, full), size(cut.target, point)
     for node, dims in found.values.items():
         if node.op == "get_attr" and isinstance(dims, list):
             path = str(node.meta["tensor"]).rpartition(".")[0]

@@ -211,6 +211,14 @@ def regroup(parts: Sequence[Dim], sizes: Sequence[int]) -> list[Dim] | None:
     return None if left else found
 
 
+def leaves(dim: Dim) -> list[Dim]:
+    """The groups that a dimension is made of."""
+    d = find(dim)
+    if d.kind is Kind.FREE:
+        return [d]
+    return [leaf for p in d.parts for leaf in leaves(p)]
+
+
 # ---- sizes and elements in a plan
 
 

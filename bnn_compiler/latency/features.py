@@ -39,10 +39,15 @@ PLAIN = {
     "resize2d": 4.0,
 }
 KINDS = (*CONVOLUTIONS, *PLAIN)
+#: Plain operators that are counted as another one, which moves channels like them: a kind of their
+#: own would make every model that was learnt before worthless.
+ALIKE = {"tile": "concat", "pad_channels": "concat"}
 
 #: Cycles of reductions and of epilogues, tiles, rows, bytes, halos; each in proportion to time.
 TERMS = ("reduction", "epilogue", "tiles", "rows", "read", "tensors", "written", "weights", "call")
 
+#: Steps that are counted as others, for the same reason.
+_LIKE = {"add_pad": ("add",), "add_avg2_tile": ("add_tile", "add_avg2")}
 _OWN = (
     "kind",
     "read_bytes",
@@ -61,7 +66,7 @@ _OWN = (
     "elements",
     "cycles",
     "cycles_per_byte",
-    *(f"epilogue_{kind}" for kind in STEPS),
+    *(f"epilogue_{kind}" for kind in STEPS if kind not in _LIKE),
     "stores_float",
 )
 NAMES = (*(f"schedule_{name}" for name in cost.NAMES), *_OWN)
@@ -98,7 +103,7 @@ def _row(
         tiles, weights = float(cycles.tiles), 2.0**found.weight_bytes
         reduction, epilogue = cycles.tiles * cycles.reduction, cycles.tiles * cycles.epilogue
     else:
-        kind = task.op
+        kind = ALIKE.get(task.op, task.op)
         known = [math.nan] * len(cost.NAMES)
         reduction, epilogue = _plain(task, kernel, hardware) if kind in PLAIN else (0.0, 0.0)
         tiles, weights = 0.0, 0.0
@@ -116,7 +121,7 @@ def _row(
     n, h, w, channels = out.shape
     work = task.work
     cycles_all = max(reduction + epilogue, 1.0)
-    steps = [s.kind for s in task.epilogue.steps]
+    steps = [name for s in task.epilogue.steps for name in _LIKE.get(s.kind, (s.kind,))]
     own = [
         float(KINDS.index(kind)),
         _log(read),
@@ -135,7 +140,7 @@ def _row(
         _log(n * h * w * channels),
         _log(cycles_all),
         _log(cycles_all / total),
-        *(float(steps.count(name)) for name in STEPS),
+        *(float(steps.count(name)) for name in STEPS if name not in _LIKE),
         float(sum(not o.is_bits for o in task.epilogue.outputs)),
     ]
     terms = [
@@ -162,7 +167,7 @@ def _plain(task: PlainTask, kernel: Kernel, hardware: Hardware) -> tuple[float, 
     else:
         taps = task.work.kernel[0] * task.work.kernel[1] if task.work else 1
     after = 1.5 * len(task.epilogue.steps) + len(task.epilogue.outputs)
-    return PLAIN[task.op] * taps * elements / lanes, after * elements / lanes
+    return PLAIN[ALIKE.get(task.op, task.op)] * taps * elements / lanes, after * elements / lanes
 
 
 def _vectors(kernel: Kernel, epilogue: Epilogue) -> float:

@@ -1,13 +1,27 @@
 """The groups of channels of a traced network: what moves together, by name, and where it occurs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.fx import Node
 
 from bnn_compiler.frontend.pytorch.trace import TracedGraph
-from bnn_compiler.latency.dims import Dim, Kind, Layer, Point, find, fixed, flat, holds, pin, size
-from bnn_compiler.latency.rules import Analysis, leaves
+from bnn_compiler.latency.cuts import Cut, is_cut
+from bnn_compiler.latency.dims import (
+    Dim,
+    Kind,
+    Layer,
+    Point,
+    find,
+    fixed,
+    flat,
+    holds,
+    leaves,
+    pin,
+    size,
+)
+from bnn_compiler.latency.rules import Analysis
 
 
 @dataclass(frozen=True)
@@ -18,6 +32,7 @@ class Groups:
     layers in order. A group is named after the module that makes it: "blocks.3.conv3".
     A ``Point`` has the groups' counts, the batch, and then the groups of each convolution that
     has a ``position``. ``full`` is the network itself; ``any_batch`` if its batch can change.
+    ``cuts`` are the shortcuts between untied channels.
     """
 
     traced: TracedGraph
@@ -26,16 +41,19 @@ class Groups:
     layers: tuple[Layer, ...]
     full: Point
     any_batch: bool
+    cuts: dict[Node, Cut]
 
     @staticmethod
-    def of(traced: TracedGraph) -> "Groups":
+    def of(traced: TracedGraph, cuts: Callable[[Node], bool] = is_cut) -> "Groups":
         """Group the dimensions of a traced network, whose batch is at least 2.
+
+        Channels on both sides of ``cuts`` are not tied.
 
         What cannot be followed is fixed: an image's channels, the outputs, and whatever an
         operator without a rule touches.
         """
         batch = Dim(traced.inputs[0].shape[0], Kind.BATCH)
-        analysis = _analysed(traced, batch)
+        analysis = _analysed(traced, batch, cuts)
         if any(holds(d, batch) for n in analysis.parameters() for d in analysis.of(n) or ()):
             pin(batch)
         sizes = _named(analysis)
@@ -48,7 +66,8 @@ class Groups:
                 layer.position = len(counts)
                 counts.append(layer.groups)
         layers = tuple(analysis.layers)
-        return Groups(traced, sizes, analysis.values, layers, tuple(counts), any_batch)
+        full = tuple(counts)
+        return Groups(traced, sizes, analysis.values, layers, full, any_batch, analysis.cuts)
 
     @property
     def batch(self) -> int:
@@ -66,9 +85,9 @@ class Groups:
         return tuple(size(d, point) for d in dims)
 
 
-def _analysed(traced: TracedGraph, batch: Dim) -> Analysis:
+def _analysed(traced: TracedGraph, batch: Dim, cuts: Callable[[Node], bool]) -> Analysis:
     """Every operator's rule applied, in order."""
-    analysis = Analysis()
+    analysis = Analysis(cuts)
     for node in traced.graph.nodes:
         if node.op == "placeholder":
             dims = [fixed(int(s)) for s in node.meta["val"].shape]

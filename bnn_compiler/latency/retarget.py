@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch.fx import Graph, Node
 
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, op_name
+from bnn_compiler.latency.cuts import Cut, times_of
 from bnn_compiler.latency.dims import Point, groups, size
 from bnn_compiler.latency.groups import Groups, metadata
 from bnn_compiler.latency.take import take, with_zeros
@@ -39,6 +41,8 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
             inputs.append(TensorInfo(node.name, found.shape(node, point), node.meta["val"].dtype))
         elif op_name(node) in _SHAPES:
             _set(new, _SHAPES[op_name(node)], list(found.shape(node, point)))
+        elif _shortened(node, new, found, point):
+            continue
         elif op_name(node) == "slice" and dims == found.values[node.args[0]]:
             # A dimension that is taken whole.
             env[node] = new.all_input_nodes[0]
@@ -46,6 +50,38 @@ def retarget(found: Groups, point: Point, zeros: Mapping[str, bool]) -> TracedGr
         elif node.name in layers and layers[node.name].convolution:
             _set(new, "groups", groups(layers[node.name], point))
     return TracedGraph(graph, constants, tuple(inputs))
+
+
+def _shortened(node: Node, new: Node, found: Groups, point: Point) -> bool:
+    """Whether ``new`` was part of a shortcut, which now gives as many channels as its sum has."""
+    times = times_of(node, found.cuts, point)
+    if node in found.cuts:
+        _cut(new, found.cuts[node], point)
+    elif times is not None:
+        _repeat(new, times)
+    return node in found.cuts or times is not None
+
+
+def _cut(node: Node, cut: Cut, point: Point) -> None:
+    """Let a shortcut give as many channels as its sum has."""
+    kept = size(cut.target, point)
+    if cut.pads:
+        _set(node, "pad", [0, 0, 0, 0, 0, kept - size(cut.source, point)])
+        return
+    node.target = torch.ops.aten.slice.Tensor
+    node.args, node.kwargs = (node.args[0], 1, 0, kept), {}
+
+
+def _repeat(node: Node, times: int) -> None:
+    """Give a repetition of channels another number of times."""
+    source = node.all_input_nodes[0]
+    if op_name(node) == "cat":
+        node.update_arg(0, [source] * times)
+    else:
+        node.update_arg(1, [1, times, 1, 1])
+    shape = list(source.meta["val"].shape)
+    shape[1] *= times
+    node.meta["val"] = metadata(tuple(shape), source.meta["val"])
 
 
 def _value(value: Any, dims: Any, point: Point) -> Any:

@@ -11,11 +11,11 @@ import torch
 from torch.fx import Node
 
 from bnn_compiler.frontend.pytorch.trace import argument, arguments, op_name
+from bnn_compiler.latency.cuts import Cut, is_cut, repeated, repetition
 from bnn_compiler.latency.dims import (
     Dim,
     Kind,
     Layer,
-    find,
     fixed,
     pin,
     product,
@@ -29,10 +29,16 @@ Dims = list[Dim]
 
 @dataclass
 class Analysis:
-    """``values``: the dimensions of each node's tensor, or of each of its tensors."""
+    """``values``: the dimensions of each node's tensor, or of each of its tensors.
+
+    ``cuts``: what gives a sum as many channels as it has, of the nodes that ``may_cut``.
+    """
+
+    may_cut: Callable[[Node], bool] = is_cut
 
     values: dict[Node, Any] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
+    cuts: dict[Node, Cut] = field(default_factory=dict)
 
     def of(self, node: Any) -> Dims | None:
         """The dimensions of a tensor; None for anything else."""
@@ -98,6 +104,13 @@ def _pointwise(analysis: Analysis, node: Node) -> Dims | None:
             else:
                 unify(known, d)
     return [d or fixed(s) for d, s in zip(result, shape, strict=True)]
+
+
+def _alias(analysis: Analysis, node: Node) -> Dims | None:
+    """A slice that torch found to be whole is one too."""
+    x = analysis.of(node.args[0])
+    cut = x is not None and len(x) == 4 and analysis.may_cut(node)
+    return _cut(analysis, node, x) if x is not None and cut else _same(analysis, node)
 
 
 def _same(analysis: Analysis, node: Node) -> Dims | None:
@@ -190,6 +203,38 @@ def _spatial(analysis: Analysis, node: Node) -> Any:
     return tuple(results) if several else results[0]
 
 
+def _pad(analysis: Analysis, node: Node) -> Any:
+    x = analysis.of(node.args[0])
+    return (
+        _cut(analysis, node, x)
+        if x is not None and analysis.may_cut(node)
+        else _spatial(analysis, node)
+    )
+
+
+def _cut(analysis: Analysis, node: Node, x: Dims) -> Dims:
+    """The channels that a sum has, of others."""
+    repeat = repetition(node)
+    source = x[1]
+    if repeat is not None:
+        source = (analysis.of(repeated(repeat)) or x)[1]
+    target = Dim(_shape(node)[1])
+    path = str(node.meta.get("module_path", ""))
+    pads = op_name(node) in ("pad", "constant_pad_nd")
+    analysis.cuts[node] = Cut(source, target, path, repeat, pads)
+    return [x[0], target, *x[2:]]
+
+
+def _repeat(analysis: Analysis, node: Node) -> Dims | None:
+    """Along the channels, for cuts; or not at all."""
+    x, times = analysis.of(node.args[0]), list(node.args[1])  # type: ignore[arg-type]
+    if x is None or len(times) != len(x):
+        return None
+    if repeated(node) is not None and times[1] > 1:
+        return [x[0], total([x[1]] * times[1]), *x[2:]]
+    return x if all(t == 1 for t in times) else None
+
+
 def _reduce(analysis: Analysis, node: Node) -> Dims | None:
     x = analysis.of(node.args[0])
     if x is None or not isinstance(node.meta.get("val"), torch.Tensor):
@@ -243,10 +288,14 @@ def _cat(analysis: Analysis, node: Node) -> Dims | None:
 
 
 def _slice(analysis: Analysis, node: Node) -> Any:
-    """Along a dimension that is cut nothing moves; one that is taken whole stays what it is."""
+    """Along a dimension that is cut nothing moves, except before a sum; one that is taken whole
+    stays what it is.
+    """
     x = analysis.of(node.args[0])
     if x is None:
         return None
+    if len(x) == 4 and analysis.may_cut(node):
+        return _cut(analysis, node, x)
     axis = int(argument(node, "dim") or 0) % len(x)
     if op_name(node) == "slice" and _shape(node)[axis] == x[axis].size:
         return x
@@ -282,12 +331,15 @@ RULES: dict[str, Rule] = {
     **_all(_batch_norm, "batch_norm", "_native_batch_norm_legit_no_training"),
     **_all(_prelu, "prelu", "_prelu_kernel"),
     **_all(_pointwise, "hardtanh", "relu6", "leaky_relu", "rrelu", "where"),
-    **_all(_same, "to", "_to_copy", "type_as", "detach", "detach_", "alias", "clone"),
+    **_all(_same, "to", "_to_copy", "type_as", "detach", "detach_", "clone"),
+    "alias": _alias,
     **_all(_same, "contiguous", "lift_fresh_copy", "zeros_like", "ones_like", "full_like"),
     **_all(_same, "dropout", "feature_dropout", "alpha_dropout", "softmax", "log_softmax"),
     **_all(_expand, "expand", "expand_as"),
-    **_all(_spatial, "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "pad"),
-    **_all(_spatial, "adaptive_avg_pool2d", "adaptive_max_pool2d", "constant_pad_nd"),
+    **_all(_spatial, "max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
+    **_all(_spatial, "adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    **_all(_pad, "pad", "constant_pad_nd"),
+    "repeat": _repeat,
     **_all(_spatial, "upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d"),
     **_all(_reduce, "mean", "sum", "amax", "amin", "std", "var", "prod", "norm"),
     **_all(_reduce, "linalg_vector_norm", "logsumexp"),
@@ -298,11 +350,3 @@ RULES: dict[str, Rule] = {
     "getitem": _item,
     **_all(_nothing, "_assert_tensor_metadata", "_assert_scalar"),
 }
-
-
-def leaves(dim: Dim) -> list[Dim]:
-    """The groups that a dimension is made of."""
-    d = find(dim)
-    if d.kind is Kind.FREE:
-        return [d]
-    return [leaf for p in d.parts for leaf in leaves(p)]

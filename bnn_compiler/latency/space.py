@@ -1,7 +1,9 @@
 """PlanSpace: the plans of a network, their pruned modules, and their kernels without compiling."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from math import gcd
 from operator import index
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import nn
 from bnn_compiler.errors import ModelError, PlanError
 from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
 from bnn_compiler.latency import crop
+from bnn_compiler.latency.cuts import is_certain, is_cut, trials
 from bnn_compiler.latency.dims import Layer, Point, size
 from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
@@ -129,12 +132,7 @@ class PlanSpace:
         Raises PlanError for a plan that cannot be, or whose kernels depend on its weights.
         """
         point = self._point(plan)
-        structure = self._structure or self._structures()
-        template = self._templates.get(structure.key(point))
-        if template is None:
-            template = self._template(structure, point)
-        template.admit(point)
-        return template.kernels(point)
+        return self._admitting(point).kernels(point)
 
     # ---- counts
 
@@ -163,6 +161,10 @@ class PlanSpace:
                 why = _refused(layer, point, count)
                 if why:
                     raise PlanError(why)
+        for cut in self._found.cuts.values():
+            kept, there = size(cut.target, point), size(cut.source, point)
+            if kept > there and not cut.grows:
+                raise PlanError(f"{cut.path or 'a shortcut'}: it keeps {kept} of {there} channels")
         return point
 
     def _unknown(self, name: object) -> PlanError:
@@ -180,6 +182,15 @@ class PlanSpace:
         return found
 
     # ---- templates
+
+    def _admitting(self, point: Point) -> Template:
+        """The template of a plan that does not leave it."""
+        structure = self._structure or self._structures()
+        template = self._templates.get(structure.key(point))
+        if template is None:
+            template = self._template(structure, point)
+        template.admit(point)
+        return template
 
     def _structures(self) -> Structure:
         """The structures of this network's plans, once."""
@@ -203,12 +214,15 @@ class PlanSpace:
                 if not decoder.ambiguous:
                     template = Template(decoder, probe, evaluate)
                     first = probe
+                    rest += islice(structure.reversed_probes(point), 1)
             elif structure.counted and probe[0] % 2 != first[0] % 2:
                 rest.append(probe)
                 break
         if template is None:
             raise PlanError("no template: the counts of this plan cannot be told apart")
         agree = [not template.agree(p) for p in [*rest, *structure.ends(point)]]
+        # Every state of every shortcut between untied channels was seen, or none is believed.
+        template.believed = all(agree) or not self._found.cuts
         if not all(agree) and structure.counted and not structure.careful:
             structure.careful = True
             self._templates.clear()
@@ -226,15 +240,31 @@ class PlanSpace:
 
 
 def _groups(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Groups:
-    """Traced with two images, so that a batch is told from a broadcast; with one if it must be."""
+    """Traced with two images, so that a batch is told from a broadcast; with one if it must be.
+
+    Cuts that a crop of the model does not make in the same way are none.
+    """
+    traced = None
     if all(x.dim() > 1 and x.shape[0] == 1 for x in inputs):
-        try:
-            return Groups.of(
-                trace.trace(model, [x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs])
-            )
-        except ModelError:
-            pass
-    return Groups.of(trace.trace(model, inputs))
+        with suppress(ModelError):
+            traced = trace.trace(model, [x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs])
+    traced = traced or trace.trace(model, inputs)
+    for cuts in (is_cut, is_certain):
+        found = Groups.of(traced, cuts)
+        if not found.cuts or _crops(model, found):
+            return found
+    return Groups.of(traced, lambda _: False)
+
+
+def _crops(model: nn.Module, found: Groups) -> bool:
+    """Whether the model cuts by the counts of its tensors, tried where they differ."""
+    calls = crop.run(model, found.inputs(found.full)).names
+    try:
+        for point in trials(found.cuts.values(), found.layers, found.full):
+            crop.check(crop.crop(model, found, point), found, point, calls)
+    except PlanError:
+        return False
+    return True
 
 
 def _integer(name: str, given: Any) -> int:

@@ -17,13 +17,13 @@ from bnn_compiler.latency.dims import (
     Polynomial,
     find,
     groups,
+    leaves,
     polynomial,
     size,
     value,
 )
 from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
-from bnn_compiler.latency.rules import leaves
 from bnn_compiler.latency.take import take
 from bnn_compiler.latency.template import plain
 from bnn_compiler.ops import relax_ops as ops
@@ -121,9 +121,38 @@ class Structure:
 
     def probes(self, point: Point) -> Iterator[Point]:
         """Plans of the structure of ``point`` by whose counts groups can be told apart."""
+        yield from self._probes(point, self._order(1))
+
+    def reversed_probes(self, point: Point) -> Iterator[Point]:
+        """Others, where shortcuts between untied channels have more of them, not fewer."""
+        return self._probes(point, self._order(-1)) if self.found.cuts else iter(())
+
+    def _order(self, way: int) -> list[int]:
+        """The positions of the groups from few channels to many.
+
+        What a shortcut only cuts has more channels than what is left; what it can repeat or pad
+        has fewer, or more if ``way`` is -1.
+        """
         n = len(self.found.sizes)
+        below: list[set[int]] = [set() for _ in range(n)]
+        for cut in sorted(self.found.cuts.values(), key=lambda c: c.grows):
+            source, target = find(cut.source), find(cut.target)
+            if Kind.FREE is source.kind is target.kind and source is not target:
+                few, many = source.position, target.position
+                if not cut.grows or way < 0:
+                    few, many = many, few
+                if many not in _reached(below, few):
+                    below[many].add(few)
+        order: list[int] = []
+        for position in range(n)[::way]:
+            _after(below, position, order)
+        return order
+
+    def _probes(self, point: Point, order: Sequence[int]) -> Iterator[Point]:
+        n = len(order)
         for first in range(0, 3 * n + 3, n + 1):
-            primes = _PRIMES[first : first + n]
+            ranked = dict(zip(order, _PRIMES[first : first + n], strict=True))
+            primes = [ranked[i] for i in range(n)]
             for even in ([True] * n, [False] * n, [c % 2 == 0 for c in point[:n]]):
                 counts = [2 * p if e else p for p, e in zip(primes, even, strict=True)]
                 for several in (2, 1):
@@ -150,7 +179,7 @@ class Structure:
                 unit = point[layer.position] if find(layer.inputs).kind is Kind.FIXED else 2
                 for leaf in [*leaves(layer.inputs), *leaves(layer.outputs)]:
                     made[leaf.position] = lcm(made[leaf.position], unit)
-        made += [batch, *point[n + 1 :]]
+        made = [*self._uncut(made, (batch, *point[n + 1 :])), batch, *point[n + 1 :]]
         for layer in self._convolutions:
             if layer.position < 0:
                 continue
@@ -163,6 +192,33 @@ class Structure:
         result = tuple(made)
         if self.divides(result) and self._shape_key(result) == self._shape_key(point):
             yield result
+
+    def _uncut(self, counts: list[int], rest: Point) -> list[int]:
+        """``counts`` with at least as many as every cut that cannot repeat or pad them keeps."""
+        for cut in self.found.cuts.values():
+            source = find(cut.source)
+            if not cut.grows and source.kind is Kind.FREE:
+                kept = size(cut.target, (*counts, *rest))
+                counts[source.position] = max(counts[source.position], kept)
+        return counts
+
+
+def _reached(below: Sequence[set[int]], start: int) -> set[int]:
+    """Everything that is below ``start``, itself too."""
+    found, waiting = {start}, [start]
+    while waiting:
+        new = below[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _after(below: Sequence[set[int]], position: int, order: list[int]) -> None:
+    """Put ``position`` into ``order``, behind all that is below it."""
+    if position not in order:
+        for one in sorted(below[position]):
+            _after(below, one, order)
+        order.append(position)
 
 
 def _dense(layer: Layer, point: Point) -> bool:

@@ -2,99 +2,75 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
 from bnn_compiler.errors import PlanError
-from bnn_compiler.kernels.layout import Layout
-from bnn_compiler.kernels.task import PlainTask, Task
-from bnn_compiler.kernels.workload import ConvWorkload
+from bnn_compiler.kernels.task import Task
 from bnn_compiler.latency.dims import Layer, Point, Polynomial, polynomial, size, value
 from bnn_compiler.latency.dims import groups as groups_of
 from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.latency.substitute import Substitution
+from bnn_compiler.ops.epilogue import Epilogue
 
-Change = Callable[[str, int], int]
-
-
-def counts_of(kernel: Kernel) -> list[tuple[str, int]]:
-    """Every size in a kernel that may depend on a plan: ("batch" | "size" | "groups", number)."""
-    found: list[tuple[str, int]] = []
-
-    def note(place: str, number: int) -> int:
-        found.append((place, number))
-        return number
-
-    _changed(kernel, note)
-    return found
+#: Steps that add a tensor of fewer channels, and what they are where it has as many or more.
+_FEWER = {"add_tile": "add", "add_pad": "add", "add_avg2_tile": "add_avg2"}
 
 
-def with_counts(kernel: Kernel, numbers: Iterable[int]) -> Kernel:
-    """``kernel`` with other sizes, in the order of ``counts_of``."""
-    waiting = iter(numbers)
-    return _changed(kernel, lambda _, __: next(waiting))
-
-
-def _changed(kernel: Kernel, change: Change) -> Kernel:
-    task: Task | PlainTask = kernel.task
-    if isinstance(task, Task):
-        task = replace(task, work=_work(task.work, change), tensors=_layouts(task.tensors, change))
-    else:
-        task = replace(
-            task,
-            data=_layouts(task.data, change),
-            work=None if task.work is None else _work(task.work, change),
-            tensors=_layouts(task.tensors, change),
-        )
-    reads, writes = _layouts(kernel.reads, change), _layouts(kernel.writes, change)
-    return Kernel(kernel.name, kernel.op, task, reads, writes)
-
-
-def _layouts(layouts: Sequence[Any], change: Change) -> tuple[Any, ...]:
-    return tuple(None if x is None else _layout(x, change) for x in layouts)
-
-
-def _layout(layout: Layout, change: Change) -> Layout:
-    return replace(layout, shape=_shape(layout.shape, change))
-
-
-def _work(work: ConvWorkload, change: Change) -> ConvWorkload:
-    return replace(
-        work,
-        x=_layout(work.x, change),
-        shape=_shape(work.shape, change),
-        groups=change("groups", work.groups),
-    )
-
-
-def _shape(shape: tuple[int, ...], change: Change) -> tuple[int, int, int, int]:
-    n, h, w, c = shape
-    return change("batch", n), change("size", h), change("size", w), change("size", c)
-
-
-@dataclass(eq=False)
 class Recipe:
     """One kernel of every plan of a structure: ``terms`` are its sizes."""
 
-    kernel: Kernel
-    terms: tuple[Polynomial, ...]
-    positions: tuple[int, ...]
-    made: dict[Any, Kernel] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.key: Callable[[Point], Any] = (
-            itemgetter(*self.positions) if self.positions else lambda _: ()
-        )
+    def __init__(self, kernel: Kernel, terms: Sequence[Polynomial]) -> None:
+        self.kernel = kernel
+        self.positions = tuple(sorted({p for t in terms for factors, _ in t for p in factors}))
+        self.key = _getter(self.positions)
+        self._distinct = tuple(dict.fromkeys(terms))
+        self._places = [self._distinct.index(t) for t in terms]
+        self._make = Substitution(kernel, terms)
+        self._made: dict[Any, Kernel] = {}
+        #: (step, channels of its tensor, channels of the value) where those decide its kind.
+        self._fewer = [
+            (i, terms[self._make.tensor_channels(s.operands[0])], terms[self._make.value_channels])
+            for i, s in enumerate(kernel.task.epilogue.steps)
+            if s.kind in _FEWER
+        ]
+        self._epilogues: dict[tuple[bool, ...], Epilogue] = {}
 
     def at(self, point: Point) -> Kernel:
         """The kernel of a plan; kernels of equal counts are made once."""
         key = self.key(point)
-        found = self.made.get(key)
+        found = self._made.get(key)
         if found is None:
-            found = with_counts(self.kernel, [value(t, point) for t in self.terms])
-            self.made[key] = found
+            found = self._made[key] = self._kernel(point, self._short(point))
         return found
+
+    def _short(self, point: Point) -> tuple[bool, ...]:
+        """Of each shortcut whose kind depends on it: whether it has fewer channels."""
+        if not self._fewer:
+            return ()
+        return tuple([value(t, point) < value(v, point) for _, t, v in self._fewer])
+
+    def _kernel(self, point: Point, short: tuple[bool, ...]) -> Kernel:
+        numbers = [value(t, point) for t in self._distinct]
+        sizes = [numbers[i] for i in self._places]
+        return self._make(sizes, self._epilogue(short) if short else None)
+
+    def _epilogue(self, short: tuple[bool, ...]) -> Epilogue:
+        """With each shortcut added as its channels and the value's demand."""
+        if short not in self._epilogues:
+            epilogue = self.kernel.task.epilogue
+            steps = list(epilogue.steps)
+            for (at, *_), fewer in zip(self._fewer, short, strict=True):
+                if not fewer:
+                    steps[at] = replace(steps[at], kind=_FEWER[steps[at].kind])
+            self._epilogues[short] = replace(epilogue, steps=tuple(steps))
+        return self._epilogues[short]
+
+
+def _getter(places: Sequence[int]) -> Callable[[Point], Any]:
+    return itemgetter(*places) if places else lambda _: ()
 
 
 class Template:
@@ -115,6 +91,8 @@ class Template:
         self._groups, self._evaluate = decoder.groups, evaluate
         self._agreed = [self._inside(probe)]
         self.recipes = tuple(decoder.recipe(k) for k in evaluate(probe))
+        #: Whether a plan between two evaluations is derived.
+        self.believed = True
 
     def _inside(self, point: Point) -> Point:
         """The counts whose weights an evaluation has seen."""
@@ -127,7 +105,7 @@ class Template:
         for seen in self._agreed:
             below = below or all(map(int.__le__, seen, point))
             above = above or all(map(int.__ge__, seen, point))
-        return below and above
+        return below and above and self.believed
 
     def agree(self, point: Point) -> str:
         """Evaluate a plan: "", or what in it differs from what would be derived."""
@@ -197,9 +175,7 @@ class Decoder:
 
     def recipe(self, kernel: Kernel) -> Recipe:
         """The kernel with each of its numbers named; what is no size of the plan stays."""
-        found = tuple(self._term(kernel, *count) for count in counts_of(kernel))
-        positions = {p for term in found for factors, _ in term for p in factors}
-        return Recipe(kernel, found, tuple(sorted(positions)))
+        return Recipe(kernel, [self._term(kernel, *c) for c in Substitution(kernel).counts])
 
     def _term(self, kernel: Kernel, place: str, number: int) -> Polynomial:
         if place == "batch" and number == self.batch and self.groups.batch not in self.same:

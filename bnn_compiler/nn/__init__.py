@@ -1,4 +1,4 @@
-"""Binary layers and what trains them: signs, RSign, RPReLU, Bop, losses, steps, recipes."""
+"""Binary layers and what trains them: signs, RSign, RPReLU, shortcuts, Bop, losses, recipes."""
 
 from bnn_compiler.nn import recipes
 from bnn_compiler.nn.activation import LeakyClip, RPReLU, RSign
@@ -7,6 +7,7 @@ from bnn_compiler.nn.conv import BinaryConv2d, BinaryLinear
 from bnn_compiler.nn.convert import binary_weights, exact_signs, real_weights
 from bnn_compiler.nn.loss import distillation_loss, distribution_loss
 from bnn_compiler.nn.parameters import Parameters
+from bnn_compiler.nn.shortcut import Shortcut
 from bnn_compiler.nn.sign import ApproxSign, ClippedSign, Sign, sign
 from bnn_compiler.nn.weight import magnitude_aware_sign
 
@@ -21,6 +22,7 @@ __all__ = [
     "Parameters",
     "RPReLU",
     "RSign",
+    "Shortcut",
     "Sign",
     "binary_weights",
     "distillation_loss",

@@ -63,8 +63,21 @@ def _never(*_: Float) -> bool:
     return False
 
 
-#: Every kind of step. ``bias`` is an affine map of scale 1, ``add_tile`` and ``add_avg2`` are
-#: additions of what a tile or a pool makes: passes/fuse_epilogue.py sees those.
+def _leading(t: Float, channels: int) -> Float:
+    return t[..., :channels]
+
+
+def _repeated(t: Float, channels: int) -> Float:
+    return t[..., np.arange(channels) % t.shape[3]]
+
+
+def _extended(t: Float, channels: int) -> Float:
+    return np.pad(t, ((0, 0), (0, 0), (0, 0), (0, max(0, channels - t.shape[3]))))
+
+
+#: Every kind of step. ``bias`` is an affine map of scale 1, ``add_tile``, ``add_pad`` and those of
+#: ``add_avg2`` are additions of what a tile, a pad or a pool makes: passes/fuse_epilogue.py sees
+#: those. Of a tensor with more channels than v, each adds the leading ones.
 STEPS: dict[str, StepKind] = {
     # fma(v, scale[c], bias[c])
     "affine": StepKind(
@@ -77,16 +90,41 @@ STEPS: dict[str, StepKind] = {
     # v + bias[c]
     "bias": StepKind(lambda v, b: v + b, "shift", operands=1, falls=_never),
     # v + t[n, y, x, c]
-    "add": StepKind(lambda v, t: v + t, "shortcut", operands=1, tensor=True, source="relax.add"),
+    "add": StepKind(
+        lambda v, t: v + _leading(t, v.shape[3]),
+        "shortcut",
+        operands=1,
+        tensor=True,
+        source="relax.add",
+    ),
     # v + t[n, y, x, c mod C(t)]
     "add_tile": StepKind(
-        lambda v, t: v + np.tile(t, (1, 1, 1, v.shape[3] // t.shape[3])),
+        lambda v, t: v + _repeated(t, v.shape[3]),
         "tiled shortcut",
         operands=1,
         tensor=True,
     ),
+    # v + (c < C(t) ? t[n, y, x, c] : 0)
+    "add_pad": StepKind(
+        lambda v, t: v + _extended(_leading(t, v.shape[3]), v.shape[3]),
+        "padded shortcut",
+        operands=1,
+        tensor=True,
+    ),
     # v + 2x2 stride-2 average of t
-    "add_avg2": StepKind(lambda v, t: v + _average2(t), "pooled shortcut", operands=1, tensor=True),
+    "add_avg2": StepKind(
+        lambda v, t: v + _leading(_average2(t), v.shape[3]),
+        "pooled shortcut",
+        operands=1,
+        tensor=True,
+    ),
+    # v + 2x2 stride-2 average of t, at c mod C(t)
+    "add_avg2_tile": StepKind(
+        lambda v, t: v + _repeated(_average2(t), v.shape[3]),
+        "pooled, tiled shortcut",
+        operands=1,
+        tensor=True,
+    ),
     # v > 0 ? v : v * slope[c]
     "prelu": StepKind(
         _prelu,

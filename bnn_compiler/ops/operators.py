@@ -7,7 +7,6 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 |---|---|---|
 | sign | x float32 | -1, 0 or +1 as float32; attribute ``zero`` says what sign(0) is |
 | affine | x, scale [C], bias [C] | fma(x, scale, bias) |
-| tile | x | x repeated ``times`` along the channels |
 | bits_max_pool2d | bits, flip uint32 [words] | per channel OR (flip 0) or AND (flip 1) |
 | map | x, operands... | epilogue(x) |
 | conv2d | bits, w int8 [O,KH,KW,C/groups] of -1/+1, operands... | epilogue(exact integer) |
@@ -16,6 +15,8 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 | bytes | x uint8, operands... | epilogue(float32(x)) |
 | byte_conv2d | x uint8, w int16, scale [O], bias [O,KH,KW] | epilogue(scale * sum + biases) |
 | max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
+| tile | x, operands... | epilogue(``channels`` channels of x from ``start`` on, in turn) |
+| pad_channels | x, operands... | epilogue(x with ``before`` and ``after`` more channels) |
 | concat | x..., operands... (``inputs`` says how many x) | epilogue(value) |
 
 To add one: a row of OPERATORS, and for an anchor a row of plan/tasks.py and its kernel.
@@ -99,6 +100,10 @@ def _padded(attrs: Any, shapes: Sequence[Shape]) -> Shape:
     return n, h + top + bottom, w + left + right, c
 
 
+def _widened(attrs: Any, shapes: Sequence[Shape]) -> Shape:
+    return *shapes[0][:3], shapes[0][3] + int(attrs["before"]) + int(attrs["after"])
+
+
 def _joined(_: Any, shapes: Sequence[Shape]) -> Shape:
     return *shapes[0][:3], sum(s[3] for s in shapes)
 
@@ -114,6 +119,16 @@ def _pad(attrs: Any, x: Array) -> Array:
     top, left, bottom, right = (int(v) for v in attrs["padding"])
     widths = ((0, 0), (top, bottom), (left, right), (0, 0))
     return np.pad(x, widths, constant_values=float(attrs["pad_value"]))
+
+
+def _pad_channels(attrs: Any, x: Array) -> Array:
+    widths = ((0, 0), (0, 0), (0, 0), (int(attrs["before"]), int(attrs["after"])))
+    return np.pad(x, widths, constant_values=float(attrs["pad_value"]))
+
+
+def tiled(attrs: Any, channels: int) -> NDArray[np.int64]:
+    """Which of ``channels`` channels each channel of a ``tile`` is."""
+    return (int(attrs["start"]) + np.arange(int(attrs["channels"]))) % channels
 
 
 def _resize(attrs: Any, x: Array) -> Array:
@@ -158,12 +173,6 @@ OPERATORS: dict[str, Operator] = {
         anchor=False,
     ),
     "affine": Operator(3, _same, lambda _, x, s, b: STEPS["affine"].meaning(x, s, b), anchor=False),
-    "tile": Operator(
-        1,
-        lambda attrs, shapes: (*shapes[0][:3], shapes[0][3] * int(attrs["times"])),
-        lambda attrs, x: np.tile(x, (1, 1, 1, int(attrs["times"]))),
-        anchor=False,
-    ),
     "bits_max_pool2d": Operator(
         2,
         lambda attrs, shapes: (*_pooled(attrs, shapes)[:3], int(attrs["channels"])),
@@ -230,6 +239,12 @@ OPERATORS: dict[str, Operator] = {
         _resize,
     ),
     "pad": Operator(1, _padded, _pad, source="relax.nn.pad", attributes=_pad_attributes),
+    "tile": Operator(
+        1,
+        lambda attrs, shapes: (*shapes[0][:3], int(attrs["channels"])),
+        lambda attrs, x: x[..., tiled(attrs, x.shape[3])],
+    ),
+    "pad_channels": Operator(1, _widened, _pad_channels),
     "concat": Operator(
         VARIADIC,
         _joined,

@@ -5,44 +5,17 @@ and then it matters that torch.sign leaves it at 0.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
+from bnn_compiler.ops.operators import tiled
+from bnn_compiler.passes.facts import Fact, constant, distinct, joined
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
 from bnn_compiler.passes.weights import split_weights
-
-#: More atoms than this are not listed one by one.
-MOST_ATOMS = 24
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What is known of a value, per channel [C].
-
-    ``low`` and ``high`` bound it. ``atoms`` are the numbers it takes often, NaN where a channel
-    lacks one; None if they are too many to list, then ``lattice`` may hold them. ``discrete``
-    if it takes no other numbers. ``roots`` are the convolutions and inputs it is made of, element
-    by element.
-    """
-
-    low: Vector
-    high: Vector
-    atoms: tuple[Vector, ...] | None
-    discrete: bool
-    roots: frozenset[relax.Var]
-    lattice: Lattice | None = None
-
-    def nonnegative(self) -> bool:
-        """Whether no channel is ever below 0."""
-        return bool(np.all(self.low >= 0))
-
-    def nonpositive(self) -> bool:
-        """Whether no channel is ever above 0."""
-        return bool(np.all(self.high <= 0))
 
 
 class Atoms:
@@ -96,12 +69,6 @@ def _unknown(expr: relax.Expr) -> Fact:
     return Fact(-infinite, infinite, None, False, roots)
 
 
-def _listed(atoms: list[Vector]) -> tuple[Vector, ...] | None:
-    """Without repetitions; None if they are too many."""
-    distinct = {(a + 0.0).tobytes(): a for a in atoms if not np.isnan(a).all()}
-    return tuple(distinct.values()) if len(distinct) <= MOST_ATOMS else None
-
-
 # ---- facts, operator by operator
 
 
@@ -118,7 +85,7 @@ def _affine(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     listed = None
     if fact.atoms is not None:
         fixed = [np.where(constant, bias, np.nan)] if constant.any() else []
-        listed = _listed([np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms] + fixed)
+        listed = distinct([np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms] + fixed)
     lattice = fact.lattice
     if lattice is not None:
         scales = tuple(s * scale for s in lattice.scales)
@@ -138,7 +105,7 @@ def _clip(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
         high=np.clip(fact.high, lo, hi),
         atoms=None
         if fact.atoms is None
-        else _listed([*(np.clip(a, lo, hi) for a in fact.atoms), *cut]),
+        else distinct([*(np.clip(a, lo, hi) for a in fact.atoms), *cut]),
         lattice=None,
     )
 
@@ -159,7 +126,7 @@ def _prelu(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
         high=np.where(around, np.maximum(0, np.maximum(*ends)), np.maximum(*ends)),
         atoms=None
         if fact.atoms is None
-        else _listed([*(np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms), flat]),
+        else distinct([*(np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms), flat]),
         lattice=None,
     )
 
@@ -171,7 +138,7 @@ def _add(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     if not related and () in (a.atoms, b.atoms):
         listed = ()
     elif not related and a.atoms is not None and b.atoms is not None:
-        listed = _listed([x + y for x in a.atoms for y in b.atoms])
+        listed = distinct([x + y for x in a.atoms for y in b.atoms])
     lattice = None if related else lattice_sum(a.lattice, b.lattice)
     discrete = a.discrete and b.discrete
     return Fact(a.low + b.low, a.high + b.high, listed, discrete, a.roots | b.roots, lattice)
@@ -179,18 +146,6 @@ def _add(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
 
 def _keep(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     return atoms.fact(value.args[0])
-
-
-def _tile(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
-    fact, times = atoms.fact(value.args[0]), int(value.attrs["times"])
-    listed = None if fact.atoms is None else tuple(np.tile(a, times) for a in fact.atoms)
-    return replace(
-        fact,
-        low=np.tile(fact.low, times),
-        high=np.tile(fact.high, times),
-        atoms=listed,
-        lattice=None,
-    )
 
 
 def _average(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
@@ -213,42 +168,29 @@ def _resize(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     return _unknown(expr)
 
 
+def _tile(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    fact = atoms.fact(value.args[0])
+    return fact.taken(tiled(value.attrs, fact.low.size))
+
+
 def _concat(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     parts = list(value.args[0].fields)
     if int(value.attrs.axis) != len(ops.shape_of(expr)) - 1:
         return _unknown(expr)
-    facts = [atoms.fact(p) for p in parts]
-    listed = None
-    if all(f.atoms is not None for f in facts):
-        starts = np.cumsum([0, *(f.low.size for f in facts)])
-        joined = []
-        for fact, start in zip(facts, starts, strict=False):
-            for atom in fact.atoms or ():
-                full = np.full(starts[-1], np.nan)
-                full[start : start + atom.size] = atom
-                joined.append(full)
-        listed = _listed(joined)
-    return Fact(
-        np.concatenate([f.low for f in facts]),
-        np.concatenate([f.high for f in facts]),
-        listed,
-        all(f.discrete for f in facts),
-        frozenset().union(*(f.roots for f in facts)),
-    )
+    return joined([atoms.fact(p) for p in parts])
+
+
+def _pad_channels(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    fill = float(value.attrs["pad_value"])
+    before, after = (constant(int(value.attrs[k]), fill) for k in ("before", "after"))
+    return joined([before, atoms.fact(value.args[0]), after])
 
 
 def _pad(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
-    fact, fill = atoms.fact(value.args[0]), float(value.attrs.pad_value)
+    fact = atoms.fact(value.args[0])
     if fact.low.size != _channels(expr):
         return _unknown(expr)
-    edge = np.full(fact.low.size, fill)
-    return replace(
-        fact,
-        low=np.minimum(fact.low, fill),
-        high=np.maximum(fact.high, fill),
-        atoms=None if fact.atoms is None else _listed([*fact.atoms, edge]),
-        lattice=None,
-    )
+    return fact.framed(float(value.attrs.pad_value))
 
 
 def _sign(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
@@ -261,7 +203,7 @@ def _sign(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
         np.where(zeros, float(zero), np.nan),
         np.where(fact.high > 0, 1.0, np.nan),
     ]
-    return Fact(np.fmin.reduce(kinds), np.fmax.reduce(kinds), _listed(kinds), True, fact.roots)
+    return Fact(np.fmin.reduce(kinds), np.fmax.reduce(kinds), distinct(kinds), True, fact.roots)
 
 
 def _binary_conv(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
@@ -308,6 +250,7 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.bnn.affine": _affine,
     "relax.bnn.sign": _sign,
     "relax.bnn.tile": _tile,
+    "relax.bnn.pad_channels": _pad_channels,
     "relax.bnn.conv2d": _binary_conv,
     "relax.clip": _clip,
     "relax.nn.prelu": _prelu,
@@ -382,6 +325,14 @@ def _ask_pad(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
     return (number == float(value.attrs.pad_value)) | atoms.may_equal(value.args[0], number)
 
 
+def _ask_pad_channels(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
+    before, inside = int(value.attrs["before"]), _channels(value.args[0])
+    found = number == float(value.attrs["pad_value"])
+    kept = slice(before, before + inside)
+    found[kept] = atoms.may_equal(value.args[0], number[kept])
+    return found
+
+
 _QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
     "relax.bnn.affine": _ask_affine,
     "relax.clip": _ask_clip,
@@ -391,4 +342,5 @@ _QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
     "relax.image.resize2d": _ask_resize,
     "relax.concat": _ask_concat,
     "relax.nn.pad": _ask_pad,
+    "relax.bnn.pad_channels": _ask_pad_channels,
 }

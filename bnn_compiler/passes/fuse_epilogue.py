@@ -121,17 +121,25 @@ def _absorb(
 
 
 def _shortcut(graph: Graph, other: relax.Expr) -> tuple[str, relax.Expr]:
-    """The step and operand of a shortcut: a tile or a 2x2 average pool is read in place."""
-    value = graph.value(other)
+    """The step and operand of a shortcut: other channels or a 2x2 average are read in place."""
+    value, wanted = graph.value(other), ops.shape_of(other)[3]
     if value is None or graph.only_user(other) is None:
         return "add", other
-    if ops.is_op(value, "relax.bnn.tile"):
-        return "add_tile", value.args[0]
+    if _is_unfused(value) and ops.anchor_name(value) == "pad_channels":
+        zeros = float(value.attrs["pad_value"]) == 0 and int(value.attrs["before"]) == 0
+        return ("add_pad", value.args[0]) if zeros else ("add", other)
+    tile = ""
+    if _is_unfused(value) and ops.anchor_name(value) == "tile" and int(value.attrs["start"]) == 0:
+        other = value.args[0]
+        tile = "_tile" if ops.shape_of(other)[3] < wanted else ""
+        value = graph.value(other)
+    if value is None or graph.only_user(other) is None:
+        return f"add{tile}", other
     if ops.is_op(value, "relax.nn.avg_pool2d"):
         window = Window.of(value.attrs, value.attrs.pool_size)
         if window == Window((2, 2), (2, 2)):
-            return "add_avg2", value.args[0]
-    return "add", other
+            return f"add_avg2{tile}", value.args[0]
+    return f"add{tile}", other
 
 
 def _fuse(graph: Graph, var: relax.Var, value: relax.Call) -> None:

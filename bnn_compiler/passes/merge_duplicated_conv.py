@@ -13,7 +13,7 @@ class MergeDuplicatedConv:
     """Branches that convolve the same bits and add the same shortcut become one convolution.
 
     a = affine(bnn.conv2d(x, w1), s1, b1) + r        y = affine(bnn.conv2d(x, w1|w2), s1|s2,
-    b = affine(bnn.conv2d(x, w2), s2, b2) + r   ->                b1|b2) + bnn.tile(r, 2)
+    b = affine(bnn.conv2d(x, w2), s2, b2) + r   ->                b1|b2) + bnn.tile(r)
     y = concat(a, b)
     """
 
@@ -62,7 +62,8 @@ def _merge(graph: Graph, var: relax.Var, parts: list[relax.Expr]) -> None:
     scales = [joined([a.args[i] for _, a, _ in branches]) for i in (1, 2)]
     affine = ops.call_op("affine", [conv_var, *scales])
     affine_var = bind(affine, derived(var.name, "bn"))
-    tile = ops.call_op("tile", [shortcut], times=len(parts))
+    channels = ops.shape_of(shortcut)[3] * len(parts)
+    tile = ops.anchor("tile", [shortcut], start=0, channels=channels)
     tile_var = bind(tile, derived(var.name, "tile"))
     graph.replace(
         var,

@@ -10,6 +10,7 @@ from bnn_compiler.passes.byte_input import ByteInput, Normalization
 from bnn_compiler.passes.filter_strided_conv import FilterStridedConv
 from bnn_compiler.passes.fold_affine import FoldAffine
 from bnn_compiler.passes.fold_threshold import FoldThreshold
+from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
@@ -28,7 +29,7 @@ def phases(
     if allow_reorder:
         last.append(FilterStridedConv())
     return (
-        ("recognise", (SignBeforePad(), BinarizeConv(zero_weight))),
+        ("recognise", (FoldTile(), SignBeforePad(), BinarizeConv(zero_weight))),
         ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
         ("fuse", (FuseEpilogue(), FoldThreshold(), *last)),
     )

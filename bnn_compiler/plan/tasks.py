@@ -88,6 +88,17 @@ def _resize2d(request: Request) -> PlainTask:
     return request.plain(None, size, str(attrs["method"]), str(attrs["transform"]), factors)
 
 
+def _tile(request: Request) -> PlainTask:
+    attrs = request.call.attrs
+    return request.plain(None, int(attrs["start"]), int(attrs["channels"]))
+
+
+def _pad_channels(request: Request) -> PlainTask:
+    attrs = request.call.attrs
+    widths = int(attrs["before"]), int(attrs["after"])
+    return request.plain(None, *widths, float(attrs["pad_value"]))
+
+
 TASKS: dict[str, Callable[[Request], Task | PlainTask]] = {
     "conv2d": _conv2d,
     "float_conv2d": _conv2d,
@@ -101,4 +112,6 @@ TASKS: dict[str, Callable[[Request], Task | PlainTask]] = {
     "concat": _plain,
     "pad": _pad,
     "resize2d": _resize2d,
+    "tile": _tile,
+    "pad_channels": _pad_channels,
 }

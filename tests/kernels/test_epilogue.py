@@ -13,15 +13,17 @@ PARAMS = (-0.5, 0.75)
 
 
 def tensor(emit, image, kind):
-    """What a tensor step reads: of half the channels, of twice the size, or as large."""
+    """What a tensor step reads: of fewer channels, of twice the size, or as large."""
     n, h, w, c = ops.shape_of(image)
-    shape = {"add_tile": (n, h, w, c // 2), "add_avg2": (n, 2 * h, 2 * w, c)}.get(
-        kind, (n, h, w, c)
-    )
-    if shape[1] == 2 * h:
+    times = 2 if "avg2" in kind else 1
+    channels = {"add_tile": c // 2 - 1, "add_pad": c - 3, "add_avg2_tile": c // 2 + 2}.get(kind, c)
+    shape = (n, times * h, times * w, channels)
+    if times == 2:
         window = {"size": [2 * h, 2 * w], "factors": [0.0, 0.0]}
         attrs = {"method": "linear", "transform": "half_pixel"}
-        return emit(ops.anchor("resize2d", [image], **window, **attrs))
+        image = emit(ops.anchor("resize2d", [image], **window, **attrs))
+        if channels == c:
+            return image
     if shape[3] == c:
         return emit(ops.anchor("pad", [image], padding=[0] * 4, pad_value=0.0))
     rng = np.random.default_rng(1)

@@ -1,5 +1,7 @@
 """Networks of the tests of latency: some of the zoo, small, and a user's own."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from bnn_compiler import zoo
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.network import Network
-from bnn_compiler.nn import BinaryConv2d, BinaryLinear, Sign
+from bnn_compiler.nn import BinaryConv2d, BinaryLinear, RPReLU, RSign, Shortcut, Sign
 from bnn_compiler.options import Options
 from bnn_compiler.plan import plan as planning
 
@@ -69,6 +71,34 @@ def forked() -> nn.Module:
     return Forked().eval()
 
 
+class Residual(nn.Module):
+    """Blocks whose shortcuts run between any channel counts; their convolutions are all free."""
+
+    def __init__(self, channels: tuple[int, ...] = (24, 24, 40, 40, 28, 36)) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, channels[0], 3, 1, 1), nn.BatchNorm2d(channels[0]))
+        self.signs, self.convs, self.shortcuts, self.acts = (nn.ModuleList() for _ in range(4))
+        for i, (a, b) in enumerate(pairwise(channels)):
+            stride = 2 if i in (1, 4) else 1
+            self.signs.append(RSign(a))
+            conv = BinaryConv2d(a, b, 3, stride=stride, padding=1)
+            self.convs.append(nn.Sequential(conv, nn.BatchNorm2d(b)))
+            self.shortcuts.append(Shortcut(stride))
+            self.acts.append(RPReLU(b))
+        self.fc = nn.Linear(channels[-1], 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for i, sign in enumerate(self.signs):
+            x = self.acts[i](self.shortcuts[i](x, self.convs[i](sign(x))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def residual() -> nn.Module:
+    torch.manual_seed(0)
+    return Residual().eval()
+
+
 def of_zoo(name: str, **options: object) -> nn.Module:
     torch.manual_seed(0)
     return zoo.get(name)(num_classes=10, **options).eval()
@@ -79,6 +109,7 @@ GROUPED = ((1, 2), (4, 0), (0, 8), (32, 1))
 #: name -> (factory, side of the image)
 NETWORKS = {
     "forked": (forked, 16),
+    "residual": (residual, 16),
     "bop_net": (lambda: of_zoo("bop_net", width=0.4, size=16), 16),
     "xnornet": (lambda: of_zoo("xnornet", width=0.4), 16),
     "mobinet": (lambda: of_zoo("mobinet", width=0.25, plan=GROUPED), 16),

@@ -21,7 +21,8 @@ def matrix(*kernels):
 
 
 def test_every_plain_kernel_of_the_compiler_is_known():
-    assert set(features.PLAIN) == {*plain.STAGES, *plain.WORDS}
+    assert {*features.PLAIN, *features.ALIKE} == {*plain.STAGES, *plain.WORDS}
+    assert set(features.ALIKE.values()) <= set(features.PLAIN)
 
 
 def test_an_unknown_kernel_is_an_error_that_names_it():

@@ -17,6 +17,7 @@ from tests.latency.networks import NETWORKS, draw, forked, fresh
 #: Plans of each network: in the suite, and with BNN_PLANS_FULL=1 (200 in all, which take minutes).
 COUNTS = {
     "forked": (4, 45),
+    "residual": (6, 45),
     "bop_net": (2, 35),
     "xnornet": (2, 35),
     "mobinet": (2, 45),

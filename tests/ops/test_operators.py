@@ -26,7 +26,6 @@ RESIZE = {"method": "linear", "transform": "half_pixel", "size": [5, 6], "factor
 EXAMPLES = {
     "sign": ([X], {"zero": 1}, 1),
     "affine": ([X, VECTOR, VECTOR], {}, 1),
-    "tile": ([X], {"times": 3}, 1),
     "bits_max_pool2d": ([SIGNS, np.array([9], np.uint32)], {**WINDOW, "channels": 5}, 1),
     "map": ([X], {}, 1),
     "conv2d": ([SIGNS, np.sign(WEIGHTS).astype(np.int8)], {**CONV, "pad_value": 0}, 1),
@@ -47,6 +46,8 @@ EXAMPLES = {
     "global_mean": ([X], {}, 1),
     "resize2d": ([X], RESIZE, 1),
     "pad": ([X], {"padding": [1, 2, 0, 3], "pad_value": -1.0}, 1),
+    "tile": ([X], {"start": 3, "channels": 9}, 1),
+    "pad_channels": ([X], {"before": 1, "after": 2, "pad_value": -1.0}, 1),
     "concat": ([X, X], {"inputs": 2}, 2),
 }
 
@@ -94,7 +95,10 @@ def test_plain_operators_mean_what_they_say():
     _, signs = example("sign")
     np.testing.assert_array_equal(signs, SIGNS)
     _, tiled = example("tile")
-    np.testing.assert_array_equal(tiled, np.concatenate([X] * 3, axis=3))
+    np.testing.assert_array_equal(tiled, np.concatenate([X[..., 3:], X, X[..., :2]], axis=3))
+    _, padded = example("pad_channels")
+    np.testing.assert_array_equal(padded[..., 1:6], X)
+    assert (padded[..., [0, 6, 7]] == -1).all()
     _, scaled = example("affine")
     np.testing.assert_allclose(scaled, X * VECTOR + VECTOR, rtol=1e-6, atol=1e-6)
 

@@ -1,4 +1,5 @@
 import pytest
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -6,6 +7,7 @@ from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.ops.relax_ops import epilogue_of
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.fold_affine import FoldAffine
+from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
 from bnn_compiler.zoo.reactnet import Block
@@ -90,6 +92,41 @@ def test_a_pool_with_another_reader_is_not_read_in_place():
     graph = fused(function, conv(1, 2))
     assert [kinds(c) for c in anchors(graph, "float_conv2d")] == [["add"]]
     assert len(anchors(graph, "avg_pool2d")) == 1
+
+
+SHORTCUTS = {
+    "leading": (8, 1, lambda x: x[:, :4], "add"),
+    "repeated": (3, 1, lambda x: x.repeat(1, 2, 1, 1)[:, :4], "add_tile"),
+    "doubled": (2, 1, lambda x: torch.cat((x, x), 1), "add_tile"),
+    "padded": (3, 1, lambda x: F.pad(x, (0, 0, 0, 0, 0, 1)), "add_pad"),
+    "averaged, leading": (8, 2, lambda x: F.avg_pool2d(x, 2)[:, :4], "add_avg2"),
+    "averaged, repeated": (
+        3,
+        2,
+        lambda x: F.avg_pool2d(x, 2).repeat(1, 2, 1, 1)[:, :4],
+        "add_avg2_tile",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_a_shortcut_of_other_channels_is_read_in_place(name):
+    inputs, stride, shortcut, kind = SHORTCUTS[name]
+    layer = nn.Conv2d(inputs, 4, 1, stride, bias=False)
+    module = Applied(lambda x, layer: layer(x) + shortcut(x), layer)
+    graph = after(module, image(inputs, 8), FoldTile(), *PASSES)
+    (call,) = anchors(graph, "float_conv2d")
+    assert kinds(call) == [kind]
+    assert names(graph) == ["permute_dims", "bnn.float_conv2d", "permute_dims"]
+
+
+def test_other_channels_that_are_not_read_in_place():
+    graph = fused(lambda x, layer: layer(x) + F.pad(x[:, 1:], (0, 0, 0, 0, 0, 1)), conv(1))
+    assert [kinds(c) for c in anchors(graph, "float_conv2d")] == [["add_pad"]]
+    assert len(anchors(graph, "tile")) == 1
+    graph = fused(lambda x, layer: layer(x) + F.pad(x[:, 1:], (0, 0, 0, 0, 1, 0)), conv(1))
+    assert [kinds(c) for c in anchors(graph, "float_conv2d")] == [["add"]]
+    assert len(anchors(graph, "pad_channels")) == 1
 
 
 def test_what_follows_a_value_whose_sign_is_taken_is_not_absorbed():

@@ -7,7 +7,7 @@ from torch import nn
 
 from bnn_compiler.errors import PlanError
 from bnn_compiler.latency.space import PlanSpace
-from bnn_compiler.nn import BinaryConv2d, RPReLU, RSign
+from bnn_compiler.nn import BinaryConv2d, RPReLU, RSign, Shortcut
 from bnn_compiler.search.crops import Crop
 from bnn_compiler.search.hypernet import PruningNet
 from bnn_compiler.search.supernet import Supernet, by_scale, random_plans
@@ -29,6 +29,26 @@ class Users(nn.Module):
     def forward(self, x):
         x = self.block(self.stem(x))
         return self.fc(self.rest(self.conv(self.sign(x))).mean((2, 3)))
+
+
+class Free(nn.Module):
+    """Two blocks whose shortcuts are between any counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, 2, 1)
+        self.signs = nn.ModuleList([RSign(8), RSign(16)])
+        convs = BinaryConv2d(8, 16, 3, padding=1, stride=2), BinaryConv2d(16, 12, 3, padding=1)
+        self.convs = nn.ModuleList(convs)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(16), nn.BatchNorm2d(12)])
+        self.shortcuts = nn.ModuleList([Shortcut(2), Shortcut()])
+        self.fc = nn.Linear(12, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for i in (0, 1):
+            x = self.shortcuts[i](x, self.norms[i](self.convs[i](self.signs[i](x))))
+        return self.fc(x.mean((2, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +88,32 @@ def test_a_users_network(users):
     rows = picked["conv.weight"].rows
     assert rows[0] is None
     assert rows[1].tolist() == [0, 1, 2, 3, 4, 8, 9, 10, 11, 12]
+
+
+@pytest.fixture(scope="module")
+def free():
+    torch.manual_seed(0)
+    return PlanSpace.of(Free(), (torch.randn(1, 1, 16, 16),))
+
+
+def test_shortcuts_that_tie_nothing(free):
+    assert free.full == {"stem": 8, "convs.0": 16, "convs.1": 12}
+    for counts in ((8, 16, 12), (5, 9, 11), (7, 3, 3), (2, 11, 1)):
+        picked = same(free, dict(zip(free.full, counts, strict=True)))
+        assert all(rows is None for p in picked.values() for rows in p.rows)
+
+
+def test_a_supernet_with_such_shortcuts_trains(free):
+    net, rng = Supernet(free).train(), np.random.default_rng(0)
+    draw = by_scale(free.full)
+    for _ in range(2):
+        (loss,) = random_plans(draw)(net, torch.randn(4, 1, 16, 16), torch.arange(4), rng)
+        loss.backward()
+    assert net.model.stem.weight.grad.abs().sum() > 0
+    generated = PruningNet(free, hidden=4)
+    plan = draw(rng)
+    x = torch.randn(2, 1, 16, 16)
+    torch.testing.assert_close(generated.eval()(x, plan), generated.network(plan)(x))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8, 16])

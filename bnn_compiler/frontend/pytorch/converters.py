@@ -212,6 +212,8 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "adaptive_avg_pool2d": convert_pool.adaptive_avg_pool2d,
     "mean": convert_pool.mean,
     "cat": convert_shape.cat,
+    "slice": convert_shape.channel_slice,
+    "repeat": convert_shape.repeat,
     "view": convert_shape.reshape,
     "reshape": convert_shape.reshape,
     "flatten": convert_shape.reshape,

@@ -30,6 +30,9 @@ _DROPOUTS = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropo
 #: Casts that are identities when the dtype does not change.
 _CASTS = {"to", "_to_copy", "type_as", "expand", "expand_as", "view", "reshape"}
 
+#: Operators of whose first argument only the shape counts.
+_SHAPED = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
+
 
 def simplify(traced: TracedGraph) -> TracedGraph:
     """An equal graph without training arithmetic; float rounding of signs is made exact.
@@ -109,12 +112,15 @@ def _same_shape(a: Node, b: Node) -> bool:
 
 
 def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> None:
-    """Evaluate with torch every node that depends on constants only."""
+    """Evaluate with torch every node that depends on constants, or on shapes, only."""
     evaluate = interpreter(TracedGraph(traced.graph, constants, traced.inputs))
     known: dict[Node, Any] = {}
     for node in list(traced.graph.nodes):
         if node.op == "get_attr":
             known[node] = constants[str(node.target)]
+        elif op_name(node) in _SHAPED:
+            shape = node.args[0].meta["val"].shape
+            known[node] = node.target(torch.zeros(shape), *node.args[1:], **node.kwargs)
         elif node.op == "call_function" and all(a in known for a in node.all_input_nodes):
             evaluate.env = known
             with torch.no_grad():

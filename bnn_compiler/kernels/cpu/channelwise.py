@@ -15,9 +15,10 @@ from bnn_compiler.kernels.epilogue import (
     product,
     read,
 )
-from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue
+from bnn_compiler.ops.rounding import round_up
 
 Tensors = list[Layout | None]
 
@@ -153,6 +154,35 @@ def concat(layouts: Sequence[Layout], epilogue: Epilogue, tensors: Tensors) -> S
         return result
 
     return finish(shape, pick, epilogue, tensors, data)
+
+
+def tile(x: Layout, start: int, channels: int, epilogue: Epilogue, tensors: Tensors) -> Stages:
+    """``channels`` channels from ``start`` on; after the last one comes the first again."""
+    n, h, w, c = x.shape
+    data = placeholder(x, "x")
+    at = read(data, x)
+    # Whole vectors lie side by side if the last one ends in what is stored.
+    plain = start + channels <= c and start + round_up(channels, LANES) <= x.channels
+
+    def pick(i, y, z, k):  # type: ignore[no-untyped-def]
+        return at(i, y, z, k + start if plain else tirx.floormod(k + start, c))
+
+    return finish((n, h, w, channels), pick, epilogue, tensors, [data])
+
+
+def pad_channels(
+    x: Layout, widths: tuple[int, int], value: float, epilogue: Epilogue, tensors: Tensors
+) -> Stages:
+    """``widths`` (before, after) more channels of ``value``."""
+    n, h, w, c = x.shape
+    before, after = widths
+    data = placeholder(x, "x")
+
+    def at(i, y, z, k):  # type: ignore[no-untyped-def]
+        inside = tirx.all(k >= before, k < before + c)
+        return te.if_then_else(inside, read(data, x)(i, y, z, k - before), f32(value))
+
+    return finish((n, h, w, before + c + after), at, epilogue, tensors, [data])
 
 
 def pad(

@@ -63,6 +63,17 @@ def _pad(task: PlainTask) -> Stages:
     return channelwise.pad(task.data[0], padding, value, task.epilogue, list(task.tensors))
 
 
+def _tile(task: PlainTask) -> Stages:
+    start, channels = task.parameters
+    return channelwise.tile(task.data[0], start, channels, task.epilogue, list(task.tensors))
+
+
+def _pad_channels(task: PlainTask) -> Stages:
+    before, after, value = task.parameters
+    tensors = list(task.tensors)
+    return channelwise.pad_channels(task.data[0], (before, after), value, task.epilogue, tensors)
+
+
 def _resize2d(task: PlainTask) -> Stages:
     size, method, transform, _ = task.parameters
     tensors = list(task.tensors)
@@ -92,6 +103,8 @@ STAGES: dict[str, Callable[[PlainTask], Stages]] = {
     "concat": _concat,
     "pad": _pad,
     "resize2d": _resize2d,
+    "tile": _tile,
+    "pad_channels": _pad_channels,
 }
 #: Without one, on stored elements as they are.
 WORDS: dict[str, Callable[[PlainTask], tirx.PrimFunc]] = {

@@ -99,13 +99,54 @@ def test_vector_to_image():
     assert_agrees(model, torch.randn(2, 5))
 
 
+def zeros(x, channels):
+    return torch.zeros(x.shape[0], channels, *x.shape[2:])
+
+
+CHANNELS = {
+    "leading": lambda x: x[:, :5],
+    "last": lambda x: x[:, -4:],
+    "middle": lambda x: x[:, 2:7],
+    "narrow": lambda x: x.narrow(1, 3, 4),
+    "all": lambda x: x[:, :9] + 1,
+    "a vector's": lambda x: x.mean((2, 3))[:, 3:6],
+    "features": lambda x: x.flatten(1)[:, 5:90],
+    "twice": lambda x: torch.cat((x, x), 1),
+    "repeated": lambda x: x.repeat(1, 3, 1, 1),
+    "repeated and cut": lambda x: x.repeat(1, 3, 1, 1)[:, 4:23],
+    "cut, repeated": lambda x: x[:, 2:7].repeat(1, 2, 1, 1),
+    "cut twice": lambda x: x[:, 2:8][:, 1:4],
+    "padded": lambda x: functional.pad(x, (0, 0, 0, 0, 2, 3)),
+    "padded with a number": lambda x: functional.pad(x, (1, 0, 0, 2, 2, 3), value=-1.5),
+    "padded and cut": lambda x: functional.pad(x, (0, 0, 0, 0, -2, 3)),
+    "cut by padding": lambda x: functional.pad(x, (0, 0, 0, 0, -2, -1)),
+    "with zeros": lambda x: torch.cat((x, zeros(x, 4)), 1),
+    "between zeros": lambda x: torch.cat((zeros(x, 2), x, zeros(x, 4)), 1),
+    "with zeros like it": lambda x: torch.cat((x, torch.zeros_like(x), x.new_ones(x.shape)), 1),
+    "a vector and ones": lambda x: torch.cat((x.mean((2, 3)), torch.ones(x.shape[0], 4)), 1),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_channels(name):
+    assert_agrees(Function(lambda m, x: CHANNELS[name](x)), image(9, 9, batch=2))
+
+
 REFUSED = {
     "transposed": (lambda m, x: x.transpose(2, 3).reshape(x.shape), "transpose"),
     "three dimensions": (lambda m, x: x.flatten(2), r"\[1, 9, 81\]"),
     "squeezed batch": (lambda m, x: x.mean((2, 3), keepdim=True).squeeze(), r"\[9\]"),
     "cropped": (lambda m, x: functional.pad(x, (-1, 0)), "crops"),
     "reflected": (lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "reflect"),
-    "padded channels": (lambda m, x: functional.pad(x, (0, 0, 0, 0, 1, 1)), "height and width"),
+    "padded batch": (lambda m, x: functional.pad(x, (0, 0, 0, 0, 0, 0, 1, 1)), "to a batch"),
+    "rows cut": (lambda m, x: x[:, :, 1:], r"\[1:.*of dim=2; only channels"),
+    "every second channel": (lambda m, x: x[:, ::2], "steps of 1"),
+    "no channel": (lambda m, x: x[:, 9:], r"keeps no channel|\[1, 0, 9, 9\]"),
+    "rows repeated": (lambda m, x: x.repeat(1, 2, 2, 1), "only channels"),
+    "a constant of several values": (
+        lambda m, x: torch.cat((x, torch.arange(81.0).view(1, 1, 9, 9)), 1),
+        "several values",
+    ),
     "rows": (lambda m, x: torch.cat((x, x), 2), "dim=2"),
     "along the width": (lambda m, x: x + torch.arange(9.0), r"per channel \(9\)"),
     "antialias": (
