@@ -8,11 +8,13 @@ there when it is first asked. What a judgement leaves (trained weights) comes ba
 import logging
 import os
 import re
+import secrets
 import shutil
 import socket
+import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,14 @@ from bnn_compiler.search.pool import Desk, Gone, Luggage, Make, Worker
 from bnn_compiler.version import __version__
 
 _FORMS = "local, auto, or the HOST:PORT of the cluster's head"
-#: Seconds to reach the head, and to wait for a place for the first worker.
-_REACH, _PATIENCE = 5.0, 300.0
+#: Seconds to reach the head, to wait for a place for the first worker, and for one to leave.
+_REACH, _PATIENCE, _GRACE = 5.0, 300.0, 2.0
+#: What opens a connection of HTTP/2, which a cluster's head speaks, and the kind of frame that the
+#: other side begins with. Ray itself would try for minutes, and complain.
+_PREFACE, _SETTINGS = (
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]),
+    b"\4",
+)
 
 
 class Actor:
@@ -107,9 +115,10 @@ class _Remote:
     def end(self) -> None:
         import ray
 
-        if self.there:
-            with suppress(Exception):
-                self.actor.leave.remote()
+        with suppress(Exception):
+            if self.there and ray.wait([self.due], timeout=0)[0]:
+                # It does nothing now, so it can clear its folder.
+                ray.wait([self.actor.leave.remote()], timeout=_GRACE)
         with suppress(Exception):
             ray.kill(self.actor, no_restart=True)
 
@@ -135,15 +144,7 @@ class Cluster(Closing):
         Raises SearchError without Ray, and for an address where no cluster answers.
         """
         _check(address)
-        try:
-            import ray
-        except ImportError as e:
-            raise SearchError(
-                f"--ray needs Ray ({e}): pip install 'bnn_compiler[distributed]'"
-            ) from e
-        # Ray would tell its makers, and what it prints is not for this command's user.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        _set(address)
         folder = None
         options: dict[str, Any] = {"address": address}
         if address == "local":
@@ -151,17 +152,19 @@ class Cluster(Closing):
             cores = max(workers or 1, len(os.sched_getaffinity(0)))
             options |= {"num_cpus": cores, "include_dashboard": False, "_temp_dir": str(folder)}
         try:
-            ray.init(
-                logging_level=logging.CRITICAL,
-                log_to_driver=False,
-                configure_logging=True,
-                **options,
-            )
+            with _silent():
+                import ray
+
+                ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **options)
             total = ray.cluster_resources()
+        except ImportError as e:
+            raise SearchError(
+                f"--ray needs Ray ({e}): pip install 'bnn_compiler[distributed]'"
+            ) from e
         except Exception as e:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
-            raise SearchError(f"--ray {address}: {_last_line(e)}") from e
+            raise SearchError(f"--ray {address}: {_reason(e)}") from e
         gpus = int(total.get("GPU", 0))
         return Cluster(gpus or max(1, int(total.get("CPU", 0))), gpus, _folder=folder)
 
@@ -206,6 +209,22 @@ class Cluster(Closing):
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def _set(address: str) -> None:
+    """What Ray reads from the environment as it is imported and started, unless the user says else:
+    nothing is told to its makers, or printed by its own code, and few attempts are made.
+    """
+    wanted = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_BACKEND_LOG_LEVEL": "fatal",
+        "RAY_NUM_REDIS_GET_RETRIES": "5",
+    }
+    if address == "local":
+        # Without a token others on this machine could run code as us; and Ray would keep one.
+        wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
 def _check(address: str) -> None:
     """Raise SearchError for an address of another form, or if nothing listens there."""
     if address in ("local", "auto"):
@@ -214,12 +233,43 @@ def _check(address: str) -> None:
     if not found or not 0 < int(found[2]) < 65536:
         raise SearchError(f"--ray {address}: give {_FORMS}")
     try:
-        socket.create_connection((found[1].strip("[]"), int(found[2])), _REACH).close()
+        with socket.create_connection((found[1].strip("[]"), int(found[2])), _REACH) as head:
+            head.settimeout(_REACH)
+            head.sendall(_PREFACE)
+            if head.recv(9, socket.MSG_WAITALL)[3:4] != _SETTINGS:
+                raise OSError("something else listens there")
     except OSError as e:
         raise SearchError(
             f"--ray {address}: no cluster answers ({e}); start one with `ray start --head --port"
             f" {found[2]}`, or let --ray local start one here"
         ) from e
+
+
+def _reason(error: BaseException) -> str:
+    """Why a cluster cannot be joined."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if "token" in str(cause):
+            return (
+                "the cluster wants its token: set RAY_AUTH_MODE=token, and have the head's"
+                " ~/.ray/auth_token here too"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return _last_line(error)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing is written to stderr, by whatever code of this process."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Candidates judged by Ray actors: a cluster of two workers on this machine."""
 
 import shutil
+import socket
 import sys
 
 import numpy as np
@@ -73,6 +74,14 @@ def test_a_network_is_judged_there_as_here(cluster, tmp_path):
         assert workers.at(INHERITED).of(plans, seeds) == Here(here.inherited()).of(plans, seeds)
         (score,) = workers.at(FULL).of(plans[:1], seeds[:1])
     assert accuracy(here.trained_network(plans[0], 1), here.splits.choose) == score
+
+
+@pytest.fixture
+def closed_port():
+    """A port of loopback that is taken, by a socket that does not listen."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 def test_an_address_without_a_cluster_is_one_line(closed_port, monkeypatch):
