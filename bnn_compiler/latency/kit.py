@@ -25,7 +25,7 @@ from bnn_compiler.device import kit
 from bnn_compiler.device.measure import read
 from bnn_compiler.errors import DeviceError, InputError
 from bnn_compiler.latency import calibrate, journal, linked, places, programs
-from bnn_compiler.latency.calibrate import LEAST, TURN, Calibration
+from bnn_compiler.latency.calibrate import Calibration
 from bnn_compiler.latency.journal import Journal
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.sample import Sample, kernel_from_dict, kernel_to_dict
@@ -74,8 +74,8 @@ def export(
     InputError for too few programs, DeviceError if ``folder`` cannot be written, BuildError if
     nothing here can build for the target.
     """
-    if count < LEAST:
-        raise InputError(f"{count} programs: a model needs at least {LEAST}")
+    if count < calibrate.LEAST:
+        raise InputError(f"{count} programs: a model needs at least {calibrate.LEAST}")
     if folder.exists():
         raise DeviceError(f"{folder} is there already; name a new folder for the kit")
     wanted = targets.load(target)
@@ -87,9 +87,9 @@ def export(
     entries: list[dict[str, Any]] = []
     built: list[TrialProgram] = []
     with tempfile.TemporaryDirectory(prefix="bnnc-kit-") as name:
-        for first in range(0, count, TURN):
+        for first in range(0, count, calibrate.TURN):
             others, drawn = [], []
-            for number in range(first, min(first + TURN, count)):
+            for number in range(first, min(first + calibrate.TURN, count)):
                 template = templates[number % len(templates)].name
                 plan = variants[template].draw(random)
                 kernels = variants[template].kernels(plan)
