@@ -64,7 +64,7 @@ class Actor:
                 files.replace_bytes(self._folder / name, data)
             self._stage = stage
         found = self._desk.judge(stage, plan, seed)
-        left = {}
+        left: dict[str, bytes] = {}
         for name in self._luggage.left(stage, plan, seed) if self._luggage else ():
             path = self._folder / name
             if path.is_file():
@@ -195,7 +195,9 @@ class Cluster(Closing):
         import ray
 
         if stage not in self._packed:
-            found = dict(make.packed(stage)) if isinstance(make, Luggage) else {}
+            found: dict[str, bytes] = {}
+            if isinstance(make, Luggage):
+                found.update(make.packed(stage))
             self._packed = {stage: ray.put(found)}
         return self._packed[stage]
 
