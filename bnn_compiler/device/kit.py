@@ -40,7 +40,7 @@ def pack(
     files["run.sh"] = (program.HERE / "run.sh").read_bytes()
     described = {"arch": arch, **content}
     # On one line, the identifier and arch first: run.sh reads them with sed.
-    manifest = {"kit": _identifier(described), **described}
+    manifest = {"kit": identifier(described), **described}
     files["manifest.json"] = json.dumps(manifest).encode() + b"\n"
     sums = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()]
     files["SHA256SUMS"] = "".join(sums).encode()
@@ -75,7 +75,7 @@ def parse(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         data = json.loads(text)
         manifest, lines, told = data["manifest"], data["lines"], data["sha256"]
         content = {k: v for k, v in manifest.items() if k != "kit"}
-        kits = {manifest["kit"], lines[0]["kit"], _identifier(content)}
+        kits = {manifest["kit"], lines[0]["kit"], identifier(content)}
         board = lines[0]["board"]
         numbers = Counter(line["candidate"] for line in lines[1:])
     except (OSError, UnicodeDecodeError) as e:
@@ -93,5 +93,6 @@ def parse(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return manifest, lines
 
 
-def _identifier(content: Mapping[str, Any]) -> str:
+def identifier(content: Mapping[str, Any]) -> str:
+    """Of a kit, by what its manifest says besides."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
