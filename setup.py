@@ -43,11 +43,14 @@ setup(
             "pymoo==0.6.2",
             "pytest",
             "pytest-xdist>=3.6",
+            "ray>=2.50,<3",
             "ruff",
             "scikit-learn",
             "tornado",
             "ziglang>=0.14",
         ],
+        # `bnnc search --ray`.
+        "distributed": ["ray>=2.50,<3"],
         # TVM's tracker imports it without requiring it.
         "device": ["tornado"],
         "bench": [

@@ -34,8 +34,8 @@ from bnn_compiler.errors import BnnCompilerError, BuildError
 from bnn_compiler.files import replace_text
 from bnn_compiler.latency import LatencyModel, baselines, programs, timing
 from bnn_compiler.latency import model as models
-from bnn_compiler.latency.calibrate import reference
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.latency.places import reference
 from bnn_compiler.latency.sample import Sample
 from bnn_compiler.latency.timing import Subject
 from bnn_compiler.network import Network

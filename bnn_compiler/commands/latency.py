@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnn_compiler.commands.common import (
+    DEVICE,
+    SECRET,
     Arguments,
     add_input,
     add_model,
+    check_secret,
     examples,
     table,
 )
@@ -18,7 +21,7 @@ from bnn_compiler.errors import InputError
 
 if TYPE_CHECKING:
     from bnn_compiler.latency import Kernel, LatencyModel
-    from bnn_compiler.latency.calibrate import State
+    from bnn_compiler.latency.calibrate import Calibration, State
     from bnn_compiler.latency.space import PlanSpace
 
 _MINUTES = 10.0
@@ -42,15 +45,26 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
 def add_calibrate(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``bnnc calibrate``."""
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="stop after this time")
-    parser.add_argument("--programs", type=int, help="stop when so many have been timed")
+    parser.add_argument("--minutes", type=float, help=f"stop after this time ({_MINUTES:g})")
+    parser.add_argument("--programs", type=int, help="stop when so many have been timed; of a kit")
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     parser.add_argument("--journal", type=Path, help="log of programs, to resume (in the cache)")
     parser.add_argument("-o", "--output", type=Path, help="the model (in the cache)")
     parser.add_argument(
         "--no-prior", action="store_true", help="do not start from the shipped model"
     )
-    parser.add_argument("--device", help="a board; not there yet")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--device", help=DEVICE)
+    where.add_argument(
+        "--export-kit", type=Path, metavar="FOLDER", help="programs that a board times alone"
+    )
+    where.add_argument(
+        "--import-kit",
+        type=Path,
+        metavar="FOLDER",
+        help="what it timed: the folder, or its results",
+    )
+    parser.add_argument("--secret", type=Path, metavar="FILE", help=SECRET)
 
 
 def predict(args: Arguments) -> int:
@@ -106,25 +120,12 @@ def predict(args: Arguments) -> int:
 
 
 def calibrate(args: Arguments) -> int:
-    """Time programs on this machine and fit a model."""
-    if args.device:
-        raise InputError(
-            "calibrating on a board is not there yet: run `bnnc calibrate` on the board itself, or"
-            " use the prediction from cycles"
-        )
-    from bnn_compiler.latency.calibrate import calibrate as run
-
-    with _Live(quiet=args.json) as live:
-        found = run(
-            args.target,
-            minutes=args.minutes,
-            programs_at_most=args.programs,
-            schedules=args.schedules,
-            journal=args.journal,
-            output=args.output,
-            prior=not args.no_prior,
-            tell=live.update,
-        )
+    """Time programs on this machine, on a board or by a kit, and fit a model."""
+    _refuse_unused(args)
+    check_secret(args)
+    if args.export_kit:
+        return _export(args)
+    found = _imported(args) if args.import_kit else _calibrated(args)
     if args.json:
         print(
             json.dumps(
@@ -139,6 +140,70 @@ def calibrate(args: Arguments) -> int:
         return 0
     print(f"{found.model.about.text}\n{found.path}; {found.disturbed} programs disturbed, left out")
     return 0
+
+
+def _calibrated(args: Arguments) -> "Calibration":
+    from bnn_compiler.latency.calibrate import calibrate as run
+
+    with _Live(quiet=args.json) as live:
+        return run(
+            args.target,
+            minutes=_MINUTES if args.minutes is None else args.minutes,
+            programs_at_most=args.programs,
+            schedules=args.schedules,
+            journal=args.journal,
+            output=args.output,
+            prior=not args.no_prior,
+            device=args.device,
+            secret=args.secret,
+            tell=live.update,
+        )
+
+
+def _imported(args: Arguments) -> "Calibration":
+    from bnn_compiler.latency import kit
+
+    return kit.load(
+        args.target,
+        args.import_kit,
+        schedules=args.schedules,
+        log=args.journal,
+        output=args.output,
+        prior=not args.no_prior,
+    )
+
+
+def _export(args: Arguments) -> int:
+    from bnn_compiler.latency import kit
+
+    made = kit.export(
+        args.target,
+        args.export_kit,
+        count=kit.PROGRAMS if args.programs is None else args.programs,
+        schedules=args.schedules,
+        tell=lambda built, of: print(f"{built} of {of} programs", file=sys.stderr),
+    )
+    if args.json:
+        print(json.dumps({"kit": made.id, "programs": made.programs, "bytes": made.bytes}))
+        return 0
+    print(
+        f"{made.path}: {made.programs} programs, {made.bytes / 1e6:.1f} MB\n"
+        f"on the board: sh {made.path.name}/run.sh {made.path.name}/results.json\n"
+        f"then here: bnnc calibrate --target {args.target} --import-kit {made.path.name}"
+    )
+    return 0
+
+
+def _refuse_unused(args: Arguments) -> None:
+    """Raise InputError for what this way of calibrating would not look at."""
+    unused = {
+        "--export-kit": ("minutes", "journal", "output") if args.export_kit else (),
+        "--import-kit": ("minutes", "programs") if args.import_kit else (),
+    }
+    for way, names in unused.items():
+        for name in names:
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name} has no meaning with {way}")
 
 
 class _Live:

@@ -3,15 +3,13 @@
 import argparse
 import json
 import shlex
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnn_compiler.commands.common import Arguments, random_inputs
+from bnn_compiler.commands.common import DEVICE, SECRET, Arguments, check_secret
+from bnn_compiler.commands.place import Place
 from bnn_compiler.errors import InputError, SearchError
 
 if TYPE_CHECKING:
@@ -19,11 +17,12 @@ if TYPE_CHECKING:
 
     from bnn_compiler.search.budget import Budget
     from bnn_compiler.search.live import Live
-    from bnn_compiler.search.network import Task
+    from bnn_compiler.search.network import Judges, Task
     from bnn_compiler.search.run import Result
+    from bnn_compiler.search.workers import Workers
 
-#: Runs of a compiled network that are timed, behind some that are not.
-_RUNS, _WARM = 200, 20
+#: Help of --ray.
+_RAY = "judge candidates on a Ray cluster: HOST:PORT of its head, auto, or local to start one here"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +57,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flip", action="store_true", help="mirror training images")
     parser.add_argument("--finalists", type=int, default=8, help="plans to measure and train")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of winner and uniform")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--workers", type=int, help="processes (1), or Ray actors (all there are)")
+    parser.add_argument("--ray", metavar="ADDRESS", help=_RAY)
+    parser.add_argument("--device", help=f"{DEVICE}, instead of here")
+    parser.add_argument("--secret", type=Path, metavar="FILE", help=SECRET)
     parser.add_argument("--resume", action="store_true", help="go on with the search in -o")
 
 
@@ -67,8 +69,8 @@ def run(args: Arguments) -> int:
     from bnn_compiler.search.live import Live
 
     try:
-        with Live(quiet=args.json) as live:
-            result, summary = _search(args, live)
+        with Live(quiet=args.json) as live, ExitStack() as stack:
+            result, summary = _search(args, live, stack)
     except KeyboardInterrupt:
         print(f"go on with: {_resume()}", file=sys.stderr)
         raise
@@ -79,7 +81,8 @@ def run(args: Arguments) -> int:
     return 0
 
 
-def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
+def _search(args: Arguments, live: "Live", stack: ExitStack) -> "tuple[Result, list[str]]":
+    """``stack`` ends what judges candidates."""
     from bnn_compiler.search import deliver, page
     from bnn_compiler.search.budget import Budget, Prices, limits_of
     from bnn_compiler.search.checkpoint import Checkpoint
@@ -88,49 +91,66 @@ def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
     from bnn_compiler.search.pareto import Pareto
     from bnn_compiler.search.report import SearchReport
     from bnn_compiler.search.run import Ending, Parts, refuse_infeasible, search
-    from bnn_compiler.search.workers import Workers
 
+    check_secret(args)
     budgets = [Budget.parse(text) for text in args.budget]
     settings = Settings.of(args.population, args.generations)
     strategy = Pareto if args.pareto else Evolution
     task = _task(args)
+    place = Place(task, args.device, args.secret)
+    place.check()
     checkpoint = Checkpoint(args.output, _identity(args, budgets))
     # Whatever could be wrong is found before the first image is looked at.
     state = checkpoint.load(resume=args.resume)
     prices = Prices(task.domain, limits_of(budgets, _costs(task, budgets)))
     refuse_infeasible(prices)
+    workers = _workers(args, Judges(task), live, stack)
     _ = task.splits
     # From here on the folder is this search's, and --resume goes on with it.
     checkpoint.save(state)
     total = task.supernet_epochs
     live.stage("supernet, epochs", 0, total)
     task.train_supernet(lambda p: live.stage("supernet, epochs", p.step * total // p.steps, total))
-    with Workers(Judges(task), args.workers, live.candidates) as workers:
-        result = search(
-            prices,
-            Parts(
-                strategy(settings, args.seed),
-                workers.at(INHERITED),
-                _measure(task),
-                lambda plans, keep, train: choose(plans, keep, train, seed=args.seed),
-                training(task, workers.at),
-                together=args.workers,
-            ),
-            settings,
-            args.seed,
-            checkpoint=checkpoint,
-            resume=True,
-            ending=Ending(args.finalists, seeds=args.seeds),
-            tell=live.search,
-            say=live.say,
-        )
+    result = search(
+        prices,
+        Parts(
+            strategy(settings, args.seed),
+            workers.at(INHERITED),
+            place.measure if place.measures else None,
+            lambda plans, keep, train: choose(plans, keep, train, seed=args.seed),
+            training(task, workers.at),
+            together=workers.count,
+        ),
+        settings,
+        args.seed,
+        checkpoint=checkpoint,
+        resume=True,
+        ending=Ending(args.finalists, seeds=args.seeds),
+        tell=live.search,
+        say=live.say,
+    )
     found = deliver.winner(task, result)
     deliver.write(task, found, args.budget)
     _export(found.network, task, args.output / "network.pt2")
-    seconds = _compiled(found.network, task, args.output / "network.bnn")
-    report = SearchReport(args.model, args.target, _cpu(task), args.seed, result, seconds)
+    seconds = place.compiled(found.network, args.output / "network.bnn")
+    report = SearchReport(args.model, args.target, place.name, args.seed, result, seconds)
     page.write(report, args.output)
     return result, report.summary()
+
+
+def _workers(args: Arguments, judges: "Judges", live: "Live", stack: ExitStack) -> "Workers":
+    """Processes of this machine, or a cluster's actors; they end with ``stack``."""
+    from bnn_compiler.search.workers import Workers
+
+    count = args.workers
+    if args.ray is None:
+        count = 1 if count is None else count
+        return stack.enter_context(Workers(judges, count, live.candidates))
+    from bnn_compiler.search.cluster import Cluster
+
+    cluster = stack.enter_context(Cluster.join(args.ray, count))
+    count = cluster.capacity if count is None else count
+    return stack.enter_context(Workers(judges, count, live.candidates, cluster))
 
 
 def _task(args: Arguments) -> "Task":
@@ -177,6 +197,8 @@ def _identity(args: Arguments, budgets: "list[Budget]") -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(args, name) for name in names}
     found["checkpoint"] = str(args.checkpoint) if args.checkpoint else None
     found["budgets"] = [b.text for b in budgets]
+    # Times of two machines do not mix.
+    found["device"] = args.device
     return found
 
 
@@ -189,41 +211,6 @@ def _costs(task: "Task", budgets: "list[Budget]") -> dict[str, Any]:
     if any(b.unit == "s" for b in budgets):
         costs["s"] = Seconds(task.space, LatencyModel.load(task.target))
     return costs
-
-
-def _measure(task: "Task") -> Callable[[Any], float] | None:
-    """Plan -> measured seconds of the compiled network; None where its code does not run."""
-    if not _runs_here(task.target):
-        return None
-
-    def measure(plan: Any) -> float:
-        with tempfile.TemporaryDirectory(prefix="bnnc-search-") as folder:
-            seconds = _compiled(task.space.crop(plan), task, Path(folder) / "plan.bnn", check=False)
-        assert seconds is not None
-        return seconds
-
-    return measure
-
-
-def _compiled(
-    network: "nn.Module", task: "Task", output: Path, *, check: bool = True
-) -> float | None:
-    """Compile, and time where it runs here: the median seconds of a run, one thread."""
-    from bnn_compiler import compiler
-
-    artifact = compiler.compile(
-        network.eval(), task.inputs, target=task.target, output=output, check=check
-    )
-    if not _runs_here(task.target):
-        return None
-    artifact.set_threads(1)
-    inputs, times = random_inputs(artifact), []
-    for _ in range(_RUNS + _WARM):
-        start = time.perf_counter()
-        artifact.run(*inputs)
-        times.append(time.perf_counter() - start)
-    artifact.close()
-    return statistics.median(times[_WARM:])
 
 
 def _export(network: "nn.Module", task: "Task", output: Path) -> None:
@@ -239,22 +226,6 @@ def _export(network: "nn.Module", task: "Task", output: Path) -> None:
     with quiet():
         torch.export.save(torch.export.export(network, task.inputs), buffer)
     files.replace_bytes(output, buffer.getvalue())
-
-
-def _runs_here(target: str) -> bool:
-    import platform
-
-    from bnn_compiler import target as targets
-    from bnn_compiler.runtime import cpu
-
-    wanted = targets.load(target)
-    return wanted.arch == platform.machine() and set(wanted.features) <= cpu.features()
-
-
-def _cpu(task: "Task") -> str:
-    from bnn_compiler.runtime import cpu
-
-    return cpu.name() if _runs_here(task.target) else ""
 
 
 def _resume() -> str:

@@ -38,13 +38,12 @@ def bench(
     path = Path(path)
     found = files.read(path)
     arch = static.arch_of(found, "linked for a board")
-    known = None if secret is None else Secret.read(secret)
-    boards = Boards(Address.parse(board), arch, Link(zig=f"{arch}-linux-musl"), known)
+    machine = boards(board, arch, secret)
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="bnnc-bench-") as folder:
-        built = _build(Path(folder), found, boards.tools)
+        built = _build(Path(folder), found, machine.tools)
         plan = Plan(repeat, 0.0, _LIMIT, threads)
-        boards.measure([built], plan, outcomes.__setitem__)
+        machine.measure([built], plan, outcomes.__setitem__)
     timed = outcomes[0].found
     if timed is None:
         raise DeviceError(f"{path} on {board}: {outcomes[0].error}")
@@ -52,6 +51,12 @@ def bench(
         "median_ms": 1e3 * statistics.median(timed.seconds),
         "min_ms": 1e3 * min(timed.seconds),
     }
+
+
+def boards(board: str, arch: str, secret: str | Path | None = None) -> Boards:
+    """The boards at an address, for static programs of ``arch``. Raises as ``bench`` does."""
+    known = None if secret is None else Secret.read(secret)
+    return Boards(Address.parse(board), arch, Link(zig=f"{arch}-linux-musl"), known)
 
 
 def _build(folder: Path, found: files.Files, tools: link.Toolchain) -> TrialProgram:

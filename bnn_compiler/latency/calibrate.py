@@ -1,4 +1,4 @@
-"""A latency model of this machine: random programs are timed until the minutes are over.
+"""A latency model of a machine: random programs are timed there until the minutes are over.
 
 The next programs are those on which the model so far is least sure of itself. Everything that was
 timed is in a journal, so that a calibration that was stopped goes on where it was.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -19,26 +20,27 @@ from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.deploy import backend
 from bnn_compiler.errors import BuildError, InputError, ScheduleError, TargetError
 from bnn_compiler.latency import model as models
-from bnn_compiler.latency import programs, timing
+from bnn_compiler.latency import places, programs
 from bnn_compiler.latency.journal import Journal
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.model import LatencyModel
+from bnn_compiler.latency.places import Place
 from bnn_compiler.latency.regress import Regressor
 from bnn_compiler.latency.sample import Sample
-from bnn_compiler.latency.templates import REFERENCE, TEMPLATES, Template
-from bnn_compiler.latency.timing import Subject
+from bnn_compiler.latency.templates import TEMPLATES, Template
 from bnn_compiler.latency.variants import Variants
 from bnn_compiler.runtime import cpu
 from bnn_compiler.target import Target
 
 log = logging.getLogger("bnn_compiler")
 
-#: Programs timed in turns with each other; rounds; plans drawn to choose one program from.
-_TURN, _ROUNDS, _CANDIDATES = 4, 8, 24
+#: Programs timed in turns with each other; plans drawn to choose one program from.
+TURN, _CANDIDATES = 4, 24
 #: A model is fitted anew when there are this many times as many programs as for the last one.
 _GROWTH = 1.4
 #: Of the cross-validation of models to choose by.
 _FOLDS = 3
+FITTING = "fitting the model"
 #: Programs without which a model would mean nothing.
 LEAST = 8
 #: Programs that were disturbed so much say nothing: shares of their time.
@@ -81,51 +83,79 @@ def calibrate(
     prior: bool = True,
     seed: int = 0,
     templates: Sequence[Template] = TEMPLATES,
+    device: str | None = None,
+    secret: str | Path | None = None,
     tell: Tell = lambda state: None,
 ) -> Calibration:
-    """Time programs on this machine for ``minutes``, or until the journal has
-    ``programs_at_most``, and fit a model, kept where ``LatencyModel.load`` finds it, or in
-    ``output``.
+    """Time programs on this machine, or on the boards at ``device``, for ``minutes``, or until the
+    journal has ``programs_at_most``, and fit a model, kept where ``LatencyModel.load`` finds it, or
+    in ``output``.
 
     A shipped model of the target, if ``prior``, is where the new one starts from: few programs are
-    then enough. Ctrl-C ends it early; what was timed counts. Raises TargetError if this machine
-    cannot run the target's code, InputError for a number out of range, ScheduleError if too little
-    could be timed.
+    then enough. Ctrl-C ends it early; what was timed counts. ``device`` and ``secret`` are as in
+    ``tune``. Raises TargetError if this machine cannot run the target's code, DeviceError if the
+    boards cannot be used, InputError for a number out of range, ScheduleError if too little could
+    be timed.
     """
     if minutes <= 0 or (programs_at_most is not None and programs_at_most < LEAST):
         raise InputError(
             f"{minutes:g} minutes, {programs_at_most} programs: give more than 0 minutes,"
             f" and at least {LEAST} programs"
         )
-    device = targets.load(target)
-    _check_here(device)
-    known = Schedules.load(device, Path(schedules) if schedules else None)
-    path = Path(output) if output else models.calibrated(device)
-    log_path = Path(journal) if journal else journal_path(device)
-    start = (
-        models.read(models.shipped(device), known).regressor if _has_prior(device, prior) else None
-    )
-    with Journal(log_path, device, cpu.name()) as lines:
-        work = _Calibration(lines, known, start, minutes, programs_at_most, seed, templates, tell)
+    wanted = targets.load(target)
+    known = Schedules.load(wanted, Path(schedules) if schedules else None)
+    log_path = Path(journal) if journal else journal_path(wanted, _machine_name(device))
+    start = prior_of(known) if prior else None
+    if device is not None:
+        tell(State(0, 0.0, 60 * minutes, None, "trying the reference program on the board"))
+    place = _place(device, secret, known)
+    with Journal(log_path, wanted, place.cpu) as lines:
+        work = _Calibration(
+            lines, known, place, start, minutes, programs_at_most, seed, templates, tell
+        )
         try:
             work.run()
         except KeyboardInterrupt:
             log.warning("interrupted: the model is made of what was timed")
-        good = undisturbed(lines.samples)
-        if len(good) < LEAST:
-            raise ScheduleError(
-                f"{len(good)} of {len(lines.samples)} programs could be timed undisturbed, a model"
-                f" needs {LEAST}: give it more --minutes, on a machine that does nothing else"
-            )
-        work.say("fitting the model")
-        found = LatencyModel.fit(good, known, cpu.name(), start)
-        found.save(path)
-        return Calibration(found, path, len(lines.samples) - len(good))
+        return conclude(
+            lines, known, start, Path(output) if output else None, lambda: work.say(FITTING)
+        )
 
 
-def journal_path(target: Target) -> Path:
-    """Where a target's programs are remembered if nothing else is said."""
-    return user_cache_path("bnn_compiler") / "latency" / f"{target.name}.journal.jsonl"
+def conclude(
+    journal: Journal,
+    schedules: Schedules,
+    prior: Regressor | None,
+    output: Path | None,
+    begin: Callable[[], None] = lambda: None,
+) -> Calibration:
+    """Fit a model to what is in the journal and keep it; ``begin`` is told before that.
+
+    Raises ScheduleError if that is too little.
+    """
+    good = undisturbed(journal.samples)
+    if len(good) < LEAST:
+        raise ScheduleError(
+            f"{len(good)} of {len(journal.samples)} programs could be timed undisturbed, a model"
+            f" needs {LEAST}: give it more --minutes, on a machine that does nothing else"
+        )
+    begin()
+    path = output or models.calibrated(schedules.target)
+    found = LatencyModel.fit(good, schedules, journal.cpu, prior)
+    found.save(path)
+    return Calibration(found, path, len(journal.samples) - len(good))
+
+
+def journal_path(target: Target, machine: str = "") -> Path:
+    """Where a target's programs are remembered if nothing else is said; ``machine`` is a board."""
+    name = f"{target.name}.{machine}" if machine else target.name
+    return user_cache_path("bnn_compiler") / "latency" / f"{name}.journal.jsonl"
+
+
+def prior_of(schedules: Schedules) -> Regressor | None:
+    """Of the shipped model of a target, if there is one."""
+    path = models.shipped(schedules.target)
+    return models.read(path, schedules).regressor if path.is_file() else None
 
 
 def undisturbed(samples: Sequence[Sample]) -> list[Sample]:
@@ -136,18 +166,40 @@ def undisturbed(samples: Sequence[Sample]) -> list[Sample]:
     return [s for s in samples if s.noise <= _DISTURBED and s.reference <= 1.5 * usual]
 
 
-def _check_here(device: Target) -> None:
+def _place(device: str | None, secret: str | Path | None, schedules: Schedules) -> Place:
+    """Where programs are timed: boards if they are given, else here."""
+    target = schedules.target
+    if device is None:
+        _check_here(target)
+        return places.Here(schedules)
+    backend.of(target).check(target)
+    # TVM's RPC is imported only where it is used.
+    from bnn_compiler.device.address import Address
+    from bnn_compiler.device.boards import Boards
+    from bnn_compiler.device.secret import Secret
+
+    known = None if secret is None else Secret.read(secret)
+    boards = Boards(Address.parse(device), target.arch, target.link, known)
+    return places.There(boards, schedules)
+
+
+def _machine_name(device: str | None) -> str:
+    """In the name of a journal."""
+    if device is None:
+        return ""
+    from bnn_compiler.device.address import Address
+
+    return f"board-{Address.parse(device).key}"
+
+
+def _check_here(target: Target) -> None:
     native = targets.native()
-    if device.arch != native.arch or not set(device.features) <= cpu.features():
+    if target.arch != native.arch or not set(target.features) <= cpu.features():
         raise TargetError(
-            f"this machine cannot run {device.name}: calibrate on one that can (`bnnc calibrate"
-            f" --target {device.name}` there, then copy {models.calibrated(device).name})"
+            f"this machine cannot run {target.name}: calibrate on a board (--device), or carry a"
+            " kit there (--export-kit)"
         )
-    backend.of(device).check(device)
-
-
-def _has_prior(device: Target, prior: bool) -> bool:
-    return prior and models.shipped(device).is_file()
+    backend.of(target).check(target)
 
 
 class _Calibration:
@@ -157,6 +209,7 @@ class _Calibration:
         self,
         journal: Journal,
         schedules: Schedules,
+        place: Place,
         prior: Regressor | None,
         minutes: float,
         most: int | None,
@@ -166,6 +219,7 @@ class _Calibration:
     ) -> None:
         self.journal = journal
         self.schedules = schedules
+        self.place = place
         self.prior = prior
         self.limit = 60 * minutes
         self.most = most
@@ -184,16 +238,16 @@ class _Calibration:
         if self._is_over():
             return
         self.say("building the reference program")
-        ahead = reference(self.schedules)
+        self.place.begin()
         turn = 0
         # What the last turn took, and what the last fit will take, has to fit in what is left.
         needed = 0.0
         while not self._is_over(needed + self._last_fit()):
             self._fit()
             began = time.monotonic()
-            chosen = [self.templates[(turn + i) % len(self.templates)] for i in range(_TURN)]
-            turn += _TURN
-            self._time(ahead, chosen)
+            chosen = [self.templates[(turn + i) % len(self.templates)] for i in range(TURN)]
+            turn += TURN
+            self._time(chosen)
             needed = time.monotonic() - began
 
     def _last_fit(self) -> float:
@@ -219,13 +273,13 @@ class _Calibration:
         self.say("fitting a model to choose by")
         self.fitted_on = len(good)
         began = time.monotonic()
-        self.model = LatencyModel.fit(good, self.schedules, cpu.name(), self.prior, _FOLDS)
+        self.model = LatencyModel.fit(good, self.schedules, self.place.cpu, self.prior, _FOLDS)
         # The last one leaves fewer programs out, more often.
         self.fit_seconds = 2 * (time.monotonic() - began)
 
-    def _time(self, ahead: Subject, templates: Sequence[Template]) -> None:
+    def _time(self, templates: Sequence[Template]) -> None:
         """Build a program of each template, and time them in turns."""
-        made: list[tuple[Template, dict[str, int], tuple[Kernel, ...], Subject]] = []
+        made: list[tuple[Template, dict[str, int], tuple[Kernel, ...], Any]] = []
         for template in templates:
             if self._is_over():
                 break
@@ -234,21 +288,15 @@ class _Calibration:
             counts, kernels = self._choose(variants)
             plan = programs.substitute(variants.plan, kernels, len(self.journal.samples))
             try:
-                made.append(
-                    (template, counts, kernels, Subject(programs.build(plan, self.schedules)))
-                )
+                made.append((template, counts, kernels, self.place.build(plan)))
             except BuildError as e:
                 log.warning("a program of %s was left out: %s", template.name, e)
+        if not made:
+            return
         self.say(f"timing {len(made)} programs in turns")
-        with timing.undisturbed():
-            times = timing.in_turns([subject for *_, subject in made], ahead, _ROUNDS)
-        for (template, counts, kernels, _), found in zip(made, times, strict=True):
-            nominal = float(np.median(found.reference))
-            steps = tuple(float(v) for v in found.of_steps(nominal))
-            seconds = found.seconds(nominal)
-            self.journal.add(
-                Sample(template.name, counts, kernels, steps, seconds, found.noise, nominal)
-            )
+        times = self.place.in_turns([one for *_, one in made])
+        for (template, counts, kernels, _), found in zip(made, times, strict=False):
+            self.journal.add(Sample.timed(template.name, counts, kernels, found))
 
     def _variants(self, template: Template) -> Variants:
         if template.name not in self.variants:
@@ -266,10 +314,3 @@ class _Calibration:
         networks = [variants.kernels(counts) for counts in drawn]
         at = int(np.argmax(self.model.disagreement(networks)))
         return drawn[at], networks[at]
-
-
-def reference(schedules: Schedules) -> Subject:
-    """What every program takes turns with."""
-    variants = REFERENCE.variants()
-    plan = programs.substitute(variants.plan, variants.kernels({}))
-    return Subject(programs.build(plan, schedules))

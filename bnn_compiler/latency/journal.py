@@ -14,6 +14,9 @@ from bnn_compiler.jsonlines import JsonLines
 from bnn_compiler.latency.sample import Sample
 from bnn_compiler.target import Target
 
+#: Of deploy/cpu/runtime: what programs and their timing are made of.
+_RUNTIME = ("bnn_threads.c", "timing.h", "turns.c", "turns.h")
+
 
 @cache
 def code() -> str:
@@ -23,7 +26,7 @@ def code() -> str:
     parts = [
         *package.rglob("kernels/**/*.py"),
         *package.glob("deploy/cpu/*.py"),
-        *package.glob("deploy/cpu/runtime/bnn_threads.c"),
+        *(package / "deploy/cpu/runtime" / name for name in _RUNTIME),
         *package.glob("plan/*.py"),
         *(package / "latency" / name for name in ("programs.py", "timing.py")),
     ]
@@ -40,8 +43,8 @@ class Journal(Closing):
     """
 
     def __init__(self, path: Path, target: Target, cpu: str) -> None:
-        text = json.dumps([target.name, target.tvm, cpu], sort_keys=True)
-        self._device = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.cpu = cpu
+        self._device = describe(target, cpu)
         self.samples: list[Sample] = []
         self.others = 0
         self._lines = JsonLines(path, "timed program", "calibrating", "code")
@@ -61,3 +64,9 @@ class Journal(Closing):
     def close(self) -> None:
         """Let other processes have the file."""
         self._lines.close()
+
+
+def describe(target: Target, cpu: str) -> str:
+    """Changes with the target's code, and with the CPU that runs it."""
+    text = json.dumps([target.name, target.tvm, cpu], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

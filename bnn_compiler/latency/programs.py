@@ -60,11 +60,11 @@ def build(plan: Plan, schedules: Schedules) -> Artifact:
         return load(Path(name) / _NAME)
 
 
-def write(plan: Plan, schedules: Schedules, path: Path) -> None:
+def write(plan: Plan, schedules: Schedules, path: Path, called: str = _NAME) -> None:
     """Compile it into an artifact, which is a folder. Raises BuildError or ArtifactError."""
-    program, functions = realize.realize(plan, schedules, _NAME)
+    program, functions = realize.realize(plan, schedules, called)
     draft = describe(
-        program, _NAME, schedules, source_hash="", contract=Contract("+1", "exact", False)
+        program, called, schedules, source_hash="", contract=Contract("+1", "exact", False)
     )
     target = schedules.target
     with tempfile.TemporaryDirectory(prefix="bnnc-") as name:

@@ -4,10 +4,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.latency.timing import Times
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.storage import Storage
 
@@ -28,9 +31,18 @@ class Sample:
     noise: float
     reference: float
 
+    @staticmethod
+    def timed(
+        network: str, plan: dict[str, int], kernels: tuple[Kernel, ...], it: Times
+    ) -> "Sample":
+        """From the times ``it`` of a program, at the speed at which the reference usually ran."""
+        nominal = float(np.median(it.reference))
+        steps = tuple(float(v) for v in it.of_steps(nominal))
+        return Sample(network, plan, kernels, steps, it.seconds(nominal), it.noise, nominal)
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {**asdict(self), "kernels": [_kernel(k) for k in self.kernels]}
+        return {**asdict(self), "kernels": [kernel_to_dict(k) for k in self.kernels]}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Sample":
@@ -38,7 +50,7 @@ class Sample:
         found = Sample(
             str(data["network"]),
             {str(k): int(v) for k, v in data["plan"].items()},
-            tuple(_read_kernel(k) for k in data["kernels"]),
+            tuple(kernel_from_dict(k) for k in data["kernels"]),
             tuple(float(s) for s in data["steps"]),
             float(data["seconds"]),
             float(data["noise"]),
@@ -50,7 +62,8 @@ class Sample:
         return found
 
 
-def _kernel(kernel: Kernel) -> dict[str, Any]:
+def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:
+    """The JSON form of a kernel."""
     task = kernel.task
     return {
         "name": kernel.name,
@@ -62,7 +75,8 @@ def _kernel(kernel: Kernel) -> dict[str, Any]:
     }
 
 
-def _read_kernel(data: dict[str, Any]) -> Kernel:
+def kernel_from_dict(data: dict[str, Any]) -> Kernel:
+    """The inverse. Raises KeyError, TypeError or ValueError for anything else."""
     task = _read_plain(data["plain"]) if data["task"] is None else Task.from_dict(data["task"])
     reads, writes = (tuple(_layout(t) for t in data[k]) for k in ("reads", "writes"))
     return Kernel(str(data["name"]), str(data["op"]), task, reads, writes)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bnn_compiler.deploy.cpu.turns import Runs
 from bnn_compiler.runtime import Artifact, Session
 
-#: Runs of a program in a round, without and with its steps timed.
-_RUNS = 3
-_STEP_RUNS = 2
+#: In a round.
+RUNS = Runs(reference=2, whole=3, steps=2)
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def in_turns(subjects: Sequence[Subject], reference: Subject, rounds: int) -> li
     order = list(range(len(subjects)))
     for number in range(rounds):
         for i in order:
-            ahead[number, i] = reference.fastest(2)
-            whole[number, i] = subjects[i].fastest(_RUNS)
-            timed = [subjects[i].run_steps() for _ in range(_STEP_RUNS)]
+            ahead[number, i] = reference.fastest(RUNS.reference)
+            whole[number, i] = subjects[i].fastest(RUNS.whole)
+            timed = [subjects[i].run_steps() for _ in range(RUNS.steps)]
             steps[i].append(min(timed, key=lambda seconds: float(seconds.sum())))
         order.reverse()
     return [Times(whole[:, i], ahead[:, i], np.array(s)) for i, s in enumerate(steps)]

@@ -123,19 +123,17 @@ class Crop:
 
     def run(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool) -> Tensor:
         """The plan's outputs, differentiable in the full parameters."""
-        self.frame.train(training)
-        for buffer in self.frame.buffers():
-            buffer.data = buffer.data.to(x.device)
+        self.frame.to(x.device).train(training)
         return functional_call(self.frame, self.values(parameters), (x,))  # type: ignore[no-any-return]
 
     def network(self, parameters: Mapping[str, Tensor]) -> nn.Module:
         """A network of its own, in eval mode, that holds copies of the values."""
-        network = copy.deepcopy(self.frame)
         values = self.values(parameters)
+        device = next((v.device for v in values.values()), torch.device("cpu"))
+        network = copy.deepcopy(self.frame).to(device)
         for name, parameter in network.named_parameters():
             parameter.data = values[name].detach().clone()
             parameter.requires_grad_(True)
-        device = next((v.device for v in values.values()), torch.device("cpu"))
         for name, buffer in network.named_buffers():
             buffer.data = self.buffers[name].to(device, copy=True)
         return network.eval()

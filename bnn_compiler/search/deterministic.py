@@ -20,7 +20,8 @@ def deterministic(seed: int, *, threads: int = 1) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
     count = torch.get_num_threads()
-    with torch.random.fork_rng():
+    # Of the GPU that is used, not of all there are.
+    with torch.random.fork_rng([torch.cuda.current_device()] if gpu else []):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=gpu)
         torch.set_num_threads(threads)

@@ -29,7 +29,7 @@ from bnn_compiler.search.plans import Domain, Plan, key, seed_of
 from bnn_compiler.search.recalibrate import Inherited, accuracy
 from bnn_compiler.search.scratch import trained
 from bnn_compiler.search.supernet import REMEMBER, Supernet, pool, random_plans, sandwich
-from bnn_compiler.search.train import Progress, Settings, fit
+from bnn_compiler.search.train import Progress, Settings, fastest, fit
 
 #: Where the weights of a search's candidates come from.
 WEIGHTS = ("shared", "generated")
@@ -39,6 +39,7 @@ INHERITED, FULL = "inherited", "full"
 HALVINGS = (1 / 8, 1 / 4)
 #: Random plans that are tried until one is legal.
 _TRIES = 1000
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,18 @@ class Task:
     def inherited(self) -> Evaluate:
         """(plan, seed) -> accuracy with the supernet's weights."""
         net = self.supernet()
-        state = torch.load(self.supernet_path, map_location="cpu", weights_only=True)
-        net.load_state_dict(state["model"])
-        return Inherited(net, self.splits.train, self.splits.choose)
+        net.load_state_dict(self._supernet_state()["model"])
+        return Inherited(net.to(fastest(_CPU)), self.splits.train, self.splits.choose)
+
+    def _supernet_state(self) -> dict[str, Any]:
+        found: dict[str, Any] = torch.load(
+            self.supernet_path, map_location="cpu", weights_only=True
+        )
+        return found
+
+    def supernet_bytes(self) -> bytes:
+        """The supernet's checkpoint without what only its training needs."""
+        return _bytes({"model": self._supernet_state()["model"]})
 
     def weights_path(self, plan: Plan, seed: int) -> Path:
         """Where the weights of a plan that was trained in full are."""
@@ -201,10 +211,45 @@ class Task:
 class Judges:
     """Makes a worker's judges: "inherited", or a stage of training from scratch.
 
-    Of the full training ("full") the weights are kept.
+    Of the full training ("full") the weights are kept. It is a pool's Luggage too: a machine that
+    does not share the folder is sent what the user gave, and the supernet.
     """
 
     task: Task
+
+    @property
+    def folder(self) -> Path:
+        """The task's."""
+        return self.task.folder
+
+    def at(self, folder: Path) -> "Judges":
+        """See Luggage."""
+        moved = {f: folder / f"{f}{path.suffix}" for f, path in self._given().items()}
+        target = str(moved.get("target", self.task.target))
+        checkpoint = moved.get("checkpoint")
+        return Judges(replace(self.task, folder=folder, target=target, checkpoint=checkpoint))
+
+    def packed(self, stage: str) -> dict[str, bytes]:
+        """See Luggage."""
+        found = {f"{f}{path.suffix}": path.read_bytes() for f, path in self._given().items()}
+        if stage == INHERITED:
+            found[self.task.supernet_path.name] = self.task.supernet_bytes()
+        return found
+
+    def left(self, stage: str, plan: Plan, seed: int) -> list[str]:
+        """See Luggage."""
+        if stage != FULL:
+            return []
+        return [str(self.task.weights_path(plan, seed).relative_to(self.folder))]
+
+    def _given(self) -> dict[str, Path]:
+        """Files of the user's that the judges read, by the task's fields."""
+        found = {}
+        if self.task.checkpoint is not None:
+            found["checkpoint"] = self.task.checkpoint
+        if Path(self.task.target).suffix == ".toml":
+            found["target"] = Path(self.task.target)
+        return found
 
     def __call__(self, stage: str) -> Evaluate:
         """The judge of a stage."""
@@ -216,11 +261,9 @@ class Judges:
         def judge(plan: Plan, seed: int) -> float:
             network = trained(task.space, plan, task.splits.train, settings, seed)
             if stage == FULL:
-                buffer = io.BytesIO()
-                torch.save(network.state_dict(), buffer)
-                files.replace_bytes(task.weights_path(plan, seed), buffer.getvalue())
+                files.replace_bytes(task.weights_path(plan, seed), _bytes(network.state_dict()))
             with deterministic(seed):
-                return accuracy(network, task.splits.choose)
+                return accuracy(network.to(fastest(_CPU)), task.splits.choose)
 
         return judge
 
@@ -244,7 +287,8 @@ def training(task: Task, judge: Callable[[str], Accuracy]) -> Train:
                 test = None
                 if stage == FULL:
                     with deterministic(seed):
-                        test = accuracy(task.trained_network(plan, seed), task.splits.test)
+                        network = task.trained_network(plan, seed).to(fastest(_CPU))
+                        test = accuracy(network, task.splits.test)
                 results.append(Trained(dict(plan), stage, seed, score, test))
         return results
 
@@ -267,6 +311,13 @@ def choose(
     stages = [Stage(f"halving {i + 1}") for i in range(len(HALVINGS))]
     rounds = halving.halve(plans, stages, seeds=(seed,), always=(always,))
     return [dict(p) for p in rounds[-1].plans]
+
+
+def _bytes(state: Any) -> bytes:
+    """What ``torch.save`` writes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def _multiple(space: PlanSpace, name: str) -> int:

@@ -179,6 +179,10 @@ class SearchReport:
             lines.append("The uniform plan is shipped: no searched plan was better.")
         if self.final_seconds is not None:
             lines.append(self._final(self.final_seconds))
+        else:
+            lines.append(
+                f"Predicted, no board: the code of {self.target} was not timed; --device times it."
+            )
         if state.corrections:
             lines.append(
                 f"The target took {self.correction:.3f} of the predicted time; the search was"

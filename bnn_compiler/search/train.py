@@ -219,7 +219,8 @@ class _Run:
         if path is None or not path.is_file():
             return 0
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            # Each puts its part on its device itself; Adam's counts of steps stay on the CPU.
+            state = torch.load(path, map_location="cpu", weights_only=True)
             mine = asdict(self.settings)
             other = {k: v for k, v in state["settings"].items() if mine.get(k) != v}
             if other:

@@ -1,44 +1,42 @@
-"""Candidates are judged by local processes, so that one that dies costs one candidate.
+"""Candidates are handed out to the workers of a pool, and their answers are put in order.
 
-Each process is started afresh (spawn), has one torch thread, and makes its own judge once. Which
-process gets which candidate does not matter: a result depends on the plan and its seed alone.
+Which worker gets which candidate, and how many there are, does not matter: a result depends on the
+plan and its seed alone.
 """
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 
 from bnn_compiler.closing import Closing
 from bnn_compiler.errors import SearchError
-from bnn_compiler.search.accuracy import Evaluate, Lost, judge
+from bnn_compiler.search.accuracy import Lost
 from bnn_compiler.search.plans import Plan
+from bnn_compiler.search.pool import Gone, Make, Pool, Worker
+from bnn_compiler.search.processes import Processes
 
-#: Makes a worker's judge of a stage, once; pickled, so a function of a module or a dataclass.
-Make = Callable[[str], Evaluate]
 #: Candidates judged so far, of how many.
 Tell = Callable[[int, int], None]
-#: Seconds that a worker which was told to end may take.
-_GRACE = 2.0
+#: Workers that may be gone, one after the other, before any of them was there.
+_STARTS = 3
 
 
 @dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    #: The index of the candidate it has, if it has one.
-    busy: int | None = None
+class _Seat:
+    """A worker, and the index of the candidate it has, if it has one."""
+
+    worker: Worker
+    index: int | None = None
+
+    @property
+    def free(self) -> bool:
+        """It can be given a candidate."""
+        return self.worker.there and self.index is None
 
 
 @dataclass
 class Workers(Closing):
-    """``count`` processes that judge candidates; use it in a ``with``.
+    """At most ``count`` workers that judge candidates by what ``make`` makes; use it in a ``with``.
 
     They stay from one stage of a search to the next. Raises SearchError for none.
     """
@@ -46,7 +44,9 @@ class Workers(Closing):
     make: Make
     count: int = 1
     tell: Tell = lambda done, total: None
-    _workers: list[_Worker] = field(default_factory=list)
+    pool: Pool = field(default_factory=Processes)
+    _seats: list[_Seat] = field(default_factory=list)
+    _failed: int = 0
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -57,75 +57,91 @@ class Workers(Closing):
         return Stage(self, stage)
 
     def of(self, stage: str, plans: Sequence[Plan], seeds: Sequence[int]) -> list[float | Lost]:
-        """The accuracy of each plan, in order."""
-        results: list[float | Lost] = [Lost("not judged")] * len(plans)
-        waiting = deque(enumerate(zip(plans, seeds, strict=True)))
-        done = 0
+        """The accuracy of each plan, in order.
+
+        Raises SearchError if no worker can be had.
+        """
+        batch = _Batch(stage, list(zip(plans, seeds, strict=True)), self.pool.chances)
         try:
-            while done < len(plans):
-                self._hand_out(stage, waiting)
-                for worker in self._ready():
-                    index, results[index] = self._answer(worker)
-                    done += 1
-                    self.tell(done, len(plans))
+            while len(batch.results) < len(plans):
+                self._hand_out(batch)
+                waited = {id(s.worker): s for s in self._seats if not s.free}
+                for worker in self.pool.ready([s.worker for s in waited.values()]):
+                    before = len(batch.results)
+                    self._hear(waited[id(worker)], batch)
+                    if len(batch.results) > before:
+                        self.tell(len(batch.results), len(plans))
         except BaseException:
             # Its workers have candidates that nobody waits for any more.
             self.close()
             raise
-        return results
+        return [batch.results[i] for i in range(len(plans))]
 
     def close(self) -> None:
-        """End the processes."""
-        for worker in self._workers:
-            worker.pipe.close()
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(_GRACE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-        self._workers.clear()
+        """End the workers."""
+        for seat in self._seats:
+            seat.worker.end()
+        self._seats.clear()
 
-    def _hand_out(self, stage: str, waiting: deque[tuple[int, tuple[Plan, int]]]) -> None:
-        while waiting:
-            worker = next((w for w in self._workers if w.busy is None), None)
-            if worker is None and len(self._workers) < self.count:
-                worker = self._start()
-            if worker is None:
-                return
-            index, (plan, seed) = waiting.popleft()
-            worker.busy = index
-            # One that is dead already is found so when its answer is waited for.
-            with contextlib.suppress(OSError):
-                worker.pipe.send((stage, dict(plan), seed))
+    def _hand_out(self, batch: "_Batch") -> None:
+        """Give candidates to whoever is free, and start more workers for the rest."""
+        for seat in self._seats:
+            if seat.free and batch.waiting:
+                self._ask(seat, batch)
+        coming = sum(not s.worker.there for s in self._seats)
+        while len(self._seats) < self.count and coming < len(batch.waiting):
+            seat = _Seat(self.pool.start(self.make))
+            self._seats.append(seat)
+            if seat.free:
+                self._ask(seat, batch)
+            else:
+                coming += 1
 
-    def _ready(self) -> list[_Worker]:
-        """The workers that have answered, or died, on a candidate."""
-        pipes = {w.pipe: w for w in self._workers if w.busy is not None}
-        return [pipes[p] for p in wait(list(pipes)) if isinstance(p, Connection)]
+    def _ask(self, seat: _Seat, batch: "_Batch") -> None:
+        seat.index = batch.waiting.popleft()
+        plan, seed = batch.asked[seat.index]
+        seat.worker.ask(batch.stage, plan, seed)
 
-    def _answer(self, worker: _Worker) -> tuple[int, float | Lost]:
-        index, worker.busy = worker.busy, None
-        assert index is not None
+    def _hear(self, seat: _Seat, batch: "_Batch") -> None:
+        """What a worker has to say: that it is there, its answer, or that it is gone."""
+        index, seat.index = seat.index, None
         try:
-            return index, worker.pipe.recv()
-        except (EOFError, OSError):
-            worker.process.join(_GRACE)
-            code = worker.process.exitcode
-            worker.pipe.close()
-            self._workers.remove(worker)
-            return index, Lost(f"its worker {_death(code)}")
+            found = seat.worker.answer()
+        except Gone as e:
+            self._seats.remove(seat)
+            if index is not None:
+                batch.lost(index, str(e))
+                return
+            self._failed += 1
+            if self._failed >= _STARTS:
+                raise SearchError(f"no worker can be started: it {e}") from e
+            return
+        self._failed = 0
+        if index is not None and found is not None:
+            batch.results[index] = found
 
-    def _start(self) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(self.make, there), daemon=True)
-        with _inherited():
-            process.start()
-        there.close()
-        worker = _Worker(process, here)
-        self._workers.append(worker)
-        return worker
+
+@dataclass
+class _Batch:
+    """Candidates (plan, seed) of one call; ``waiting`` are the indices of those to hand out."""
+
+    stage: str
+    asked: list[tuple[Plan, int]]
+    chances: int
+    results: dict[int, float | Lost] = field(default_factory=dict)
+    losses: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.waiting = deque(range(len(self.asked)))
+
+    def lost(self, index: int, why: str) -> None:
+        """The worker that had it is gone: ask for it again, or give it up."""
+        self.losses[index] += 1
+        if self.losses[index] < self.chances:
+            self.waiting.appendleft(index)
+        else:
+            times = f", the last of {self.chances} that had it" if self.chances > 1 else ""
+            self.results[index] = Lost(f"its worker {why}{times}")
 
 
 @dataclass(frozen=True)
@@ -138,62 +154,3 @@ class Stage:
     def of(self, plans: Sequence[Plan], seeds: Sequence[int]) -> list[float | Lost]:
         """As of any Accuracy."""
         return self.workers.of(self.name, plans, seeds)
-
-
-def _death(code: int | None) -> str:
-    """An exit code in words."""
-    if code is None:
-        return "broke off"
-    if code < 0:
-        why = " (out of memory?)" if -code == signal.SIGKILL else ""
-        return f"was killed by {signal.Signals(-code).name}{why}"
-    return f"ended with exit code {code}"
-
-
-def _serve(make: Make, pipe: Connection) -> None:
-    """A worker's life."""
-    judges: dict[str, Evaluate] = {}
-    while True:
-        try:
-            stage, plan, seed = pipe.recv()
-        except EOFError:
-            return
-        if stage not in judges:
-            judges = {stage: _made(make, stage)}
-        pipe.send(judge(judges[stage], plan, seed))
-
-
-def _made(make: Make, stage: str) -> Evaluate:
-    """The judge, or one that says why there is none."""
-    try:
-        found = make(stage)
-    except Exception as e:
-        reason = " ".join(f"{type(e).__name__}: {e}".split())[:300]
-
-        def found(plan: Plan, seed: int) -> float:
-            raise SearchError(f"the worker could not make its judge: {reason}")
-
-    if "torch" in sys.modules:
-        # Of a torch that does not heed the environment.
-        sys.modules["torch"].set_num_threads(1)
-    return found
-
-
-@contextlib.contextmanager
-def _inherited() -> Iterator[None]:
-    """What a process that starts meanwhile is given: no Ctrl-C, which is left to this one, and one
-    thread for everything, because sums of several may differ with their number.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    values = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in values.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

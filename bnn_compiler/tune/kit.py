@@ -1,17 +1,12 @@
 """A kit of candidates for a board that is not connected, and the results it brings back.
 
-A kit is an archive: programs, their constants, and run.sh, which measures all of them and writes
-one JSON file. Kit and results name what they are made of; neither is taken in if it was damaged or
-belongs to other candidates.
+A kit is an archive (device/kit.py). Results are not taken in if they were damaged or belong to
+other candidates.
 """
 
 import gzip
-import hashlib
-import io
 import json
-import tarfile
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +16,7 @@ import tvm
 
 from bnn_compiler import families
 from bnn_compiler.deploy.cpu.trial import TrialProgram
-from bnn_compiler.device import program
+from bnn_compiler.device import kit
 from bnn_compiler.device.measure import DEFAULT, read
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.files import check_writable, replace_bytes
@@ -74,9 +69,9 @@ def export(
         built = _build(points, target, Path(folder), tell)
         if not built:
             raise DeviceError(f"none of {len(points)} candidates could be built for {target.name}")
-        files = _files(built, target)
-        identifier = json.loads(files["manifest.json"])["kit"]
-        data = _archive(files, f"bnn-kit-{identifier}")
+        programs = [one for _, _, one in built]
+        identifier, files = kit.pack(_content(built, target), target.arch, programs, DEFAULT)
+        data = kit.archive(files, f"bnn-kit-{identifier}")
         if path.suffix in (".gz", ".tgz"):
             data = gzip.compress(data, mtime=0)
         try:
@@ -110,22 +105,9 @@ def _build(
     return built
 
 
-def _files(built: list[tuple[Task, Point, TrialProgram]], target: Target) -> dict[str, bytes]:
-    """Everything in the kit by its path there."""
-    arguments = " ".join(DEFAULT.arguments())
-    files: dict[str, bytes] = {}
-    lines = []
-    for number, (_, _, one) in enumerate(built):
-        constants = one.constants.read_bytes()
-        # Schedules that lay the weights out in the same way share them.
-        name = hashlib.sha256(constants).hexdigest()[:16]
-        files[f"constants/{name}"] = constants
-        files[f"programs/{number}"] = one.path.read_bytes()
-        lines.append(f"{number} {name} {arguments}\n")
-    files["candidates.txt"] = "".join(lines).encode()
-    files["run.sh"] = (program.HERE / "run.sh").read_bytes()
-    content = {
-        "arch": target.arch,
+def _content(built: list[tuple[Task, Point, TrialProgram]], target: Target) -> dict[str, Any]:
+    """What the manifest says."""
+    return {
         "format": _FORMAT,
         "target": target.name,
         "machine": journal.describe(target, ""),
@@ -140,27 +122,6 @@ def _files(built: list[tuple[Task, Point, TrialProgram]], target: Target) -> dic
             for task, point, _ in built
         ],
     }
-    # On one line, the identifier and arch first: run.sh reads them with sed.
-    manifest = {"kit": _identifier(content), **content}
-    files["manifest.json"] = json.dumps(manifest).encode() + b"\n"
-    sums = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()]
-    files["SHA256SUMS"] = "".join(sums).encode()
-    return files
-
-
-def _identifier(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _archive(files: dict[str, bytes], folder: str) -> bytes:
-    memory = io.BytesIO()
-    with tarfile.open(fileobj=memory, mode="w") as archive:
-        for name in sorted(files):
-            entry = tarfile.TarInfo(f"{folder}/{name}")
-            entry.size = len(files[name])
-            entry.mode = 0o755 if name.startswith("programs/") or name == "run.sh" else 0o644
-            archive.addfile(entry, io.BytesIO(files[name]))
-    return memory.getvalue()
 
 
 def load(path: Path, tasks: Iterable[Task], target: Target) -> Results:
@@ -168,7 +129,7 @@ def load(path: Path, tasks: Iterable[Task], target: Target) -> Results:
 
     Raises DeviceError, saying why, for any other file.
     """
-    manifest, lines = _parse(path)
+    manifest, lines = kit.parse(path)
     try:
         return _checked(path, manifest, lines, tasks, target)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
@@ -210,31 +171,6 @@ def _checked(
         checked.add(task.key)
         pairs.append((known[task.key], point))
     return Results(str(lines[0]["board"]), _trials(path, pairs, lines[1:]))
-
-
-def _parse(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The kit's manifest and the lines of the board's log; both are whole."""
-    try:
-        text = path.read_text()
-        data = json.loads(text)
-        manifest, lines, told = data["manifest"], data["lines"], data["sha256"]
-        content = {k: v for k, v in manifest.items() if k != "kit"}
-        kits = {manifest["kit"], lines[0]["kit"], _identifier(content)}
-        board = lines[0]["board"]
-        numbers = Counter(line["candidate"] for line in lines[1:])
-    except (OSError, UnicodeDecodeError) as e:
-        raise DeviceError(f"cannot read the results {path}: {e}") from e
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as e:
-        raise DeviceError(f"{path} is cut short, or not what run.sh of a kit writes: {e!r}") from e
-    # What run.sh put between '"lines": [' and ']', each line as it was written.
-    written = text.partition(', "lines": [\n')[2].rpartition('\n], "sha256"')[0].split(",\n")
-    if hashlib.sha256("".join(f"{line}\n" for line in written).encode()).hexdigest() != told:
-        raise DeviceError(f"{path} has been edited or damaged: its checksum is another")
-    if len(kits) != 1:
-        raise DeviceError(f"{path} mixes results and candidates of different kits")
-    if not board or numbers != Counter(range(len(manifest["candidates"]))):
-        raise DeviceError(f"{path} has not one result for each candidate: run the kit to its end")
-    return manifest, lines
 
 
 def _trials(

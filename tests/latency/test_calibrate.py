@@ -8,7 +8,7 @@ import pytest
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.errors import InputError, ScheduleError, TargetError
-from bnn_compiler.latency import LatencyModel, calibrate, model, regress
+from bnn_compiler.latency import LatencyModel, calibrate, model, places, programs, regress, timing
 from bnn_compiler.latency.templates import Template
 from bnn_compiler.latency.timing import Times
 from tests.latency import machine
@@ -60,14 +60,14 @@ def fake(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(calibrate.time, "monotonic", lambda: float(next(ticks)))
-    monkeypatch.setattr(calibrate.timing, "in_turns", in_turns)
-    monkeypatch.setattr(calibrate, "reference", lambda schedules: Fake(()))
-    monkeypatch.setattr(calibrate, "Subject", Fake)
-    monkeypatch.setattr(calibrate.programs, "substitute", lambda plan, kernels, seed: kernels)
-    monkeypatch.setattr(calibrate.programs, "build", lambda plan, schedules: plan)
+    monkeypatch.setattr(timing, "in_turns", in_turns)
+    monkeypatch.setattr(places, "reference", lambda schedules: Fake(()))
+    monkeypatch.setattr(places, "Subject", Fake)
+    monkeypatch.setattr(programs, "substitute", lambda plan, kernels, seed: kernels)
+    monkeypatch.setattr(programs, "build", lambda plan, schedules: plan)
     monkeypatch.setattr(model, "shipped", lambda t: tmp_path / "shipped.ubj")
     monkeypatch.setattr(model, "calibrated", lambda t: tmp_path / "own.ubj")
-    monkeypatch.setattr(calibrate, "journal_path", lambda t: tmp_path / "journal")
+    monkeypatch.setattr(calibrate, "journal_path", lambda t, machine="": tmp_path / "journal")
     monkeypatch.setattr(Schedules, "load", staticmethod(lambda t, path=None: Schedules(t)))
     return tmp_path
 
@@ -95,17 +95,17 @@ def test_it_makes_a_model_that_is_right_and_found(fake):
 def test_stopped_at_any_moment_it_goes_on(fake, monkeypatch):
     first = run(programs_at_most=8)
     assert first.model.about.programs == 8
-    original, calls = calibrate.timing.in_turns, count()
+    original, calls = timing.in_turns, count()
 
     def stopped(*args):
         if next(calls) == 1:
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(calibrate.timing, "in_turns", stopped)
+    monkeypatch.setattr(timing, "in_turns", stopped)
     # Ctrl-C keeps what there is.
     assert run().model.about.programs == 12
-    monkeypatch.setattr(calibrate.timing, "in_turns", original)
+    monkeypatch.setattr(timing, "in_turns", original)
     last = run()
     assert last.model.about.programs == 20
     plans = [tuple(s.plan.items()) for s in calibrate.Journal(
@@ -122,14 +122,14 @@ def test_the_minutes_are_kept(fake):
 
 
 def test_disturbed_programs_are_left_out(fake, monkeypatch):
-    original = calibrate.timing.in_turns
+    original = timing.in_turns
 
     def noisy(subjects, ahead, rounds):
         found = original(subjects, ahead, rounds)
         found[0].whole[: rounds // 2] *= 1.5
         return found
 
-    monkeypatch.setattr(calibrate.timing, "in_turns", noisy)
+    monkeypatch.setattr(timing, "in_turns", noisy)
     found = run()
     assert found.disturbed == 5 and found.model.about.programs == 15
 

@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.search import toy
 
@@ -56,3 +57,52 @@ def uneven(stage):
         return toy.accuracy(plan, seed)
 
     return evaluate
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """Kills its process on plans of ``channels`` in "d", ``times`` in all, as ``marks`` count."""
+
+    channels: int
+    marks: Path
+    times: int
+
+    def __call__(self, stage):
+        def evaluate(plan, seed):
+            # So that the others have something under way.
+            time.sleep(0.02)
+            seen = len(list(self.marks.iterdir()))
+            if plan["d"] == self.channels and seen < self.times:
+                (self.marks / str(seen)).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return toy.accuracy(plan, seed)
+
+        return evaluate
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Judges by a file of the stage's; leaves one for each candidate. ``packings`` counts here."""
+
+    folder: Path
+    packings: list = field(default_factory=list)
+
+    def at(self, folder):
+        return Packed(folder)
+
+    def packed(self, stage):
+        self.packings.append(stage)
+        return {"shift": stage.encode()}
+
+    def left(self, stage, plan, seed):
+        return [f"weights/{seed}"]
+
+    def __call__(self, stage):
+        shift = float((self.folder / "shift").read_text())
+
+        def evaluate(plan, seed):
+            (self.folder / "weights").mkdir(exist_ok=True)
+            (self.folder / "weights" / str(seed)).write_text(str(plan["d"]))
+            return toy.accuracy(plan, seed) + shift
+
+        return evaluate

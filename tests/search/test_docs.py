@@ -33,4 +33,5 @@ def test_every_option_of_a_search_is_one_that_there_is():
         a.choices["search"] for a in _parser()._actions if hasattr(a, "choices") and a.choices
     )
     known = {option for action in search._actions for option in action.option_strings}
+    known |= {"--head", "--port", "--address"}  # of `ray start`
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE)) <= known

@@ -12,6 +12,7 @@ import pytest
 from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import records
+from bnn_compiler.device import kit as kits
 from bnn_compiler.errors import DeviceError
 from bnn_compiler.tune import journal, kit, tuner
 from bnn_compiler.tune.journal import Journal
@@ -173,7 +174,7 @@ def signed_again(text, change):
     data = json.loads(text)
     change(data)
     content = {k: v for k, v in data["manifest"].items() if k != "kit"}
-    identifier = kit._identifier(content)
+    identifier = kits.identifier(content)
     data["manifest"]["kit"] = data["lines"][0]["kit"] = identifier
     lines = [json.dumps(line) for line in data["lines"]]
     told = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()

@@ -10,45 +10,13 @@
 #include "trial.h"
 
 #include <inttypes.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "timing.h"
+
 enum { ALIGN = 64, WARM = 3, MOST_LOOPS = 100000 };
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void fail(const char *what) {
-  fprintf(stdout, "%s\n", what);
-  exit(1);
-}
-
-/* Stay on the last core that is allowed: where cores differ, it is a fast one. */
-static void pin(void) {
-  cpu_set_t all, one;
-  if (sched_getaffinity(0, sizeof all, &all)) return;
-  for (int i = CPU_SETSIZE - 1; i >= 0; --i)
-    if (CPU_ISSET(i, &all)) {
-      CPU_ZERO(&one);
-      CPU_SET(i, &one);
-      sched_setaffinity(0, sizeof one, &one);
-      return;
-    }
-}
-
-static uint64_t next(uint64_t *state) {
-  uint64_t z = (*state += 0x9e3779b97f4a7c15u); /* splitmix64 */
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
 
 static void fill(void *at, const struct bnn_buffer *buffer, uint64_t state, FILE *constants) {
   size_t bytes = (size_t)buffer->bytes;
@@ -56,7 +24,7 @@ static void fill(void *at, const struct bnn_buffer *buffer, uint64_t state, FILE
   switch (buffer->fill) {
     case BNN_FLOATS:
       for (size_t i = 0; i < bytes / 4; ++i)
-        ((float *)at)[i] = (float)((int32_t)(next(&state) >> 40) - (1 << 23)) * 0x1p-23f;
+        ((float *)at)[i] = next_float(&state);
       break;
     case BNN_PIXELS:
       for (size_t i = 0; i < bytes / 2; ++i) ((int16_t *)at)[i] = (int16_t)(next(&state) >> 56);
