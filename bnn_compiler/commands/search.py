@@ -3,27 +3,19 @@
 import argparse
 import json
 import shlex
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnn_compiler.commands.common import Arguments, random_inputs
+from bnn_compiler.commands import search_artifacts as artifacts
+from bnn_compiler.commands.common import Arguments
 from bnn_compiler.errors import InputError, SearchError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from bnn_compiler.search.budget import Budget
     from bnn_compiler.search.live import Live
     from bnn_compiler.search.network import Task
     from bnn_compiler.search.run import Result
-
-#: Runs of a compiled network that are timed, behind some that are not.
-_RUNS, _WARM = 200, 20
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="package.module:factory of a Dataset, a folder of images by class, or mnist_5k",
+        help="a folder of images by class or of IDX files, package.module:factory, or mnist_5k",
     )
     parser.add_argument(
         "--budget",
@@ -55,6 +47,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=100, help="images of a training step")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--shift", type=int, default=0, help="move training images, in pixels")
+    parser.add_argument(
+        "--choose", type=float, default=0.2, help="share of the training images to choose plans by"
+    )
     parser.add_argument("--flip", action="store_true", help="mirror training images")
     parser.add_argument("--finalists", type=int, default=8, help="plans to measure and train")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of winner and uniform")
@@ -111,7 +106,7 @@ def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
             Parts(
                 strategy(settings, args.seed),
                 workers.at(INHERITED),
-                _measure(task),
+                artifacts.measure(task),
                 lambda plans, keep, train: choose(plans, keep, train, seed=args.seed),
                 training(task, workers.at),
                 together=args.workers,
@@ -126,9 +121,9 @@ def _search(args: Arguments, live: "Live") -> "tuple[Result, list[str]]":
         )
     found = deliver.winner(task, result)
     deliver.write(task, found, args.budget)
-    _export(found.network, task, args.output / "network.pt2")
-    seconds = _compiled(found.network, task, args.output / "network.bnn")
-    report = SearchReport(args.model, args.target, _cpu(task), args.seed, result, seconds)
+    artifacts.export(found.network, task, args.output / "network.pt2")
+    shipped = tuple(artifacts.ship(task, result, args.output))
+    report = SearchReport(args.model, args.target, _cpu(task), args.seed, result, shipped)
     page.write(report, args.output)
     return result, report.summary()
 
@@ -154,6 +149,7 @@ def _task(args: Arguments) -> "Task":
         args.target,
         _integers("--groups", args.groups) if args.groups else (),
         args.seed,
+        args.choose,
     )
 
 
@@ -171,8 +167,8 @@ def _identity(args: Arguments, budgets: "list[Budget]") -> dict[str, Any]:
     """What makes two searches the same; not where and with how many workers they run."""
     names = (
         "model", "data", "shape", "target", "seed", "generations", "population", "pareto", "groups",
-        "weights", "epochs", "supernet_epochs", "batch", "lr", "shift", "flip", "finalists",
-        "seeds",
+        "weights", "epochs", "supernet_epochs", "batch", "lr", "shift", "flip", "choose",
+        "finalists", "seeds",
     )  # fmt: skip
     found: dict[str, Any] = {name: getattr(args, name) for name in names}
     found["checkpoint"] = str(args.checkpoint) if args.checkpoint else None
@@ -191,70 +187,10 @@ def _costs(task: "Task", budgets: "list[Budget]") -> dict[str, Any]:
     return costs
 
 
-def _measure(task: "Task") -> Callable[[Any], float] | None:
-    """Plan -> measured seconds of the compiled network; None where its code does not run."""
-    if not _runs_here(task.target):
-        return None
-
-    def measure(plan: Any) -> float:
-        with tempfile.TemporaryDirectory(prefix="bnnc-search-") as folder:
-            seconds = _compiled(task.space.crop(plan), task, Path(folder) / "plan.bnn", check=False)
-        assert seconds is not None
-        return seconds
-
-    return measure
-
-
-def _compiled(
-    network: "nn.Module", task: "Task", output: Path, *, check: bool = True
-) -> float | None:
-    """Compile, and time where it runs here: the median seconds of a run, one thread."""
-    from bnn_compiler import compiler
-
-    artifact = compiler.compile(
-        network.eval(), task.inputs, target=task.target, output=output, check=check
-    )
-    if not _runs_here(task.target):
-        return None
-    artifact.set_threads(1)
-    inputs, times = random_inputs(artifact), []
-    for _ in range(_RUNS + _WARM):
-        start = time.perf_counter()
-        artifact.run(*inputs)
-        times.append(time.perf_counter() - start)
-    artifact.close()
-    return statistics.median(times[_WARM:])
-
-
-def _export(network: "nn.Module", task: "Task", output: Path) -> None:
-    """The trained network as a program that needs none of its classes."""
-    import io
-
-    import torch
-
-    from bnn_compiler import files
-    from bnn_compiler.frontend.pytorch.quiet import quiet
-
-    buffer = io.BytesIO()
-    with quiet():
-        torch.export.save(torch.export.export(network, task.inputs), buffer)
-    files.replace_bytes(output, buffer.getvalue())
-
-
-def _runs_here(target: str) -> bool:
-    import platform
-
-    from bnn_compiler import target as targets
-    from bnn_compiler.runtime import cpu
-
-    wanted = targets.load(target)
-    return wanted.arch == platform.machine() and set(wanted.features) <= cpu.features()
-
-
 def _cpu(task: "Task") -> str:
     from bnn_compiler.runtime import cpu
 
-    return cpu.name() if _runs_here(task.target) else ""
+    return cpu.name() if artifacts.runs_here(task.target) else ""
 
 
 def _resume() -> str:

@@ -29,7 +29,7 @@ from bnn_compiler.search.plans import Domain, Plan, key, seed_of
 from bnn_compiler.search.recalibrate import Inherited, accuracy
 from bnn_compiler.search.scratch import trained
 from bnn_compiler.search.supernet import REMEMBER, Supernet, pool, random_plans, sandwich
-from bnn_compiler.search.train import Progress, Settings, fit
+from bnn_compiler.search.train import Progress, Settings, fastest, fit
 
 #: Where the weights of a search's candidates come from.
 WEIGHTS = ("shared", "generated")
@@ -39,6 +39,7 @@ INHERITED, FULL = "inherited", "full"
 HALVINGS = (1 / 8, 1 / 4)
 #: Random plans that are tried until one is legal.
 _TRIES = 1000
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Task:
 
     ``model`` is "package.module:factory" (a module itself only without worker processes).
     ``recipe`` trains a plan in full, ``supernet_epochs`` the supernet. ``groups`` are group counts
-    to choose from for every convolution, empty to leave them.
+    to choose from for every convolution, empty to leave them. ``choose`` is the share of the
+    training images that plans are chosen by.
     """
 
     model: Any
@@ -79,6 +81,7 @@ class Task:
     target: str = "native"
     groups: tuple[int, ...] = ()
     seed: int = 0
+    choose: float = 0.2
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
@@ -106,7 +109,7 @@ class Task:
     @cached_property
     def splits(self) -> data.Splits:
         """The images. Raises TrainingError."""
-        return data.load(self.source, seed=self.seed, size=self.shape[2])
+        return data.load(self.source, seed=self.seed, choose=self.choose, size=self.shape[2])
 
     @cached_property
     def domain(self) -> Domain:
@@ -183,7 +186,7 @@ class Task:
         net = self.supernet()
         state = torch.load(self.supernet_path, map_location="cpu", weights_only=True)
         net.load_state_dict(state["model"])
-        return Inherited(net, self.splits.train, self.splits.choose)
+        return Inherited(net.to(fastest(_CPU)), self.splits.train, self.splits.choose)
 
     def weights_path(self, plan: Plan, seed: int) -> Path:
         """Where the weights of a plan that was trained in full are."""
@@ -220,7 +223,7 @@ class Judges:
                 torch.save(network.state_dict(), buffer)
                 files.replace_bytes(task.weights_path(plan, seed), buffer.getvalue())
             with deterministic(seed):
-                return accuracy(network, task.splits.choose)
+                return accuracy(network.to(fastest(_CPU)), task.splits.choose)
 
         return judge
 
@@ -244,7 +247,8 @@ def training(task: Task, judge: Callable[[str], Accuracy]) -> Train:
                 test = None
                 if stage == FULL:
                     with deterministic(seed):
-                        test = accuracy(task.trained_network(plan, seed), task.splits.test)
+                        network = task.trained_network(plan, seed).to(fastest(_CPU))
+                        test = accuracy(network, task.splits.test)
                 results.append(Trained(dict(plan), stage, seed, score, test))
         return results
 

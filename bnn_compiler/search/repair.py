@@ -29,7 +29,7 @@ def fill(prices: Prices, genes: Genes, most: float = 4.0) -> Genes:
 
 
 def uniform(prices: Prices) -> Genes:
-    """[1, genes]: the full network times one factor, the largest that fits, then grown.
+    """[1, genes]: the full network times one factor, the largest that fits, then topped up.
 
     Where even the smallest factor does not fit, the result does not either.
     """
@@ -37,7 +37,27 @@ def uniform(prices: Prices) -> Genes:
     rows = prices.domain.scaled(np.tile(prices.domain.last, (len(factors), 1)), factors)
     fits = prices.fits(rows)
     best = int(np.flatnonzero(fits)[-1]) if fits.any() else 0
-    return grow(prices, rows[best : best + 1])
+    row = grow(prices, rows[best : best + 1])
+    return _topped_up(prices, row) if fits.any() else row
+
+
+def _topped_up(prices: Prices, row: Genes) -> Genes:
+    """What is left of the budget goes to the groups that are furthest behind, each up to a quarter
+    of its full count.
+
+    Scaled by one factor, groups reach their next steps together, and a budget between two such
+    steps would stay unused: no plan that uses it could be compared with the uniform one.
+    """
+    last = prices.domain.last
+    for g in np.argsort(row[0] / np.maximum(last, 1), kind="stable"):
+        most = min(last[g], row[0, g] + last[g] // 4)
+        positions = np.unique(
+            np.linspace(row[0, g], most, min(most - row[0, g], 31) + 1).astype(int)
+        )
+        tried = np.repeat(row, len(positions), axis=0)
+        tried[:, g] = positions
+        row = grow(prices, tried[np.flatnonzero(prices.fits(tried))[-1:]])
+    return row
 
 
 def repair(prices: Prices, genes: Genes) -> tuple[Genes, Bools]:

@@ -172,3 +172,35 @@ def test_times_are_measured_for_budgets_of_other_units_too(tmp_path):
     assert result.state.measured_of(result.winner).seconds == 1e9
     assert result.state.measured_of(result.uniform).predicted is None
     assert not result.state.corrections and set(said) == {"measured 1e+09 s"}
+
+
+def test_a_fast_target_corrects_the_model_too(tmp_path):
+    """Measured 20 % below: what is left of the budget is used, by uniform as by the search."""
+
+    def measure(plan):
+        return 0.8 * toy.seconds(plan)
+
+    result, said, _ = run(tmp_path, measure=measure, ending=Ending(finalists=4, again=1))
+    assert any("takes 0.800 of the predicted time" in line for line in said)
+    assert result.state.corrections == [pytest.approx(0.8)]
+    for plan in (result.winner, result.uniform):
+        assert 0.9 * 0.4 * TIME < measure(plan) <= 0.4 * TIME
+
+
+def test_the_uniform_plan_fills_the_budget_by_its_own_measurements(tmp_path):
+    """The model is wrong about uniform plans alone, in either direction."""
+    plain, _, _ = run(tmp_path / "plain", measure=toy.seconds, ending=Ending(finalists=2))
+    for factor in (0.7, 1.3):
+
+        def measure(plan, factor=factor):
+            shares = [plan[n] / toy.FULL[n] for n in toy.FULL]
+            alike = max(shares) - min(shares) < 0.3
+            return (factor if alike else 1.0) * toy.seconds(plan)
+
+        result, _, _ = run(
+            tmp_path / str(factor), measure=measure, ending=Ending(finalists=2, rounds=0)
+        )
+        assert (result.uniform == plain.uniform) is False
+        assert measure(result.uniform) <= 0.4 * TIME
+        larger = factor < 1
+        assert (toy.seconds(result.uniform) > toy.seconds(plain.uniform)) is larger
