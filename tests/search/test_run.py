@@ -4,6 +4,7 @@ from bnn_compiler.errors import SearchError
 from bnn_compiler.search.accuracy import Here
 from bnn_compiler.search.checkpoint import Checkpoint, Trained
 from bnn_compiler.search.evolution import Evolution, Settings
+from bnn_compiler.search.repair import uniform
 from bnn_compiler.search.run import Ending, Parts, refuse_infeasible, search
 from bnn_compiler.search.workers import Workers
 from tests.search import judges, toy
@@ -204,3 +205,24 @@ def test_the_uniform_plan_fills_the_budget_by_its_own_measurements(tmp_path):
         assert measure(result.uniform) <= 0.4 * TIME
         larger = factor < 1
         assert (toy.seconds(result.uniform) > toy.seconds(plain.uniform)) is larger
+
+
+def test_a_uniform_plan_that_is_too_slow_cannot_win(tmp_path):
+    def uniform_is_slow(plan):
+        return (5.0 if alike(plan) else 0.99) * 0.4 * TIME
+
+    def favours_uniform(plans, seeds, stage):
+        scores = [1.0 if alike(p) else 0.1 for p in plans]
+        return [Trained(dict(p), stage, s, v) for p, s, v in zip(plans, seeds, scores, strict=True)]
+
+    prices = toy.prices(0.4 * TIME)
+    (plain,) = prices.domain.plans(uniform(prices))
+
+    def alike(plan):
+        far = max(abs(plan[n] - plain[n]) / toy.FULL[n] for n in plan)
+        smaller = all(plan[n] <= plain[n] for n in plan)
+        return far == 0 or smaller
+
+    result, _, _ = run(tmp_path, measure=uniform_is_slow, train=favours_uniform)
+    assert result.winner == result.searched != result.uniform
+    assert result.state.measured_of(result.uniform).seconds > 0.4 * TIME
