@@ -62,6 +62,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.tight_layout()
+    path.parent.mkdir(exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, format="svg", metadata={"Date": None})
     partial.replace(path)

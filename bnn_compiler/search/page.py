@@ -77,12 +77,12 @@ def _verdict(report: SearchReport) -> list[str]:
     equal = most / min(e.final or 0.0 for e in entries) - 1
     rows = []
     for entry in entries:
-        assert entry.shipped is not None and entry.shipped.seconds is not None
         made = entry.shipped
+        assert made is not None and made.seconds is not None
         own = "" if made.accuracy is None else f"{made.accuracy:.1%} of {made.images}"
         rows.append(
             [
-                entry.name + (" (shipped)" if entry.plan == report.result.winner else ""),
+                entry.name + (" (shipped)" if entry.name == report.winner else ""),
                 shown(made.seconds, "s"),
                 entry.test.text(),
                 own,
@@ -116,7 +116,7 @@ def _comparison(report: SearchReport) -> str:
     ]
     rows = []
     for entry in report.entries():
-        shipped = " (shipped)" if entry.plan == report.result.winner else ""
+        shipped = " (shipped)" if entry.name == report.winner else ""
         rows.append(
             [
                 entry.name + shipped,

@@ -72,7 +72,7 @@ def test_scaling_to_a_budget_keeps_proportions(share):
     prices = toy.prices(0.4 * toy.seconds(toy.FULL))
     plan = {n: max(1, int(share * c)) for n, c in toy.FULL.items()}
     rows = scaled_to(prices, prices.domain.genes([plan]))
-    assert prices.fits(rows).all() and prices.used(rows).min() > 0.8
+    assert prices.fits(rows).all() and prices.used(rows).min() > 0.7
 
 
 class Arithmetic:
@@ -93,7 +93,7 @@ def studied(tmp_path, monkeypatch):
         tmp_path / "small", TINY.recipe, TINY.supernet_epochs, groups=(1, 2),
         images=TINY.images, chosen_by=TINY.choose,
     )  # fmt: skip
-    monkeypatch.setitem(NETWORKS, "small", Network(search_networks.channels, (1, 2), (3e-6,)))
+    monkeypatch.setitem(NETWORKS, "small", Network(search_networks.channels, (1, 2), (10e-6,)))
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     study = Study(task, TINY, Arithmetic(), lambda text: None)
     options = Namespace(
