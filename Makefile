@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both make .venv and install once.
+# `make demo`, `make search-demo` and `make test`. Each makes .venv and installs once.
 # The first Python that runs and is new enough; `make demo PYTHON=...` names another.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
@@ -11,10 +11,16 @@ STAMP := $(VENV)/.installed
 TEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q \
 	-n 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
-.PHONY: demo test check format clean
+.PHONY: demo search-demo test check format clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits.py
+
+# A quarter of an hour on two cores; interrupted, the same command goes on.
+search-demo: $(STAMP)
+	$(BIN)/bnnc search examples.small_reactnet:small_reactnet --shape 1,1,32,32 --data mnist_5k \
+	  --target x86-64-v3 --budget 150us --epochs 12 --supernet-epochs 5 --shift 2 --batch 50 \
+	  --population 20 --generations 5 --finalists 4 --workers 2 -o build/search --resume
 
 test: $(STAMP)
 	$(TEST)

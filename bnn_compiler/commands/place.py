@@ -4,21 +4,23 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn_compiler.commands.common import random_inputs
-
 if TYPE_CHECKING:
     from torch import nn
 
+    from bnn_compiler.runtime import Artifact
     from bnn_compiler.search.network import Task
 
-#: Runs of a compiled network that are timed, behind some that are not.
-_RUNS, _WARM = 200, 20
+#: Runs of a compiled network that are timed on a board.
+_RUNS = 200
+#: Artifacts take turns here for at least so many rounds and seconds; the least of so many runs
+#: counts.
+_ROUNDS, _SECONDS, _IN_A_ROUND = 30, 1.0, 3
 
 
 @dataclass(frozen=True)
@@ -67,34 +69,54 @@ class Place:
 
     def measure(self, plan: Mapping[str, int]) -> float:
         """Measured seconds of a plan's network. Raises what compiling raises, and DeviceError."""
-        with tempfile.TemporaryDirectory(prefix="bnnc-search-") as folder:
-            output = Path(folder) / "plan.bnn"
-            seconds = self.compiled(self.task.space.crop(plan), output, check=False)
-        assert seconds is not None
+        with (
+            tempfile.TemporaryDirectory(prefix="bnnc-search-") as folder,
+            self.compile(
+                self.task.space.crop(plan), Path(folder) / "plan.bnn", check=False
+            ) as artifact,
+        ):
+            (seconds,) = self.seconds([artifact])
         return seconds
 
-    def compiled(self, network: "nn.Module", output: Path, *, check: bool = True) -> float | None:
-        """Compile; the median seconds of a run, one thread, or None where nothing is timed."""
+    def compile(self, network: "nn.Module", output: Path, *, check: bool) -> "Artifact":
+        """For one thread. Raises what compiling raises."""
         from bnn_compiler import compiler
 
         task = self.task
         artifact = compiler.compile(
             network.eval(), task.inputs, target=task.target, output=output, check=check
         )
-        try:
-            if self.device is not None:
-                from bnn_compiler.device.bench import bench
-
-                found = bench(output, self.device, repeat=_RUNS, secret=self.secret)
-                return 1e-3 * found["median_ms"]
-            if not self.here:
-                return None
+        if self.here:
             artifact.set_threads(1)
-            inputs, times = random_inputs(artifact), []
-            for _ in range(_RUNS + _WARM):
-                start = time.perf_counter()
-                artifact.run(*inputs)
-                times.append(time.perf_counter() - start)
-            return statistics.median(times[_WARM:])
-        finally:
-            artifact.close()
+        return artifact
+
+    def seconds(self, artifacts: "Sequence[Artifact]") -> list[float]:
+        """Of a run of each: in turns here, one after the other on a board. Raises DeviceError."""
+        if self.device is None:
+            return in_turns(artifacts)
+        from bnn_compiler.device.bench import bench
+
+        return [
+            1e-3 * bench(a.path, self.device, repeat=_RUNS, secret=self.secret)["median_ms"]
+            for a in artifacts
+        ]
+
+
+def in_turns(artifacts: "Sequence[Artifact]") -> list[float]:
+    """Seconds of a run of each, one thread, as the latency model means them.
+
+    In every round each artifact runs a few times behind the others, and the least counts; the
+    median of the rounds is returned.
+    """
+    from bnn_compiler.latency.timing import Subject, undisturbed
+
+    subjects = [Subject(a) for a in artifacts]
+    rounds: list[list[float]] = [[] for _ in subjects]
+    order = list(range(len(subjects)))
+    with undisturbed():
+        end = time.perf_counter() + _SECONDS * len(subjects)
+        while len(rounds[0]) < _ROUNDS or time.perf_counter() < end:
+            for i in order:
+                rounds[i].append(subjects[i].fastest(_IN_A_ROUND))
+            order.reverse()
+    return [statistics.median(times) for times in rounds]

@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnn_compiler.commands import search_artifacts as artifacts
 from bnn_compiler.commands.common import DEVICE, SECRET, Arguments, check_secret
 from bnn_compiler.commands.place import Place
 from bnn_compiler.errors import InputError, SearchError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from bnn_compiler.search.budget import Budget
     from bnn_compiler.search.live import Live
     from bnn_compiler.search.network import Judges, Task
@@ -33,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="package.module:factory of a Dataset, a folder of images by class, or mnist_5k",
+        help="a folder of images by class or of IDX files, package.module:factory, or mnist_5k",
     )
     parser.add_argument(
         "--budget",
@@ -54,6 +53,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=100, help="images of a training step")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--shift", type=int, default=0, help="move training images, in pixels")
+    parser.add_argument(
+        "--choose", type=float, default=0.2, help="share of the training images to choose plans by"
+    )
     parser.add_argument("--flip", action="store_true", help="mirror training images")
     parser.add_argument("--finalists", type=int, default=8, help="plans to measure and train")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of winner and uniform")
@@ -131,9 +133,9 @@ def _search(args: Arguments, live: "Live", stack: ExitStack) -> "tuple[Result, l
     )
     found = deliver.winner(task, result)
     deliver.write(task, found, args.budget)
-    _export(found.network, task, args.output / "network.pt2")
-    seconds = place.compiled(found.network, args.output / "network.bnn")
-    report = SearchReport(args.model, args.target, place.name, args.seed, result, seconds)
+    artifacts.export(found.network, task, args.output / "network.pt2")
+    shipped = tuple(artifacts.ship(place, result, args.output))
+    report = SearchReport(args.model, args.target, place.name, args.seed, result, shipped)
     page.write(report, args.output)
     return result, report.summary()
 
@@ -174,6 +176,7 @@ def _task(args: Arguments) -> "Task":
         args.target,
         _integers("--groups", args.groups) if args.groups else (),
         args.seed,
+        args.choose,
     )
 
 
@@ -191,8 +194,8 @@ def _identity(args: Arguments, budgets: "list[Budget]") -> dict[str, Any]:
     """What makes two searches the same; not where and with how many workers they run."""
     names = (
         "model", "data", "shape", "target", "seed", "generations", "population", "pareto", "groups",
-        "weights", "epochs", "supernet_epochs", "batch", "lr", "shift", "flip", "finalists",
-        "seeds",
+        "weights", "epochs", "supernet_epochs", "batch", "lr", "shift", "flip", "choose",
+        "finalists", "seeds",
     )  # fmt: skip
     found: dict[str, Any] = {name: getattr(args, name) for name in names}
     found["checkpoint"] = str(args.checkpoint) if args.checkpoint else None
@@ -211,21 +214,6 @@ def _costs(task: "Task", budgets: "list[Budget]") -> dict[str, Any]:
     if any(b.unit == "s" for b in budgets):
         costs["s"] = Seconds(task.space, LatencyModel.load(task.target))
     return costs
-
-
-def _export(network: "nn.Module", task: "Task", output: Path) -> None:
-    """The trained network as a program that needs none of its classes."""
-    import io
-
-    import torch
-
-    from bnn_compiler import files
-    from bnn_compiler.frontend.pytorch.quiet import quiet
-
-    buffer = io.BytesIO()
-    with quiet():
-        torch.export.save(torch.export.export(network, task.inputs), buffer)
-    files.replace_bytes(output, buffer.getvalue())
 
 
 def _resume() -> str:

@@ -19,21 +19,25 @@ PLAN, STATE = "plan.json", "network.pt"
 
 @dataclass(frozen=True)
 class Winner:
-    """The winner's plan and its trained network: that of the seed with the best validation."""
+    """A plan and its trained network: that of the seed with the best validation."""
 
     plan: dict[str, int]
     network: nn.Module
 
 
-def winner(task: Task, result: Result) -> Winner:
-    """Load it. Raises SearchError if its weights are gone."""
-    trained = [t for t in result.trained if t.plan == result.winner and t.validation is not None]
-    best = max(trained, key=lambda t: t.validation or 0.0)
+def winner(task: Task, result: Result, plan: dict[str, int] | None = None) -> Winner:
+    """Load the winner, or another ``plan`` that was trained in full.
+
+    Raises SearchError if its weights are gone.
+    """
+    plan = result.winner if plan is None else plan
+    trained = [t for t in result.trained if t.plan == plan and t.validation is not None]
+    best = max(trained, key=lambda t: t.validation or 0.0, default=None)
+    if best is None:
+        raise SearchError("no training of the plan succeeded, so it has no weights")
     path = task.weights_path(best.plan, best.seed)
     if not path.is_file():
-        raise SearchError(
-            f"{path} is gone: without it the winner has no weights; start with -o anew"
-        )
+        raise SearchError(f"{path} is gone: without it the plan has no weights; start with -o anew")
     return Winner(best.plan, task.trained_network(best.plan, best.seed))
 
 

@@ -2,7 +2,8 @@
 
 Inherited accuracy is a filter, not a verdict, and a predicted time is a prediction. So the best few
 and the uniform plan are compiled and timed; if most are slower than predicted the model is
-corrected and the search goes on; what is left is trained, shortly first.
+corrected and the search goes on, and so it does if they leave much of the budget unused; what is
+left is trained, shortly first.
 """
 
 import statistics
@@ -20,6 +21,11 @@ Measure = Callable[[Plan], float]
 #: (plans, seeds, stage) -> what came of training each; the stage says how long.
 Train = Callable[[Sequence[Plan], Sequence[int], str], list[Trained]]
 Say = Callable[[str], None]
+
+#: Share of a predicted time by which plans may be faster before the model is corrected.
+_UNUSED = 0.05
+#: Share of a budget within which a uniform plan fills it.
+_FULL = 0.005
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,16 @@ class Measuring:
         return text
 
     def correction(self, plans: Sequence[dict[str, int]]) -> float | None:
-        """Measured over predicted, the median, if most of ``plans`` are beyond the budget."""
+        """Measured over predicted, the median, if most of ``plans`` are beyond the budget, or are
+        so much faster than predicted that the budget is not used.
+        """
         ratios = [r for p in plans if (r := self.of(p).ratio) is not None]
-        over = [p for p in plans if not self.fits(p)]
-        return statistics.median(ratios) if ratios and 2 * len(over) > len(plans) else None
+        if not ratios:
+            return None
+        found = statistics.median(ratios)
+        over = sum(not self.fits(p) for p in plans)
+        wrong = 2 * over > len(plans) or found < self.state.factor * (1 - _UNUSED)
+        return found if wrong else None
 
 
 @dataclass(frozen=True)
@@ -102,17 +114,31 @@ def finalists(state: State, prices: Prices, count: int) -> list[dict[str, int]]:
     return [c.plan for c in within(state.history.ranked(), prices)[:count]]
 
 
-def uniform_within(prices: Prices, measuring: Measuring | None, rounds: int = 4) -> dict[str, int]:
-    """The uniform plan at the budget, the measured one where it is measured.
+def uniform_within(prices: Prices, measuring: Measuring | None, rounds: int = 5) -> dict[str, int]:
+    """The largest uniform plan within the budget, the measured one where it is measured.
 
-    If it is slower than predicted, its own factor is applied and the next smaller one measured; the
-    last of ``rounds`` is returned if none fits.
+    Each plan's own factor, measured over predicted, says which one is tried next, so that the
+    uniform plan has as much of the measured time as a searched one. If none of ``rounds`` fits, the
+    smallest is returned.
     """
     factor = next((x.factor for x in prices.limits if x.budget.unit == "s"), 1.0)
-    plan: dict[str, int] = {}
-    for _ in range(rounds):
+    tried: list[dict[str, int]] = []
+    best: dict[str, int] | None = None
+    while len(tried) < rounds:
         (plan,) = prices.domain.plans(uniform(prices.corrected(factor)))
-        if measuring is None or measuring.fits(plan):
+        if plan in tried:
             break
-        factor = max(factor * 1.005, measuring.of(plan).ratio or 0.0)
-    return plan
+        tried.append(plan)
+        if measuring is None:
+            return plan
+        ratio = measuring.of(plan).ratio
+        if measuring.fits(plan):
+            best = plan
+            if ratio is None or ratio > factor * (1 - _FULL):
+                break
+            factor = ratio
+        elif best is not None:
+            break
+        else:
+            factor = max(factor * (1 + _FULL), ratio or 0.0)
+    return best or tried[-1]

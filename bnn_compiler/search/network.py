@@ -66,7 +66,8 @@ class Task:
 
     ``model`` is "package.module:factory" (a module itself only without worker processes).
     ``recipe`` trains a plan in full, ``supernet_epochs`` the supernet. ``groups`` are group counts
-    to choose from for every convolution, empty to leave them.
+    to choose from for every convolution, empty to leave them. ``choose`` is the share of the
+    training images that plans are chosen by.
     """
 
     model: Any
@@ -80,6 +81,7 @@ class Task:
     target: str = "native"
     groups: tuple[int, ...] = ()
     seed: int = 0
+    choose: float = 0.2
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
@@ -107,7 +109,7 @@ class Task:
     @cached_property
     def splits(self) -> data.Splits:
         """The images. Raises TrainingError."""
-        return data.load(self.source, seed=self.seed, size=self.shape[2])
+        return data.load(self.source, seed=self.seed, choose=self.choose, size=self.shape[2])
 
     @cached_property
     def domain(self) -> Domain:

@@ -11,25 +11,25 @@ from bnn_compiler.search.plans import Genes
 from bnn_compiler.search.steps import furthest, grow
 
 _UNKNOWN = -1
-#: Halvings of the range of factors: 2^-12 of a channel count is less than a channel.
-_HALVINGS = 12
+#: Factors by which a budget may be filled.
+_FACTORS = 33
 
 
 def fill(prices: Prices, genes: Genes, most: float = 4.0) -> Genes:
     """Each row times the largest factor from 1 to ``most`` by which it stays within the budget.
 
-    Rows that are beyond it already stay as they are.
+    Rows that are beyond it already stay as they are. Every factor is asked for: more channels can
+    take less time, so that one which does not fit says nothing of a larger one.
     """
-    low, high = np.ones(len(genes)), np.full(len(genes), most)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        fits = prices.fits(prices.domain.scaled(genes, middle))
-        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    return prices.domain.scaled(genes, low)
+    best = genes
+    for factor in np.geomspace(1, most, _FACTORS)[1:]:
+        rows = prices.domain.scaled(genes, np.full(len(genes), factor))
+        best = np.where(prices.fits(rows)[:, None], rows, best)
+    return np.where(prices.fits(genes)[:, None], best, genes)
 
 
 def uniform(prices: Prices) -> Genes:
-    """[1, genes]: the full network times one factor, the largest that fits, then grown.
+    """[1, genes]: the full network times one factor, the largest that fits, then topped up.
 
     Where even the smallest factor does not fit, the result does not either.
     """
@@ -37,7 +37,25 @@ def uniform(prices: Prices) -> Genes:
     rows = prices.domain.scaled(np.tile(prices.domain.last, (len(factors), 1)), factors)
     fits = prices.fits(rows)
     best = int(np.flatnonzero(fits)[-1]) if fits.any() else 0
-    return grow(prices, rows[best : best + 1])
+    row = grow(prices, rows[best : best + 1])
+    return _topped_up(prices, row) if fits.any() else row
+
+
+def _topped_up(prices: Prices, row: Genes) -> Genes:
+    """[1, genes]: what is left of the budget goes to the groups that are furthest behind, to each
+    up to a quarter of its full count.
+
+    Scaled by one factor, groups reach their next steps together, and a budget between two such
+    steps would stay unused: no plan that uses it could be compared with the uniform one.
+    """
+    last = prices.domain.last
+    for g in np.argsort(row[0] / np.maximum(last, 1), kind="stable"):
+        room = min(last[g] - row[0, g], last[g] // 4)
+        positions = row[0, g] + np.unique(np.linspace(0, room, min(room, 31) + 1).astype(int))
+        tried = np.repeat(row, len(positions), axis=0)
+        tried[:, g] = positions
+        row = grow(prices, tried[np.flatnonzero(prices.fits(tried))[-1:]])
+    return row
 
 
 def repair(prices: Prices, genes: Genes) -> tuple[Genes, Bools]:

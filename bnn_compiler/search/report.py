@@ -42,6 +42,22 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """A trained plan as an artifact: "searched" or "uniform", its file, its size in bytes.
+
+    ``seconds`` of a run, timed in turns with the other one, and the ``accuracy`` (0..1) that it
+    gave ``images`` test images itself, are None where it does not run.
+    """
+
+    name: str
+    file: str
+    bytes: int
+    seconds: float | None = None
+    accuracy: float | None = None
+    images: int = 0
+
+
+@dataclass(frozen=True)
 class Entry:
     """One plan of the comparison: what it costs, and what it is worth."""
 
@@ -52,18 +68,44 @@ class Entry:
     inherited: float | None
     validation: Spread
     test: Spread
+    shipped: Shipped | None = None
+
+    @property
+    def final(self) -> float | None:
+        """Seconds of its artifact, in turns with the other one."""
+        return None if self.shipped is None else self.shipped.seconds
+
+    @property
+    def worth(self) -> str:
+        """Accuracy, and the time it takes."""
+        return self.test.text() + (f" at {shown(self.final, 's')}" if self.final else "")
 
 
 @dataclass(frozen=True)
 class SearchReport:
-    """A search, its result and where it was made. ``final_seconds`` is of the shipped artifact."""
+    """A search, its result, where it was made, and the artifacts that came of it."""
 
     name: str
     target: str
     cpu: str
     seed: int
     result: Result
-    final_seconds: float | None = None
+    shipped: tuple[Shipped, ...] = ()
+
+    def artifact(self, name: str) -> Shipped | None:
+        """That of "searched" or "uniform", if it was made."""
+        return next((s for s in self.shipped if s.name == name), None)
+
+    @property
+    def winner(self) -> str:
+        """ "searched" or "uniform"."""
+        return "uniform" if self.result.winner == self.result.uniform else "searched"
+
+    @property
+    def final_seconds(self) -> float | None:
+        """Measured, of the winner's artifact."""
+        made = self.artifact(self.winner)
+        return None if made is None else made.seconds
 
     @property
     def budgets(self) -> list[str]:
@@ -107,6 +149,7 @@ class SearchReport:
             state.inherited_of(plan),
             _spread(trained, "validation"),
             _spread(trained, "test"),
+            self.artifact(name),
         )
 
     def front(self) -> list[Scored]:
@@ -157,26 +200,23 @@ class SearchReport:
 
     def summary(self) -> list[str]:
         """The lines at the head: the answer first, then what to be wary of."""
-        state, result = self.result.state, self.result
+        state = self.result.state
         searched, uniform, _ = self.entries()
-        lines = [
+        lines = self._verdict(searched, uniform)
+        if lines and len(searched.test.values) < 3:
+            lines.append(
+                "So few seeds say little: two trainings of one plan can differ by more than two"
+                " plans do. --seeds 5 tells more."
+            )
+        lines.append(
             f"{len(state.history)} candidates in {len(state.history.generations)} generations,"
             f" budget {' and '.join(self.budgets)}, seed {self.seed}."
-        ]
-        if searched.test.values and uniform.test.values:
-            won = searched.test.mean - uniform.test.mean
+        )
+        if self.winner == "uniform":
             lines.append(
-                f"Trained from scratch and tested: searched {searched.test.text()}, uniform"
-                f" {uniform.test.text()}: searched is {abs(won) * 100:.1f} points"
-                f" {'better' if won > 0 else 'worse'} on the mean."
+                "The uniform plan is shipped: no searched plan was better on the images that plans"
+                " are chosen by."
             )
-            if len(searched.test.values) < 3:
-                lines.append(
-                    "So few seeds say little: two trainings of one plan can differ by more than two"
-                    " plans do. --seeds 5 tells more."
-                )
-        if result.winner == result.uniform:
-            lines.append("The uniform plan is shipped: no searched plan was better.")
         if self.final_seconds is not None:
             lines.append(self._final(self.final_seconds))
         else:
@@ -198,6 +238,23 @@ class SearchReport:
         lines += [f"{count} candidates lost: {reason}" for reason, count in self.lost()]
         return lines
 
+    def _verdict(self, searched: Entry, uniform: Entry) -> list[str]:
+        """Searched against uniform, in one line, if both were trained."""
+        if searched.plan == uniform.plan:
+            return ["The search found no plan but the uniform one."]
+        if not searched.test.values or not uniform.test.values:
+            return []
+        won = searched.test.mean - uniform.test.mean
+        better = f"{abs(won) * 100:.1f} points {'better' if won > 0 else 'worse'} on the mean"
+        line = (
+            f"Trained from scratch and tested: searched {searched.worth}, uniform {uniform.worth}:"
+            f" searched is {better}"
+        )
+        if searched.final and uniform.final:
+            more = searched.final / uniform.final - 1
+            line += f" and takes {abs(more):.1%} {'more' if more > 0 else 'less'} time"
+        return [line + "."]
+
     def _final(self, seconds: float) -> str:
         text = f"The shipped artifact takes {shown(seconds, 's')}, measured"
         if self.time_limit is None:
@@ -216,9 +273,10 @@ class SearchReport:
             "seed": self.seed,
             "budgets": [asdict(x.budget) for x in result.prices.limits],
             "summary": self.summary(),
-            "winner": "uniform" if result.winner == result.uniform else "searched",
+            "winner": self.winner,
             "plan": result.winner,
             "final_seconds": self.final_seconds,
+            "artifacts": [asdict(s) for s in self.shipped],
             "plans": [
                 {**asdict(e), "validation": e.validation.values, "test": e.test.values}
                 for e in self.entries()

@@ -115,7 +115,10 @@ def search(
         fitting = [p for p in chosen if measuring.fits(p)]
         nearest = min(chosen, key=lambda p: measuring.of(p).seconds)
         chosen = fitting or [nearest]
-    return _trained(chosen, uniform, now, parts, state, checkpoint, seed, ending)
+        late = [uniform] if fitting and not measuring.fits(uniform) else []
+    else:
+        late = []
+    return _trained(chosen, uniform, now, parts, state, checkpoint, seed, ending, late)
 
 
 def refuse_infeasible(prices: Prices) -> None:
@@ -127,9 +130,10 @@ def refuse_infeasible(prices: Prices) -> None:
     for limit, share in zip(prices.limits, prices.used(genes)[0], strict=True):
         if share > 1:
             unit = limit.budget.unit
+            why = "" if limit.factor == 1 else f", at {limit.factor:.3f} of the predicted time"
             raise SearchError(
                 f"budget {limit.budget.text} cannot be met: the smallest plan that was found takes"
-                f" {shown(share * limit.budget.limit, unit)}; it is {key(plan)}"
+                f" {shown(share * limit.budget.limit, unit)}{why}; it is {key(plan)}"
             )
 
 
@@ -142,8 +146,12 @@ def _trained(
     checkpoint: Checkpoint,
     seed: int,
     ending: Ending,
+    late: list[dict[str, int]],
 ) -> Result:
-    """Train the finalists, then the best of them and the uniform plan in full."""
+    """Train the finalists, then the best of them and the uniform plan in full.
+
+    What is ``late``, beyond a budget that others keep, is compared and cannot win.
+    """
     if parts.train is None:
         return Result(chosen[0], chosen[0], uniform, prices, state)
     train = Training(parts.train, state, checkpoint, parts.together)
@@ -158,7 +166,8 @@ def _trained(
     scores = [_mean([t for t in full if t.plan == p]) for p in plans]
     if max(scores) < 0:
         raise SearchError(f"the winner could not be trained: {full[0].lost}")
-    winner = plans[scores.index(max(scores))]
+    fair = [(score, -i) for i, score in enumerate(scores) if score >= 0 and plans[i] not in late]
+    winner = plans[-max(fair)[1]] if fair else plans[scores.index(max(scores))]
     return Result(winner, searched, uniform, prices, state, tuple(full))
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -7,7 +8,7 @@ from bnn_compiler.search.accuracy import Here
 from bnn_compiler.search.charts import Axis, Dot, curves, kept, scatter
 from bnn_compiler.search.checkpoint import Checkpoint, Trained
 from bnn_compiler.search.evolution import Evolution, Settings
-from bnn_compiler.search.report import SearchReport
+from bnn_compiler.search.report import SearchReport, Shipped
 from bnn_compiler.search.run import Ending, Parts, search
 from tests.report.test_charts import marks
 from tests.report.test_html import Elements
@@ -29,7 +30,8 @@ def choose(plans, keep, train):
     return [t.plan for t in sorted(found, key=lambda t: -t.validation)]
 
 
-def found(folder, *, slowness=1.3, seeds=3, full=True, prices=None):
+def found(folder, *, slowness=1.3, seeds=3, full=True, prices=None, shipped=None):
+    shipped = shipped or artifacts()
     result = search(
         prices or toy.prices(0.4 * TIME, 0.9 * toy.size(toy.FULL)),
         Parts(
@@ -44,8 +46,13 @@ def found(folder, *, slowness=1.3, seeds=3, full=True, prices=None):
         checkpoint=Checkpoint(folder, {}),
         ending=Ending(finalists=4, again=1, seeds=seeds),
     )
-    return SearchReport(
-        "<net & co>", "x86-64-v4", "a CPU", 0, result, 0.39 * TIME if full else None
+    return SearchReport("<net & co>", "x86-64-v4", "a CPU", 0, result, shipped if full else ())
+
+
+def artifacts(searched=0.39 * TIME, uniform=0.4 * TIME):
+    return (
+        Shipped("searched", "network.bnn", 1000, searched, 0.91, 500),
+        Shipped("uniform", "uniform.bnn", 900, uniform, 0.9, 500),
     )
 
 
@@ -80,7 +87,7 @@ def test_json_has_every_number(report, tmp_path):
 def test_the_summary_says_what_matters(report):
     text = "\n".join(report.summary())
     assert "budget 2.3654400000000002e-05s and" in text
-    assert "3 seeds" in text and "points better on the mean" in text
+    assert "3 seeds" in text and "points better on the mean and takes 2.5% less time." in text
     assert "2.5% below the budget" in text
     assert "took 1.300 of the predicted time" in text
     assert "candidates lost: out of memory" in text
@@ -88,12 +95,22 @@ def test_the_summary_says_what_matters(report):
     assert "few seeds" not in text
 
 
+def test_the_page_opens_with_the_comparison(report):
+    markup = page.page(report)
+    first, second = re.findall("<h2>(.*?)</h2>", markup)[:2]
+    assert first == "Searched against uniform at equal measured time (within 2.6%)"
+    assert second == "What was compared"
+    row = re.search(r"<tr><td[^>]*>searched \(shipped\)</td>.*?</tr>", markup)[0]
+    assert "91.0% of 500" in row and "network.bnn" in row and "3 seeds" in row
+    assert "uniform.bnn" in markup
+
+
 def test_few_seeds_and_a_late_artifact_are_said(tmp_path):
     text = "\n".join(found(tmp_path / "a", seeds=1).summary())
     assert "So few seeds say little" in text
-    late = found(tmp_path / "b")
-    late = SearchReport(late.name, late.target, late.cpu, 0, late.result, 0.5 * TIME)
+    late = found(tmp_path / "b", shipped=artifacts(searched=0.5 * TIME))
     assert "25.0% over the budget" in "\n".join(late.summary())
+    assert "and takes 25.0% more time." in late.summary()[0]
 
 
 def test_a_search_without_training_has_a_page(tmp_path):

@@ -4,6 +4,7 @@ from bnn_compiler.errors import SearchError
 from bnn_compiler.search.accuracy import Here
 from bnn_compiler.search.checkpoint import Checkpoint, Trained
 from bnn_compiler.search.evolution import Evolution, Settings
+from bnn_compiler.search.repair import uniform
 from bnn_compiler.search.run import Ending, Parts, refuse_infeasible, search
 from bnn_compiler.search.workers import Workers
 from tests.search import judges, toy
@@ -172,3 +173,56 @@ def test_times_are_measured_for_budgets_of_other_units_too(tmp_path):
     assert result.state.measured_of(result.winner).seconds == 1e9
     assert result.state.measured_of(result.uniform).predicted is None
     assert not result.state.corrections and set(said) == {"measured 1e+09 s"}
+
+
+def test_a_fast_target_corrects_the_model_too(tmp_path):
+    """Measured 20 % below: what is left of the budget is used, by uniform as by the search."""
+
+    def measure(plan):
+        return 0.8 * toy.seconds(plan)
+
+    result, said, _ = run(tmp_path, measure=measure, ending=Ending(finalists=4, again=1))
+    assert any("takes 0.800 of the predicted time" in line for line in said)
+    assert result.state.corrections == [pytest.approx(0.8)]
+    for plan in (result.winner, result.uniform):
+        assert 0.9 * 0.4 * TIME < measure(plan) <= 0.4 * TIME
+
+
+def test_the_uniform_plan_fills_the_budget_by_its_own_measurements(tmp_path):
+    """The model is wrong about uniform plans alone, in either direction."""
+    plain, _, _ = run(tmp_path / "plain", measure=toy.seconds, ending=Ending(finalists=2))
+    for factor in (0.7, 1.3):
+
+        def measure(plan, factor=factor):
+            shares = [plan[n] / toy.FULL[n] for n in toy.FULL]
+            alike = max(shares) - min(shares) < 0.3
+            return (factor if alike else 1.0) * toy.seconds(plan)
+
+        result, _, _ = run(
+            tmp_path / str(factor), measure=measure, ending=Ending(finalists=2, rounds=0)
+        )
+        assert (result.uniform == plain.uniform) is False
+        assert measure(result.uniform) <= 0.4 * TIME
+        larger = factor < 1
+        assert (toy.seconds(result.uniform) > toy.seconds(plain.uniform)) is larger
+
+
+def test_a_uniform_plan_that_is_too_slow_cannot_win(tmp_path):
+    def uniform_is_slow(plan):
+        return (5.0 if alike(plan) else 0.99) * 0.4 * TIME
+
+    def favours_uniform(plans, seeds, stage):
+        scores = [1.0 if alike(p) else 0.1 for p in plans]
+        return [Trained(dict(p), stage, s, v) for p, s, v in zip(plans, seeds, scores, strict=True)]
+
+    prices = toy.prices(0.4 * TIME)
+    (plain,) = prices.domain.plans(uniform(prices))
+
+    def alike(plan):
+        far = max(abs(plan[n] - plain[n]) / toy.FULL[n] for n in plan)
+        smaller = all(plan[n] <= plain[n] for n in plan)
+        return far == 0 or smaller
+
+    result, _, _ = run(tmp_path, measure=uniform_is_slow, train=favours_uniform)
+    assert result.winner == result.searched != result.uniform
+    assert result.state.measured_of(result.uniform).seconds > 0.4 * TIME
