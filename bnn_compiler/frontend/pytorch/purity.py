@@ -30,6 +30,11 @@ def is_random(node: Any) -> bool:
     return all(argument(node, name) is not False for name in ("train", "training"))
 
 
+def is_impure(node: Any) -> bool:
+    """Whether the result of a node is not a function of its arguments."""
+    return is_random(node) or op_name(node) in _UNDEFINED
+
+
 def refuse_impure(graph: Graph) -> None:
     """Raise UnsupportedError for random numbers or uninitialised memory in ``graph``.
 
