@@ -45,7 +45,7 @@ def simplify(traced: TracedGraph) -> TracedGraph:
         _remove_dead(traced.graph)
     constants = dict(traced.constants)
     _fold_constants(traced, constants)
-    for recognise in (recognise_sign, recognise_leaky):
+    for recognise in (recognise_leaky, recognise_sign):
         _remove_dead(traced.graph)
         recognise(Constants(traced.graph, constants))
     _remove_dead(traced.graph)

@@ -34,7 +34,18 @@ _COMPARES = ("ge", "gt", "le", "lt", "eq", "ne")
 _SIGNS = ("sign", "sgn", "heaviside")
 _ROUNDS = ("round", "floor", "ceil", "trunc", "fix")
 #: Pointwise, though not tagged so, or not for every overload.
-_POINTWISE = ("to", "_to_copy", "type_as", "masked_fill", "index_put", "where", "clone")
+_POINTWISE = (
+    "__or__",
+    "__and__",
+    "__xor__",
+    "to",
+    "_to_copy",
+    "type_as",
+    "masked_fill",
+    "index_put",
+    "where",
+    "clone",
+)
 #: Clamps: name -> the declared names of their bounds, their defaults.
 _CLAMPS = {
     "hardtanh": (("min_val", "max_val"), (-1.0, 1.0)),
@@ -151,7 +162,7 @@ class Stepwise:
         edge = like(operands[0] if turned else operands[1], piece.low)
         if edge is None or bool(edge.isnan().any()):
             return None
-        one = torch.oneslike(piece.low)
+        one = torch.ones_like(piece.low)
         if name in _COMPARES:
             compare = getattr(torch, name)
             sides = [(v * one, 0 * one) for v in (-1, 0, 1)]
@@ -250,9 +261,9 @@ class Stepwise:
         parts: list[Tensor | None] = []
         for i, (below, above) in enumerate(pairwise(bounds)):
             if i:
-                parts.append(function(torch.fulllike(piece.low, below)))
-            parts.append(function(torch.fulllike(piece.low, (below + above) / 2)))
-        return tuple(torch.fulllike(piece.low, e) for e in edges), tuple(parts)
+                parts.append(function(torch.full_like(piece.low, below)))
+            parts.append(function(torch.full_like(piece.low, (below + above) / 2)))
+        return tuple(torch.full_like(piece.low, e) for e in edges), tuple(parts)
 
     def _scale(self, node: Node, here: dict[Node, Tensor | None], piece: Piece) -> Part | None:
         """Products with 1 or 0, sums with 0."""
@@ -265,7 +276,7 @@ class Stepwise:
         if constant is None:
             return None
         if name == "mul" and bool((constant == 0).all()):
-            return (), (torch.zeroslike(piece.low),)
+            return (), (torch.zeros_like(piece.low),)
         neutral = 1.0 if name in ("mul", "div") else 0.0
         if bool((constant == neutral).all()) and (moving[0] or name in ("mul", "add")):
             return (), (None,)
