@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from bnn_compiler.errors import ModelError, UnsupportedError
-from bnn_compiler.frontend.oracle import Origin
-from bnn_compiler.frontend.value import Place, Value, squeeze_equal
+from bnn_compiler.frontend.oracle import Levels, Origin
+from bnn_compiler.frontend.value import Place, Value, is_image, squeeze_equal
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.window import Window
 
@@ -84,14 +84,16 @@ class Builder:
         """The error for the current place."""
         return UnsupportedError(f"{self._place.text}: {why}")
 
-    def remember(self, value: Value, name: str, source: str = "") -> None:
+    def remember(
+        self, value: Value, name: str, source: str = "", levels: Levels | None = None
+    ) -> None:
         """Note that ``value`` is the framework's value ``name``, the sign of ``source`` if given.
 
         A variable is the first that it is said to be.
         """
         if isinstance(value.expr, relax.Var):
             shape = ops.shape_of(value.expr)
-            self.origins.setdefault(value.expr.name, Origin(name, shape, source))
+            self.origins.setdefault(value.expr.name, Origin(name, shape, source, levels))
 
     def input(self, name: str) -> Value:
         """One of the inputs."""
@@ -208,15 +210,26 @@ class Builder:
     def add(self, a: Value | Constant, b: Value | Constant, factor: float = 1) -> Value:
         """a + factor * b; one of them may be a scalar or one value per channel."""
         if not isinstance(b, Value):
-            x, c = self.per_channel(b, self._computed(a))
+            a = self._computed(a)
+            if is_image(b, a):
+                return self._plus_image(a, factor * b)
+            x, c = self.per_channel(b, a)
             return self.affine(x, np.ones_like(c), factor * c)
         if not isinstance(a, Value):
+            if is_image(a, b):
+                one = np.full(b.channels, factor)
+                return self._plus_image(self.affine(b, one, 0 * one) if factor != 1 else b, a)
             x, c = self.per_channel(a, b)
             return self.affine(x, np.full_like(c, factor), c)
         x, y = self._same_shape(a, b)
         if factor != 1:
             y = self.affine(y, *(np.full(y.channels, v) for v in (factor, 0.0)))
         return self._emit(relax.op.add(x.expr, y.expr), x.flat)
+
+    def _plus_image(self, x: Value, constant: Constant) -> Value:
+        """x plus a constant that differs by place."""
+        whole = np.broadcast_to(constant, x.shape).astype(np.float32).transpose(0, 2, 3, 1)
+        return self._emit(relax.op.add(x.expr, relax.const(np.ascontiguousarray(whole))))
 
     def multiply(self, a: Value | Constant, b: Value | Constant) -> Value:
         """a * b, where one is a scalar or one value per channel."""
