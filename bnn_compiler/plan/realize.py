@@ -117,7 +117,10 @@ def realize(
     found = _Realization(schedules, prefix)
     for call in plan.calls:
         found.add(call)
-    workspace, live = plan_memory(found.steps), largest_live(found.steps)
+    # A GPU fills halos once, not on every run: that would be a launch for each.
+    once = schedules.target.hardware.kind == "cuda"
+    workspace = plan_memory(found.steps, keep_halos=once)
+    live = largest_live(found.steps)
     program = Program(
         plan.inputs,
         plan.outputs,

@@ -1,0 +1,148 @@
+"""Networks for a GPU that is not there: artifacts whose kernels the stub driver runs on the CPU.
+
+Until a kernel's own code is executed (tests/kernels/cuda), those of the CPU's target stand in:
+what is tested here is everything around kernels.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bnn_compiler import target as targets
+from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.deploy.cpu import link
+from bnn_compiler.deploy.cuda import bundle
+from bnn_compiler.deploy.manifest import manifest
+from bnn_compiler.deploy.package import write_artifact
+from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
+from bnn_compiler.network import Network
+from bnn_compiler.options import Options
+from bnn_compiler.plan import plan, realize
+from bnn_compiler.plan.program import plan_memory
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+#: PTX as far as anyone reads it here; the odd kernels wait themselves.
+_PTX = ".version 9.0\n.target sm_{version}\n"
+_ENTRY = ".visible .entry {symbol}(\n) {{\n{wait}ret;\n}}\n"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact, its kernels for the stub, and what the CPU's artifact gives on ``inputs``."""
+
+    folder: Path
+
+    @property
+    def artifact(self):
+        return self.folder / "net.bnn"
+
+
+def driver(folder, *flags):
+    """The stub as libcuda.so.1 in ``folder``, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [str(HERE / "driver.c"), str(HERE / "stream.c")]
+    command = [*link.compiler(), "-std=gnu11", "-O1", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]
+    command += [*flags, *sources, "-o", "libcuda.so.1", "-ldl", "-pthread"]
+    link.run(command, folder)
+    return folder
+
+
+def build(folder, model, inputs, *, as_folder=False, shared=0, **options):
+    """Compile ``model`` for a GPU of sm_90, with ``shared`` bytes of shared memory a block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = targets.native()
+    schedules, chosen = Schedules.load(target, None), Options.of(**options)
+    network = Network.of(model, inputs)
+    program, functions = realize.realize(plan.plan(network.fused(chosen)), schedules, "net")
+    program.workspace = plan_memory(program.steps, keep_halos=True)
+    draft = manifest(program, "net", schedules, network, chosen, static_weights=as_folder)
+    entry = replace(draft.target, name="cuda-sm90", kind="cuda", features=(), cpu="sm_90")
+    draft = replace(draft, target=entry, threads=False)
+    code = device_code(program, shared)
+    tools = link.toolchain(platform.machine(), target.link)
+    made = folder / "made"
+    made.mkdir()
+    sealed, files = bundle.package(made, program, code, draft, tools)
+    write_artifact(folder / "net.bnn", sealed, files, as_folder=as_folder)
+    _kernels(folder, program, functions, target)
+    (folder / "launches.txt").write_text(table(program, code))
+    return Built(folder)
+
+
+def device_code(program, shared=0):
+    """Two "cubins", PTX, and launches that take the arguments backwards."""
+    counts = {s.kernel: len(s.arguments) for s in program.steps}
+    launches = {
+        symbol: Launch(symbol, (i + 1, 2, 1), (32, 1 + i % 3, 1), shared, tuple(range(n))[::-1])
+        for i, (symbol, n) in enumerate(counts.items())
+    }
+    entries = [
+        _ENTRY.format(symbol=s, wait="griddepcontrol.wait;\n" * (i % 2))
+        for i, s in enumerate(counts)
+    ]
+    images = {f"sm_{v}": f"CUBIN sm_{v}\n".encode() for v in (80, 90)}
+    return DeviceCode("", images, "".join([_PTX.format(version=90), *entries]), launches)
+
+
+def table(program, code):
+    """What the stub has to know of each kernel."""
+    rows = {}
+    for step in program.steps:
+        launch = code.launches[step.kernel]
+        row = [launch.symbol, *launch.grid, *launch.block, launch.shared, len(launch.order)]
+        for i, place in enumerate(launch.order):
+            argument = step.arguments[i]
+            buffer = argument.buffer
+            if buffer is None:
+                size, align = argument.size, 64
+            else:
+                size = buffer.layout.bytes - (buffer.layout.interior if argument.interior else 0)
+                align = 4 if buffer.kind != "arena" or argument.interior else 64
+            row += [place, size, align]
+        rows[launch.symbol] = " ".join(map(str, row))
+    return "\n".join(rows.values()) + "\n"
+
+
+def _kernels(folder, program, functions, target):
+    """kernels.so: each symbol_cpu runs the CPU's kernel."""
+    codegen.write_object(codegen.build(functions, target), folder / "kernels.o")
+    lines = ["#include <stdint.h>", "int TVMFFIEnvModRegisterSystemLibSymbol(const char *n, void *s) { return 0; }"]
+    for step in {s.kernel: s for s in program.steps}.values():
+        count = len(step.arguments)
+        taken = ", ".join(["void *"] * count)
+        given = ", ".join(f"p[{i}]" for i in range(count))
+        lines += [
+            f"int32_t {step.kernel}({taken}, int32_t first, int32_t last);",
+            f"int32_t {step.kernel}_cpu(void **p) {{ return {step.kernel}({given}, 0, {step.iterations}); }}",
+        ]
+    (folder / "kernels.c").write_text("\n".join(lines) + "\n")
+    link.run([*link.compiler(), "-shared", "-fPIC", "-O1", "kernels.c", "kernels.o", "-o", "kernels.so"], folder)
+
+
+def save(built, inputs, outputs):
+    """What the scenarios compare with."""
+    np.savez(built.folder / "known.npz", **{f"in{i}": v for i, v in enumerate(inputs)}, **{f"out{i}": v for i, v in enumerate(outputs)})
+    return built
+
+
+def play(driver, built, scenario, **environment):
+    """Run a function of scenarios.py in a process of its own that has the stub for a driver."""
+    command = [sys.executable, str(HERE / "scenarios.py"), str(built.folder), scenario]
+    path = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = subprocess.run(
+        command,
+        env={**os.environ, "LD_LIBRARY_PATH": str(driver), "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{scenario} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
