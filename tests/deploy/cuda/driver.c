@@ -12,6 +12,7 @@ struct launch *launches;
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static struct { long devices, version, sm, memory, fail_at, fail_with; } set = {DEVICES, 13000, 90, 1L << 33, 0, 0};
 static long calls;
+static const char *failed = "";
 static char violations[1 << 16];
 static char *device_memory;
 static uint64_t device_top;
@@ -34,14 +35,18 @@ static void unlock(int *held) { (void)held, pthread_mutex_unlock(&lock); }
   __attribute__((cleanup(unlock), unused)) int held = 0
 
 /* Whether this is the call that has to fail. */
-static int fails(void) { return ++calls == set.fail_at; }
+static int fails(const char *name) {
+  if (++calls != set.fail_at) return 0;
+  failed = name;
+  return 1;
+}
 #define CALL                                              \
   LOCKED;                                                 \
-  if (fails()) return (int)set.fail_with
+  if (fails(__func__)) return (int)set.fail_with
 /* What gives something back does so even when it fails. */
 #define CALL_ANYWAY                                       \
   LOCKED;                                                 \
-  int result = fails() ? (int)set.fail_with : 0
+  int result = fails(__func__) ? (int)set.fail_with : 0
 #define NEED(condition, code, ...)                        \
   do {                                                    \
     if (!(condition)) {                                   \
@@ -92,6 +97,8 @@ void stub_set(const char *key, long value) {
 /* Fail at the n-th call from now on; 0 is never. */
 void stub_fail(long n) { set.fail_at = n ? calls + n : 0; set.fail_with = set.fail_with ? set.fail_with : UNKNOWN; }
 long stub_calls(void) { return calls; }
+/* The call that failed last. */
+const char *stub_failed(void) { return failed; }
 int stub_kernels_run(void) { return kernels_run; }
 int stub_early(void) { return early_launches; }
 const char *stub_violations(void) { return violations; }
@@ -161,7 +168,7 @@ int cuDevicePrimaryCtxRelease_v2(int device) {
   NEED(context && context->retained, INVALID_CONTEXT, "a release of what was not retained");
   if (--context->retained) return result;
   for (struct object *o = objects; o; o = o->next)
-    if (o->live && o != context && o->context == context && o->kind != FUNCTION) violation("a %d is left in a context that goes", o->kind);
+    if (o->live && o->context == context && o->kind != FUNCTION && o->kind != CONTEXT) violation("a %d is left in a context that goes", o->kind);
   return result;
 }
 int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { CALL; *flags = 0; *active = primary[device] && primary[device]->retained; return 0; }

@@ -4,6 +4,7 @@ Until a kernel's own code is executed (tests/kernels/cuda), those of the CPU's t
 what is tested here is everything around kernels.
 """
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
-from bnn_compiler.deploy.cpu import link
+from bnn_compiler.deploy.cpu import glue, link
 from bnn_compiler.deploy.cuda import bundle
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.package import write_artifact
@@ -25,6 +26,7 @@ from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.plan import plan, realize
 from bnn_compiler.plan.program import plan_memory
+from bnn_compiler.runtime.tensors import aligned
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -35,7 +37,7 @@ _ENTRY = ".visible .entry {symbol}(\n) {{\n{wait}ret;\n}}\n"
 
 @dataclass(frozen=True)
 class Built:
-    """An artifact, its kernels for the stub, and what the CPU's artifact gives on ``inputs``."""
+    """A folder of an artifact, its kernels for the stub, and what a CPU's library of them gives."""
 
     folder: Path
 
@@ -54,12 +56,15 @@ def driver(folder, *flags):
     return folder
 
 
-def build(folder, model, inputs, *, as_folder=False, shared=0, **options):
-    """Compile ``model`` for a GPU of sm_90, with ``shared`` bytes of shared memory a block."""
+def build(folder, model, examples, given=None, *, as_folder=False, shared=0, **options):
+    """Compile ``model`` for a GPU of sm_90, with ``shared`` bytes of shared memory a block.
+
+    ``given`` are the arrays to run it on, ``examples`` if there are none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target = targets.native()
     schedules, chosen = Schedules.load(target, None), Options.of(**options)
-    network = Network.of(model, inputs)
+    network = Network.of(model.eval(), examples)
     program, functions = realize.realize(plan.plan(network.fused(chosen)), schedules, "net")
     program.workspace = plan_memory(program.steps, keep_halos=True)
     draft = manifest(program, "net", schedules, network, chosen, static_weights=as_folder)
@@ -71,9 +76,31 @@ def build(folder, model, inputs, *, as_folder=False, shared=0, **options):
     made.mkdir()
     sealed, files = bundle.package(made, program, code, draft, tools)
     write_artifact(folder / "net.bnn", sealed, files, as_folder=as_folder)
-    _kernels(folder, program, functions, target)
+    codegen.write_object(codegen.build(functions, target), folder / "kernels.o")
+    _kernels(folder, program)
     (folder / "launches.txt").write_text(table(program, code))
+    inputs = [x.numpy() for x in examples] if given is None else given
+    outputs = on_cpu(folder / "cpu", program, folder / "kernels.o", tools, inputs)
+    arrays = {f"in{i}": v for i, v in enumerate(inputs)}
+    np.savez(folder / "known.npz", **arrays, **{f"out{i}": v for i, v in enumerate(outputs)})
     return Built(folder)
+
+
+def on_cpu(folder, program, kernels, tools, inputs):
+    """What the CPU's library of the same kernels gives."""
+    folder.mkdir()
+    (folder / "net.h").write_text(glue.header(program, "net", threads=False))
+    (folder / "net.c").write_text(glue.source(program, "net", 0, "00" * 32))
+    (folder / "weights.bin").write_bytes(program.weights)
+    (folder / "net.S").write_text(glue.weights_assembly("net", "weights.bin", 0, len(program.weights)))
+    built, _ = link.build(folder, "net", [kernels], tools, threads=False, weights=True)
+    outputs = [np.zeros(b.external, np.float32) for b in program.outputs]
+    pointers = [(ctypes.c_void_p * len(v))(*(a.ctypes.data for a in v)) for v in (inputs, outputs)]
+    workspace = aligned(program.workspace)
+    run = ctypes.CDLL(str(built)).net_run_steps
+    last = len(program.steps)
+    assert run(*pointers, ctypes.c_void_p(workspace.ctypes.data), 0, last, None) == 0
+    return outputs
 
 
 def device_code(program, shared=0):
@@ -110,9 +137,8 @@ def table(program, code):
     return "\n".join(rows.values()) + "\n"
 
 
-def _kernels(folder, program, functions, target):
+def _kernels(folder, program):
     """kernels.so: each symbol_cpu runs the CPU's kernel."""
-    codegen.write_object(codegen.build(functions, target), folder / "kernels.o")
     lines = ["#include <stdint.h>", "int TVMFFIEnvModRegisterSystemLibSymbol(const char *n, void *s) { return 0; }"]
     for step in {s.kernel: s for s in program.steps}.values():
         count = len(step.arguments)
@@ -124,12 +150,6 @@ def _kernels(folder, program, functions, target):
         ]
     (folder / "kernels.c").write_text("\n".join(lines) + "\n")
     link.run([*link.compiler(), "-shared", "-fPIC", "-O1", "kernels.c", "kernels.o", "-o", "kernels.so"], folder)
-
-
-def save(built, inputs, outputs):
-    """What the scenarios compare with."""
-    np.savez(built.folder / "known.npz", **{f"in{i}": v for i, v in enumerate(inputs)}, **{f"out{i}": v for i, v in enumerate(outputs)})
-    return built
 
 
 def play(driver, built, scenario, **environment):
