@@ -180,11 +180,11 @@ def test_a_library_that_is_none(members, name, tmp_path):
 
 def test_other_formats_say_what_to_do(members, tmp_path):
     path = tmp_path / "net.bnn"
-    for version in (1, 3, "2", None):
+    for version in (1, 2, manifest.FORMAT + 1, str(manifest.FORMAT), None):
         for sealed in (True, False):
             old = artifact.edited(members, lambda m, v=version: m.update(format=v))
             artifact.write(path, old, sealed)
-            refused(path, f"has format {version!r}, this version reads {FORMAT}; compile it again")
+            refused(path, f"has format {version!r}, this version reads {manifest.FORMAT}; compile it again")
         (tmp_path / "folder").mkdir(exist_ok=True)
         (tmp_path / "folder/manifest.json").write_bytes(old["manifest.json"])
         refused(tmp_path / "folder", "compile it again")
