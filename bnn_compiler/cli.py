@@ -35,6 +35,7 @@ from bnn_compiler.version import __version__
 
 if TYPE_CHECKING:
     from bnn_compiler.runtime import Artifact
+    from bnn_compiler.target import Gpu, Hardware
 
 _EMULATE = "run another machine's artifact under qemu"
 
@@ -236,12 +237,18 @@ def _targets(args: Arguments) -> int:
             json.dumps([{"name": t.name, "arch": t.arch, "native": t.name == here} for t in known])
         )
         return 0
-    rows = [
-        [t.name, t.arch, str(t.hardware.vector_bits), t.hardware.popcount, "*" * (t.name == here)]
-        for t in known
-    ]
+    rows = [[t.name, t.arch, *_signs(t.hardware), "*" * (t.name == here)] for t in known]
     table(["target", "arch", "SIMD bits", "popcount", "native"], rows)
     return 0
+
+
+def _signs(hardware: "Hardware | Gpu") -> tuple[str, str]:
+    """The width of a vector, and how signs are multiplied."""
+    from bnn_compiler.target import Hardware
+
+    if isinstance(hardware, Hardware):
+        return str(hardware.vector_bits), hardware.popcount
+    return "", f"mma {hardware.binary}"
 
 
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {
