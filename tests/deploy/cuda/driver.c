@@ -114,17 +114,18 @@ long stub_pending(void) {
     if (o->kind == STREAM) for (struct op *op = o->first; op; op = op->next) ++found;
   return found;
 }
-/* Lines of: symbol, grid, block, shared bytes, number of parameters, then order, bytes and alignment
+/* Lines of: the CUDA function's name, the kernel's symbol, grid, block, shared bytes, number of parameters, then order, bytes and alignment
  * of each; a library with symbol_cpu. 0 is success. */
 int stub_kernels(const char *library, const char *table) {
   void *code = dlopen(library, RTLD_NOW | RTLD_LOCAL);
   FILE *file = fopen(table, "r");
   if (!code || !file) return -1;
-  for (struct launch l = {0}; fscanf(file, "%255s %u %u %u %u %u %u %u %d", l.symbol, l.grid, l.grid + 1, l.grid + 2, l.block, l.block + 1, l.block + 2, &l.shared, &l.count) == 9;) {
+  char symbol[256];
+  for (struct launch l = {0}; fscanf(file, "%255s %255s %u %u %u %u %u %u %u %d", l.symbol, symbol, l.grid, l.grid + 1, l.grid + 2, l.block, l.block + 1, l.block + 2, &l.shared, &l.count) == 10;) {
     char name[300];
     for (int i = 0; i < l.count; ++i)
       if (fscanf(file, "%d %lu %lu", &l.order[i], &l.bytes[i], &l.align[i]) != 3) return -2;
-    snprintf(name, sizeof name, "%s_cpu", l.symbol);
+    snprintf(name, sizeof name, "%s_cpu", symbol);
     void *found = dlsym(code, name);
     if (!found) return -3;
     memcpy(&l.cpu, &found, sizeof found);

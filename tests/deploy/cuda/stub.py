@@ -21,6 +21,8 @@ from bnn_compiler.deploy.cuda import bundle
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.deploy.package import write_artifact
 from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cuda import codegen as cuda_codegen
+from bnn_compiler.kernels.cuda import emulate
 from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
@@ -56,31 +58,38 @@ def driver(folder, *flags):
     return folder
 
 
-def build(folder, model, examples, given=None, *, as_folder=False, shared=0, **options):
+def build(folder, model, examples, given=None, *, as_folder=False, shared=0, real=False, **options):
     """Compile ``model`` for a GPU of sm_90, with ``shared`` bytes of shared memory a block.
 
-    ``given`` are the arrays to run it on, ``examples`` if there are none.
+    ``given`` are the arrays to run it on, ``examples`` if there are none. ``real`` takes the GPU's
+    kernels, executed by emulation.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    target = targets.native()
-    schedules, chosen = Schedules.load(target, None), Options.of(**options)
+    here, chosen = targets.native(), Options.of(**options)
+    tools = link.toolchain(platform.machine(), here.link)
     network = Network.of(model.eval(), examples)
-    program, functions = realize.realize(plan.plan(network.fused(chosen)), schedules, "net")
+    graph = network.fused(chosen)
+    schedules = Schedules.load(here, None)
+    program, functions = realize.realize(plan.plan(graph), schedules, "net")
     program.workspace = plan_memory(program.steps, keep_halos=True)
+    codegen.write_object(codegen.build(functions, here), folder / "kernels.o")
+    inputs = [x.numpy() for x in examples] if given is None else given
+    outputs = on_cpu(folder / "cpu", program, folder / "kernels.o", tools, inputs)
+    if real:
+        schedules = Schedules.load(targets.load("cuda-sm90"), None)
+        program, functions = realize.realize(plan.plan(graph), schedules, "net")
+        code = device_code(program, cuda_codegen.kernels(functions, schedules.target.tvm)[1])
+        emulate.host_library(functions, folder / "kernels.so")
+    else:
+        code = device_code(program, launches(program, shared))
+        _kernels(folder, program)
     draft = manifest(program, "net", schedules, network, chosen, static_weights=as_folder)
     entry = replace(draft.target, name="cuda-sm90", kind="cuda", features=(), cpu="sm_90")
     draft = replace(draft, target=entry, threads=False)
-    code = device_code(program, shared)
-    tools = link.toolchain(platform.machine(), target.link)
-    made = folder / "made"
-    made.mkdir()
-    sealed, files = bundle.package(made, program, code, draft, tools)
+    (folder / "made").mkdir()
+    sealed, files = bundle.package(folder / "made", program, code, draft, tools)
     write_artifact(folder / "net.bnn", sealed, files, as_folder=as_folder)
-    codegen.write_object(codegen.build(functions, target), folder / "kernels.o")
-    _kernels(folder, program)
     (folder / "launches.txt").write_text(table(program, code))
-    inputs = [x.numpy() for x in examples] if given is None else given
-    outputs = on_cpu(folder / "cpu", program, folder / "kernels.o", tools, inputs)
     arrays = {f"in{i}": v for i, v in enumerate(inputs)}
     np.savez(folder / "known.npz", **arrays, **{f"out{i}": v for i, v in enumerate(outputs)})
     return Built(folder)
@@ -103,16 +112,20 @@ def on_cpu(folder, program, kernels, tools, inputs):
     return outputs
 
 
-def device_code(program, shared=0):
-    """Two "cubins", PTX, and launches that take the arguments backwards."""
+def launches(program, shared=0):
+    """Launches of any shape, that take the arguments backwards."""
     counts = {s.kernel: len(s.arguments) for s in program.steps}
-    launches = {
+    return {
         symbol: Launch(symbol, (i + 1, 2, 1), (32, 1 + i % 3, 1), shared, tuple(range(n))[::-1])
         for i, (symbol, n) in enumerate(counts.items())
     }
+
+
+def device_code(program, launches):
+    """Two "cubins" and PTX in which every other kernel waits for the one before."""
     entries = [
-        _ENTRY.format(symbol=s, wait="griddepcontrol.wait;\n" * (i % 2))
-        for i, s in enumerate(counts)
+        _ENTRY.format(symbol=launch.symbol, wait="griddepcontrol.wait;\n" * (i % 2))
+        for i, launch in enumerate(launches.values())
     ]
     images = {f"sm_{v}": f"CUBIN sm_{v}\n".encode() for v in (80, 90)}
     return DeviceCode("", images, "".join([_PTX.format(version=90), *entries]), launches)
@@ -123,7 +136,7 @@ def table(program, code):
     rows = {}
     for step in program.steps:
         launch = code.launches[step.kernel]
-        row = [launch.symbol, *launch.grid, *launch.block, launch.shared, len(launch.order)]
+        row = [launch.symbol, step.kernel, *launch.grid, *launch.block, launch.shared, len(launch.order)]
         for i, place in enumerate(launch.order):
             argument = step.arguments[i]
             buffer = argument.buffer
