@@ -79,6 +79,7 @@ setup(
         "bnn_compiler": [
             "py.typed",
             "deploy/cpu/runtime/*",
+            "deploy/cuda/runtime/*",
             "kernels/cuda/device.cuh",
             "kernels/cuda/host.h",
             "device/*.[ch]",

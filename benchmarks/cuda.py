@@ -129,7 +129,9 @@ def sanitized(run: Run) -> dict[str, Any]:
     return found
 
 
-def sessions(run: Run, name: str = "birealnet18_1", count: int = 4, runs: int = 50) -> dict[str, Any]:
+def sessions(
+    run: Run, name: str = "birealnet18_1", count: int = 4, runs: int = 50
+) -> dict[str, Any]:
     """Sessions in streams and threads of their own: exact, and what they take together."""
     wanted = np.load(run.folder / f"{name}.npy")
     with run.load(name) as net:

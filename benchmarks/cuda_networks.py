@@ -112,7 +112,9 @@ def compile_all(folder: Path, target: str, tell: Callable[[str], None]) -> None:
             with bnn_compiler.compile(model, (x,), output=path, **options) as net:
                 entry["bytes"] = net.size_bytes
             if case.part in ("exact", "networks"):
-                np.save(folder / f"{case.name}.npy", _on_cpu(model, images(case.name, tuple(x.shape))))
+                np.save(
+                    folder / f"{case.name}.npy", _on_cpu(model, images(case.name, tuple(x.shape)))
+                )
         except (BnnCompilerError, MemoryError) as e:
             entry["error"] = str(e)
         found[case.name] = entry

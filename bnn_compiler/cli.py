@@ -167,9 +167,12 @@ def _profile(args: Arguments) -> int:
     artifact = load(args)
     target = artifact.description.target
     layers = artifact.profile(*random_inputs(artifact), repeat=args.repeat)
-    peaks, why = roofline.peaks(target.features, artifact.threads)
+    gpu = artifact.gpu
+    peaks, why = None, "peaks of GPUs are not measured"
+    if not gpu:
+        peaks, why = roofline.peaks(target.features, artifact.threads)
     found = report.ProfileReport(
-        args.artifact.name, target.name, cpu.name(), artifact.threads, layers, peaks, why
+        args.artifact.name, target.name, gpu or cpu.name(), artifact.threads, layers, peaks, why
     )
     if args.html:
         html.write(found, args.html)

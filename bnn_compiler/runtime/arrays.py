@@ -70,9 +70,7 @@ class GpuArray:
         self._network, self._stream = network, stream
         self._bytes = self.dtype.itemsize * math.prod(shape)
         memory = ctypes.c_void_p()
-        network.check(
-            network.call("allocate", network.handle, self._bytes, ctypes.byref(memory))
-        )
+        network.check(network.call("allocate", network.handle, self._bytes, ctypes.byref(memory)))
         self._pointer = int(memory.value or 0)
         release = weakref.finalize(self, network.call, "release", network.handle, self._pointer)
         release.atexit = False

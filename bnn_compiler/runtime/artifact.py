@@ -103,6 +103,11 @@ class Artifact(Closing):
         """The number of threads in force."""
         return self.executor.threads
 
+    @property
+    def gpu(self) -> str:
+        """The name of the GPU that it runs on; empty on a CPU."""
+        return "" if self._gpu is None else self._gpu.executor.network().gpu
+
     def check_runs_here(self) -> None:
         """Raise ArtifactError if it is closed, or this CPU or the loader refuses its library."""
         self.executor.prepare()

@@ -37,6 +37,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "wait": (_INT, _POINTER),
     "stream": (_POINTER, _POINTER),
     "device": (_INT, _POINTER),
+    "gpu": (_INT, _POINTER, ctypes.c_char_p, _INT),
     "allocate": (_INT, _POINTER, _LONG, _POINTER),
     "release": (None, _POINTER, _POINTER),
     "fetch": (_INT, _POINTER, _POINTER, _POINTER, _LONG, _POINTER),
@@ -57,11 +58,18 @@ class Network:
         self.check(self.call("open", device, ctypes.byref(handle)))
         self.handle = handle.value
         # At exit the process ends, and the driver with it.
-        weakref.finalize(self, _give_back, mapped, self._calls["close"], handle.value).atexit = (
-            False
-        )
+        weakref.finalize(
+            self, _give_back, mapped, self._calls["close"], handle.value
+        ).atexit = False
         #: The number of its GPU.
         self.device = int(self.call("device", self.handle))
+
+    @property
+    def gpu(self) -> str:
+        """What its GPU is called."""
+        name = ctypes.create_string_buffer(128)
+        self.check(self.call("gpu", self.handle, name, len(name)))
+        return name.value.decode(errors="replace")
 
     def call(self, symbol: str, *arguments: Any) -> Any:
         """A function of the library."""
@@ -231,6 +239,6 @@ class CudaExecutor:
         return self._spaces
 
 
-def _give_back(held: object, end: Any, handle: int) -> None:
+def _give_back(held: object, end: Any, handle: int | None) -> None:
     """What ``held`` keeps alive until then: the network of a session, the library of a network."""
     end(handle)

@@ -53,9 +53,7 @@ class GpuRuns:
             handle = stream_of(there)
         used = DEFAULT_STREAM if handle is None else handle
         held: list[object] = []
-        spans = [
-            _input(t, v, used, held) for t, v in zip(self._inputs, inputs, strict=True)
-        ]
+        spans = [_input(t, v, used, held) for t, v in zip(self._inputs, inputs, strict=True)]
         results = list(given) if out is not None else self._made(inputs, used)
         for tensor, value in zip(self._outputs, results, strict=True):
             at = _output(tensor, value, used, held)

@@ -184,7 +184,10 @@ def test_other_formats_say_what_to_do(members, tmp_path):
         for sealed in (True, False):
             old = artifact.edited(members, lambda m, v=version: m.update(format=v))
             artifact.write(path, old, sealed)
-            refused(path, f"has format {version!r}, this version reads {manifest.FORMAT}; compile it again")
+            refused(
+                path,
+                f"has format {version!r}, this version reads {manifest.FORMAT}; compile it again",
+            )
         (tmp_path / "folder").mkdir(exist_ok=True)
         (tmp_path / "folder/manifest.json").write_bytes(old["manifest.json"])
         refused(tmp_path / "folder", "compile it again")

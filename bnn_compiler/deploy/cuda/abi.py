@@ -14,6 +14,7 @@ EXPORTS = (
     "wait",
     "stream",
     "device",
+    "gpu",
     "allocate",
     "release",
     "fetch",
@@ -94,8 +95,9 @@ int32_t {name}_read({name}_session *session, uint64_t offset, uint64_t bytes, vo
 int32_t {name}_write({name}_session *session, uint64_t offset, uint64_t bytes,
         const void *from);
 
-/* The network's GPU, and memory of it. */
+/* The network's GPU: its number, its name (cut to ``size`` bytes), and memory of it. */
 int32_t {name}_device({name}_network *network);
+int32_t {name}_gpu({name}_network *network, char *gpu, int32_t size);
 int32_t {name}_allocate({name}_network *network, uint64_t bytes, void **memory);
 void {name}_release({name}_network *network, void *memory);
 /* Copy it to the host, after what is in ``stream``. */

@@ -156,7 +156,9 @@ def described(code: DeviceCode) -> str:
 def waiting(ptx: str) -> set[str]:
     """Kernels that wait themselves for the kernel before them, so that they may start early."""
     bodies = re.split(r"^\s*(?:\.visible\s+)?\.entry\s+", ptx, flags=re.MULTILINE)[1:]
-    return {re.split(r"\W", body, maxsplit=1)[0] for body in bodies if "griddepcontrol.wait" in body}
+    return {
+        re.split(r"\W", body, maxsplit=1)[0] for body in bodies if "griddepcontrol.wait" in body
+    }
 
 
 def images_assembly(name: str, files: Mapping[str, str]) -> str:

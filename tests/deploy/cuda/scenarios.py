@@ -1,6 +1,6 @@
 """What stub.play runs: a function of this file, in a process that has neither TVM nor torch.
 
-    python scenarios.py FOLDER NAME
+python scenarios.py FOLDER NAME
 """
 
 import copy
@@ -97,7 +97,9 @@ class Array:
     def numpy(self):
         found = np.empty_like(self.value)
         copied = self.stub.cu.cuMemcpyDtoH_v2(
-            ctypes.c_void_p(found.ctypes.data), ctypes.c_ulonglong(self.at), ctypes.c_size_t(found.nbytes)
+            ctypes.c_void_p(found.ctypes.data),
+            ctypes.c_ulonglong(self.at),
+            ctypes.c_size_t(found.nbytes),
         )
         assert copied == 0
         return found
@@ -113,7 +115,9 @@ def results(found):
 def right(found):
     """Whether results are the CPU's, bit for bit."""
     found = results(found)
-    return len(found) == len(Y) and all(a.tobytes() == b.tobytes() for a, b in zip(found, Y, strict=True))
+    return len(found) == len(Y) and all(
+        a.tobytes() == b.tobytes() for a, b in zip(found, Y, strict=True)
+    )
 
 
 def refused(kind, words, call):
@@ -222,7 +226,9 @@ def arrays(stub):
         refused(InputError, "inputs, got", lambda: net.run(*good, good[0]))
         stub.enter(1)
         far = Array(stub, x)
-        refused(InputError, "lies on GPU 1, and the network on GPU 0", lambda: net.run(far, *good[1:]))
+        refused(
+            InputError, "lies on GPU 1, and the network on GPU 0", lambda: net.run(far, *good[1:])
+        )
         far.free()
         stub.leave(1)
         same = Array(stub, x, strides=x.strides)
@@ -250,7 +256,10 @@ class Capsule:
     def __dlpack__(self, stream=None):
         self.streams.append(stream)
         make = ctypes.pythonapi.PyCapsule_New
-        make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        make.restype, make.argtypes = (
+            ctypes.py_object,
+            (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
+        )
         return make(ctypes.addressof(self._tensor), b"dltensor", None)
 
 
@@ -320,7 +329,9 @@ def captured(stub):
         session.run(*xs, out=outs)
         refused(InputError, "cannot be captured", lambda: session.run(*X))
         assert cu.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph)) == 0
-        assert cu.cuGraphInstantiateWithFlags(ctypes.byref(whole), graph, ctypes.c_ulonglong(0)) == 0
+        assert (
+            cu.cuGraphInstantiateWithFlags(ctypes.byref(whole), graph, ctypes.c_ulonglong(0)) == 0
+        )
         assert cu.stub_kernels_run() == 0
         assert cu.cuGraphLaunch(whole, ctypes.c_void_p(stream)) == 0
         stub.finish(stream)
@@ -336,6 +347,7 @@ def contexts(stub):
     """The current context is taken, else the primary one of the GPU that is asked for."""
     with runtime.load(PATH, device=1) as net:
         assert net.executor.network().device == 1 and right(net.run(*X))
+        assert net.gpu == "Stub 1"
     stub.enter(1)
     with runtime.load(PATH) as net:
         assert net.executor.network().device == 1 and right(net.run(*X))
@@ -353,7 +365,9 @@ def contexts(stub):
         thread.join()
         assert right(found[0])
     assert stub.cu.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())) == 0
-    refused(ArtifactError, "there is no GPU 2 here; there are 2", lambda: runtime.load(PATH, device=2))
+    refused(
+        ArtifactError, "there is no GPU 2 here; there are 2", lambda: runtime.load(PATH, device=2)
+    )
     refused(InputError, "device -1", lambda: runtime.load(PATH, device=-1))
 
 
@@ -474,10 +488,18 @@ def devices(stub):
         with runtime.load(PATH) as net:
             assert right(net.run(*X))
     stub.set("sm", 75)
-    refused(ArtifactError, "Stub 0 is of sm_75, and the network is compiled for sm_80 and sm_90, and by PTX for sm_90 and later; compile it with --target cuda-sm75", lambda: runtime.load(PATH))
+    refused(
+        ArtifactError,
+        "Stub 0 is of sm_75, and the network is compiled for sm_80 and sm_90, and by PTX for sm_90 and later; compile it with --target cuda-sm75",
+        lambda: runtime.load(PATH),
+    )
     stub.set("sm", 100)
     stub.set("version", 12020)
-    refused(ArtifactError, "that of CUDA 12.2, is too old for the network's PTX", lambda: runtime.load(PATH))
+    refused(
+        ArtifactError,
+        "that of CUDA 12.2, is too old for the network's PTX",
+        lambda: runtime.load(PATH),
+    )
     stub.set("sm", 90)
     stub.set("memory", 1000)
     refused(ArtifactError, "out of memory", lambda: runtime.load(PATH))

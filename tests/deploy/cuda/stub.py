@@ -52,7 +52,14 @@ def driver(folder, *flags):
     """The stub as libcuda.so.1 in ``folder``, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     sources = [str(HERE / "driver.c"), str(HERE / "stream.c")]
-    command = [*link.compiler(), "-std=gnu11", "-O1", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]
+    command = [
+        *link.compiler(),
+        "-std=gnu11",
+        "-O1",
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libcuda.so.1",
+    ]
     command += [*flags, *sources, "-o", "libcuda.so.1", "-ldl", "-pthread"]
     link.run(command, folder)
     return folder
@@ -101,7 +108,9 @@ def on_cpu(folder, program, kernels, tools, inputs):
     (folder / "net.h").write_text(glue.header(program, "net", threads=False))
     (folder / "net.c").write_text(glue.source(program, "net", 0, "00" * 32))
     (folder / "weights.bin").write_bytes(program.weights)
-    (folder / "net.S").write_text(glue.weights_assembly("net", "weights.bin", 0, len(program.weights)))
+    (folder / "net.S").write_text(
+        glue.weights_assembly("net", "weights.bin", 0, len(program.weights))
+    )
     built, _ = link.build(folder, "net", [kernels], tools, threads=False, weights=True)
     outputs = [np.zeros(b.external, np.float32) for b in program.outputs]
     pointers = [(ctypes.c_void_p * len(v))(*(a.ctypes.data for a in v)) for v in (inputs, outputs)]
@@ -136,7 +145,14 @@ def table(program, code):
     rows = {}
     for step in program.steps:
         launch = code.launches[step.kernel]
-        row = [launch.symbol, step.kernel, *launch.grid, *launch.block, launch.shared, len(launch.order)]
+        row = [
+            launch.symbol,
+            step.kernel,
+            *launch.grid,
+            *launch.block,
+            launch.shared,
+            len(launch.order),
+        ]
         for i, place in enumerate(launch.order):
             argument = step.arguments[i]
             buffer = argument.buffer
@@ -152,7 +168,10 @@ def table(program, code):
 
 def _kernels(folder, program):
     """kernels.so: each symbol_cpu runs the CPU's kernel."""
-    lines = ["#include <stdint.h>", "int TVMFFIEnvModRegisterSystemLibSymbol(const char *n, void *s) { return 0; }"]
+    lines = [
+        "#include <stdint.h>",
+        "int TVMFFIEnvModRegisterSystemLibSymbol(const char *n, void *s) { return 0; }",
+    ]
     for step in {s.kernel: s for s in program.steps}.values():
         count = len(step.arguments)
         taken = ", ".join(["void *"] * count)
@@ -162,7 +181,10 @@ def _kernels(folder, program):
             f"int32_t {step.kernel}_cpu(void **p) {{ return {step.kernel}({given}, 0, {step.iterations}); }}",
         ]
     (folder / "kernels.c").write_text("\n".join(lines) + "\n")
-    link.run([*link.compiler(), "-shared", "-fPIC", "-O1", "kernels.c", "kernels.o", "-o", "kernels.so"], folder)
+    link.run(
+        [*link.compiler(), "-shared", "-fPIC", "-O1", "kernels.c", "kernels.o", "-o", "kernels.so"],
+        folder,
+    )
 
 
 def play(driver, built, scenario, **environment):
@@ -177,5 +199,7 @@ def play(driver, built, scenario, **environment):
         check=False,
         timeout=300,
     )
-    assert done.returncode == 0, f"{scenario} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, (
+        f"{scenario} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done.stdout

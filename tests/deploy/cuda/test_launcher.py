@@ -60,8 +60,16 @@ def program():
     inside = Buffer(1, "arena", "s", Layout((1, 4, 4, 40), "uint32", (1, 1, 1, 1)), 1, offset=128)
     zeros = Buffer(2, "arena", "z", Layout((1, 4, 4, 40), "uint32", (1, 1, 1, 1)), 0, offset=768)
     result = Buffer(3, "output", "y", Layout((1, 5, 1, 1), "float32", dense=True), shape=(1, 5))
-    first = [Argument(buffer=image), Argument(weights=64, size=9), Argument(buffer=inside, interior=True)]
-    second = [Argument(buffer=inside), Argument(buffer=zeros, interior=True), Argument(buffer=result)]
+    first = [
+        Argument(buffer=image),
+        Argument(weights=64, size=9),
+        Argument(buffer=inside, interior=True),
+    ]
+    second = [
+        Argument(buffer=inside),
+        Argument(buffer=zeros, interior=True),
+        Argument(buffer=result),
+    ]
     steps = [
         Step("one", "bnn.conv2d", "k0", first, [image], [inside]),
         Step("two", "bnn.conv2d", "k1", second, [inside], [zeros, result]),
@@ -78,7 +86,9 @@ def code(*orders):
 
 def test_the_tables_of_a_network():
     text = launcher.source(program(), "net", code((2, 0, 1), (1, 2, 0)), "00" * 32)
-    tables = dict(re.findall(r"^static const \w+ ?\w* (\w+)\[\] = \{\n(.*?)\n\};", text, re.M | re.S))
+    tables = dict(
+        re.findall(r"^static const \w+ ?\w* (\w+)\[\] = \{\n(.*?)\n\};", text, re.M | re.S)
+    )
     rows = {name: [r.strip().rstrip(",") for r in v.split("\n")] for name, v in tables.items()}
     # Pixels of 2 words, rows of 6: the inside begins 7 pixels behind the halo.
     assert rows["arguments"] == [
@@ -88,7 +98,11 @@ def test_the_tables_of_a_network():
     assert rows["steps"] == ["{0, 0, 3} /* one */", "{1, 3, 3} /* two */"]
     # Zeros are there from the beginning.
     assert rows["fills"] == ["{128, 36, 2, 4294967295u, 255u}"]
-    assert rows["images"] == ["{net_cubin_sm_80, 80, 0, 0}", "{net_cubin_sm_90a, 90, 0, 1}", "{net_ptx, 90, 1, 0}"]
+    assert rows["images"] == [
+        "{net_cubin_sm_80, 80, 0, 0}",
+        "{net_cubin_sm_90a, 90, 0, 1}",
+        "{net_ptx, 90, 1, 0}",
+    ]
     assert rows["tensors"] == ['{"x", 192, 1}', '{"y", 20, 1}']
     assert "copies[] = {2048u, 2304u};" in text and "MEMORY_BYTES 2560ull" in text
 

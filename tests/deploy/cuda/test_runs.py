@@ -22,7 +22,9 @@ class Two(nn.Module):
         super().__init__()
         self.first = nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.BatchNorm2d(40))
         self.binary = nn.ModuleList(
-            nn.Sequential(Sign(), BinaryConv2d(40, 40, 3, padding=1, pad_value=p), nn.BatchNorm2d(40))
+            nn.Sequential(
+                Sign(), BinaryConv2d(40, 40, 3, padding=1, pad_value=p), nn.BatchNorm2d(40)
+            )
             for p in (1, 0, 1)
         )
         self.last = nn.Linear(40, 5)
@@ -50,7 +52,7 @@ def two(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "scenario",
-    "host device many_places arrays dlpack sessions captured contexts steps copies nan".split(),
+    ["host", "device", "many_places", "arrays", "dlpack", "sessions", "captured", "contexts", "steps", "copies", "nan"],
 )
 def test_a_network_on_the_stub(scenario, driver, two):
     stub.play(driver, two, scenario)

@@ -157,6 +157,10 @@ void BNN(close)(struct bnn_network *network) {
 
 int32_t BNN(device)(struct bnn_network *network) { return (int32_t)network->device; }
 
+int32_t BNN(gpu)(struct bnn_network *network, char *gpu, int32_t size) {
+  return checked(cu.cuDeviceGetName(gpu, size, network->device), "cuDeviceGetName");
+}
+
 const char *BNN(error)(void) { return bnn_text; }
 
 /* Memory of the GPU for whoever has no library for it. */
