@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class Gpu:
-    """The primary context of the first GPU, current in this thread. Raises OSError or RuntimeError."""
+    """The first GPU's primary context, current in this thread. Raises OSError or RuntimeError."""
 
     def __init__(self) -> None:
         self.cu = ctypes.CDLL("libcuda.so.1")

@@ -41,7 +41,7 @@ class Foreign:
     owner: object
 
     def checked(self, tensor: Tensor, what: str) -> int:
-        """Its address. Raises InputError unless it is a dense array of ``tensor``'s dtype and shape.
+        """Its address. Raises InputError unless it is dense, of ``tensor``'s dtype and shape.
 
         ``what`` is "input" or "out for".
         """
@@ -63,7 +63,7 @@ class Foreign:
 
 
 class GpuArray:
-    """A result on a GPU, for libraries that take ``__cuda_array_interface__``; ``numpy()`` copies it."""
+    """A result on a GPU, for what takes ``__cuda_array_interface__``; ``numpy()`` copies it."""
 
     def __init__(self, network: Network, shape: tuple[int, ...], stream: int) -> None:
         self.shape, self.dtype = shape, np.dtype(np.float32)

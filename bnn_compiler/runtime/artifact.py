@@ -145,14 +145,7 @@ class Artifact(Closing):
             places = [address(a) for a in held]
         results: Sequence[Any]
         if out is None:
-            results = made = []
-            try:
-                for shape, dtype in self._made:
-                    result = _empty(shape, dtype)
-                    made.append(result)
-                    places.append(addressof(first_byte(result)))
-            except MemoryError as e:
-                raise ArtifactError(f"{self.path}: no memory for its outputs") from e
+            results = self._make(places)
         else:
             results = out if isinstance(out, (tuple, list)) else (out,)
             self._place(results, places)
@@ -240,6 +233,18 @@ class Artifact(Closing):
 
     def _failed(self, code: int) -> ArtifactError:
         return ArtifactError(f"{self.path}: a kernel returned {code}")
+
+    def _make(self, places: list[int]) -> list[NDArray[Any]]:
+        """New results; their addresses are added to ``places``."""
+        made = []
+        try:
+            for shape, dtype in self._made:
+                result = _empty(shape, dtype)
+                made.append(result)
+                places.append(addressof(first_byte(result)))
+        except MemoryError as e:
+            raise ArtifactError(f"{self.path}: no memory for its outputs") from e
+        return made
 
     def _place(self, results: Sequence[Any], places: list[int]) -> None:
         """Add the addresses of the given ``results`` to those of the inputs in ``places``."""

@@ -40,11 +40,7 @@ class GpuRuns:
         self, run: Run, inputs: Sequence[Any], check_finite: bool, out: Any, stream: object
     ) -> Any:
         """One result, or a tuple of them; see ``Artifact.run``."""
-        if len(inputs) != len(self._inputs):
-            raise InputError(f"the network has {len(self._inputs)} inputs, got {len(inputs)}")
-        given = () if out is None else out if isinstance(out, (tuple, list)) else (out,)
-        if out is not None and len(given) != len(self._outputs):
-            raise InputError(f"the network has {len(self._outputs)} outputs, out has {len(given)}")
+        given = self._counted(inputs, out)
         there = [v for v in (*inputs, *given) if on_gpu(v)]
         handle = None
         if stream is not None:
@@ -61,13 +57,28 @@ class GpuRuns:
                 raise InputError(f"out for {tensor.name} overlaps an input or another output")
             spans.append((at, tensor.bytes))
         if run([at for at, _ in spans], check_finite, handle) == HAS_NAN:
-            for tensor, value in zip(self._inputs, inputs, strict=True):
-                if not on_gpu(value):
-                    tensor.check_finite(tensor.checked(value))
+            self._check_finite(inputs)
         if out is None and is_tensor(inputs[0]) and not on_gpu(inputs[0]):
             torch = sys.modules["torch"]
             results = [torch.from_numpy(r) for r in results]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _counted(self, inputs: Sequence[Any], out: Any) -> Sequence[Any]:
+        """``out`` as a sequence. Raises InputError for a wrong number of arrays."""
+        if len(inputs) != len(self._inputs):
+            raise InputError(f"the network has {len(self._inputs)} inputs, got {len(inputs)}")
+        if out is None:
+            return ()
+        given = out if isinstance(out, (tuple, list)) else (out,)
+        if len(given) != len(self._outputs):
+            raise InputError(f"the network has {len(self._outputs)} outputs, out has {len(given)}")
+        return given
+
+    def _check_finite(self, inputs: Sequence[Any]) -> None:
+        """Raise InputError for the NaN in an input of the host."""
+        for tensor, value in zip(self._inputs, inputs, strict=True):
+            if not on_gpu(value):
+                tensor.check_finite(tensor.checked(value))
 
     def _made(self, inputs: Sequence[Any], stream: int) -> list[Any]:
         """New outputs, like the first input that lies on the GPU, or else numpy's."""

@@ -178,7 +178,8 @@ def _lines(rows: Iterable[str]) -> str:
 def _image(name: str, label: str, arch: str) -> str:
     found = _VERSION.fullmatch(arch)
     assert found, f"an architecture is like sm_90, not {arch!r}"
-    return f"{{{name}_{label}, {found[1]}, {int(label == 'ptx')}, {int(found[2] == 'a')}}}"
+    numbers = found[1], int(label == "ptx"), int(found[2] == "a")
+    return f"{{{name}_{label}, {', '.join(map(str, numbers))}}}"
 
 
 def _kernel(launch: Launch, early: set[str]) -> str:

@@ -391,7 +391,7 @@ def steps(stub):
                 value = np.where(generator.normal(size=buffer.shape) > 0, 1, -1)
                 session.write_buffer(buffer.id, value)
                 assert (session.read_buffer(buffer.id) == value).all()
-        refused(ArtifactError, "there are no steps 0 to", lambda: session.run(0, count + 1))
+        refused(ArtifactError, "there are no steps 0 to", lambda s=session: s.run(0, count + 1))
         del session
 
 
@@ -482,7 +482,7 @@ def _first(net):
 
 
 def devices(stub):
-    """GPUs that the code is and is not for, drivers that are too old for it, memory that is too small."""
+    """GPUs that the code is not for, drivers that are too old, memory that is too small."""
     for sm in (90, 100, 120, 86):
         stub.set("sm", sm)
         with runtime.load(PATH) as net:
@@ -490,7 +490,8 @@ def devices(stub):
     stub.set("sm", 75)
     refused(
         ArtifactError,
-        "Stub 0 is of sm_75, and the network is compiled for sm_80 and sm_90, and by PTX for sm_90 and later; compile it with --target cuda-sm75",
+        "Stub 0 is of sm_75, and the network is compiled for sm_80 and sm_90, and by PTX for sm_90"
+        " and later; compile it with --target cuda-sm75",
         lambda: runtime.load(PATH),
     )
     stub.set("sm", 100)

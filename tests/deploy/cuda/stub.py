@@ -178,7 +178,8 @@ def _kernels(folder, program):
         given = ", ".join(f"p[{i}]" for i in range(count))
         lines += [
             f"int32_t {step.kernel}({taken}, int32_t first, int32_t last);",
-            f"int32_t {step.kernel}_cpu(void **p) {{ return {step.kernel}({given}, 0, {step.iterations}); }}",
+            f"int32_t {step.kernel}_cpu(void **p) {{",
+            f"  return {step.kernel}({given}, 0, {step.iterations});\n}}",
         ]
     (folder / "kernels.c").write_text("\n".join(lines) + "\n")
     link.run(
