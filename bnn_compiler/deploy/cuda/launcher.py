@@ -184,7 +184,8 @@ def _image(name: str, label: str, arch: str) -> str:
 
 def _kernel(launch: Launch, early: set[str]) -> str:
     grid, block = (", ".join(map(str, v)) for v in (launch.grid, launch.block))
-    return f'{{"{launch.symbol}", {{{grid}}}, {{{block}}}, {launch.shared}, {int(launch.symbol in early)}}}'
+    rest = f"{launch.shared}, {int(launch.symbol in early)}"
+    return f'{{"{launch.symbol}", {{{grid}}}, {{{block}}}, {rest}}}'
 
 
 def _arguments(program: Program, step: Step, launch: Launch) -> list[str]:
