@@ -33,6 +33,8 @@ setup(
     ],
     extras_require={
         "cross": ["ziglang>=0.14"],
+        # Compiles for GPUs where there is no CUDA toolkit.
+        "cuda": ["nvidia-cuda-nvcc>=13"],
         "dev": [
             "cmake",
             "hypothesis",
@@ -80,6 +82,9 @@ setup(
         "bnn_compiler": [
             "py.typed",
             "deploy/cpu/runtime/*",
+            "deploy/cuda/runtime/*",
+            "kernels/cuda/device.cuh",
+            "kernels/cuda/host.h",
             "device/*.[ch]",
             "device/run.sh",
             "roofline/roofline.c",

@@ -35,6 +35,7 @@ from bnn_compiler.version import __version__
 
 if TYPE_CHECKING:
     from bnn_compiler.runtime import Artifact
+    from bnn_compiler.target import Gpu, Hardware
 
 _EMULATE = "run another machine's artifact under qemu"
 
@@ -166,9 +167,12 @@ def _profile(args: Arguments) -> int:
     artifact = load(args)
     target = artifact.description.target
     layers = artifact.profile(*random_inputs(artifact), repeat=args.repeat)
-    peaks, why = roofline.peaks(target.features, artifact.threads)
+    gpu = artifact.gpu
+    peaks, why = None, "peaks of GPUs are not measured"
+    if not gpu:
+        peaks, why = roofline.peaks(target.features, artifact.threads)
     found = report.ProfileReport(
-        args.artifact.name, target.name, cpu.name(), artifact.threads, layers, peaks, why
+        args.artifact.name, target.name, gpu or cpu.name(), artifact.threads, layers, peaks, why
     )
     if args.html:
         html.write(found, args.html)
@@ -236,12 +240,18 @@ def _targets(args: Arguments) -> int:
             json.dumps([{"name": t.name, "arch": t.arch, "native": t.name == here} for t in known])
         )
         return 0
-    rows = [
-        [t.name, t.arch, str(t.hardware.vector_bits), t.hardware.popcount, "*" * (t.name == here)]
-        for t in known
-    ]
+    rows = [[t.name, t.arch, *_signs(t.hardware), "*" * (t.name == here)] for t in known]
     table(["target", "arch", "SIMD bits", "popcount", "native"], rows)
     return 0
+
+
+def _signs(hardware: "Hardware | Gpu") -> tuple[str, str]:
+    """The width of a vector, and how signs are multiplied."""
+    from bnn_compiler.target import Hardware
+
+    if isinstance(hardware, Hardware):
+        return str(hardware.vector_bits), hardware.popcount
+    return "", f"mma {hardware.binary}"
 
 
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {

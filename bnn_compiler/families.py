@@ -16,30 +16,35 @@ from bnn_compiler.kernels.cpu.int16 import Int16
 from bnn_compiler.kernels.cpu.popcount import Popcount
 from bnn_compiler.kernels.cpu.table import Table
 from bnn_compiler.kernels.cpu.winograd import Winograd
+from bnn_compiler.kernels.cuda import codegen as cuda_codegen
+from bnn_compiler.kernels.cuda.pixel import Pixel
+from bnn_compiler.kernels.cuda.popc import Popc
+from bnn_compiler.kernels.cuda.scalar import Scalar
 from bnn_compiler.kernels.family import Counts, Family
 from bnn_compiler.kernels.point import Foreign, Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.target import Hardware, Target
+from bnn_compiler.target import Gpu, Hardware, Target
 
 #: By [target] kind. Where several fit, the rule is the last one's.
-FAMILIES: dict[str, tuple[Family[Any], ...]] = {
+FAMILIES: dict[str, tuple[Family[Any, Any], ...]] = {
     "llvm": (Popcount(), Table(), Float32(), Depthwise(), Int16(), Winograd()),
+    "cuda": (Scalar(), Pixel(), Popc()),
 }
 #: What else makes machine code of a kernel than its TIR, by [target] kind.
-_VERSIONS = {"llvm": codegen.VERSION}
+_VERSIONS = {"llvm": codegen.VERSION, "cuda": cuda_codegen.VERSION}
 
 
-def fitting(task: Task, hardware: Hardware) -> list[Family[Any]]:
+def fitting(task: Task, hardware: Hardware | Gpu) -> list[Family[Any, Any]]:
     """The families for ``task``: at least one."""
     return [f for f in FAMILIES[hardware.kind] if f.fits(task, hardware)]
 
 
-def space(task: Task, hardware: Hardware) -> list[Point]:
+def space(task: Task, hardware: Hardware | Gpu) -> list[Point]:
     """Every schedule of ``task``."""
     return [point for f in fitting(task, hardware) for point in f.points(task, hardware)]
 
 
-def rule(task: Task, hardware: Hardware) -> Point:
+def rule(task: Task, hardware: Hardware | Gpu) -> Point:
     """The schedule to use when neither a record nor a model knows better."""
     point: Point = fitting(task, hardware)[-1].rule(task, hardware)
     return point
@@ -55,7 +60,7 @@ def constants(task: Task, point: Point, weights: Sequence[np.ndarray]) -> list[n
     return _of(point).constants(task, point, weights)
 
 
-def counts(task: Task, point: Point, hardware: Hardware) -> Counts:
+def counts(task: Task, point: Point, hardware: Hardware | Gpu) -> Counts:
     """What that kernel does."""
     return _of(point).counts(task, point, hardware)
 
@@ -79,11 +84,11 @@ def digest(function: tirx.PrimFunc, target: Target) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _named(name: object) -> Family[Any] | None:
+def _named(name: object) -> Family[Any, Any] | None:
     return next((f for found in FAMILIES.values() for f in found if f.name == name), None)
 
 
-def _of(point: Point) -> Family[Any]:
+def _of(point: Point) -> Family[Any, Any]:
     family = _named(point.family)
     assert family is not None, f"no kernel family {point.family!r}"
     return family

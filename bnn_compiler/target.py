@@ -48,6 +48,28 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """Facts of an NVIDIA GPU, for schedules; what differs between those of one architecture is that
+    of a usual one.
+
+    ``sm`` is its compute capability times 10. ``binary`` says how tensor cores multiply signs: by
+    the "and" or "xor" of bits and a popcount, or as bytes ("int8") where bits are only emulated.
+    ``threads_per_sm``, ``registers_per_sm`` (of 32 bits) and ``shared_kib`` are those of one of its
+    ``sms`` multiprocessors, ``l2_kib`` is the whole cache.
+    """
+
+    kind: ClassVar[str] = "cuda"
+
+    sm: int
+    binary: str
+    sms: int
+    threads_per_sm: int
+    registers_per_sm: int
+    shared_kib: int
+    l2_kib: int
+
+
+@dataclass(frozen=True)
 class Link:
     """How to link for another machine: zig's name of it, or a cross compiler's command.
 
@@ -64,23 +86,42 @@ class Target:
 
     ``cpu_part`` is the core's number there, where code is scheduled for one ARM core. ``threads``
     says whether networks can share their work among threads. While a kernel runs, at most
-    ``prefetch_kib`` of the next one's weights are brought into L2.
+    ``prefetch_kib`` of the next one's weights are brought into L2. ``arch`` of a GPU is "cuda"; it
+    has neither features nor a linker.
     """
 
     name: str
     arch: str
     features: tuple[str, ...]
     tvm: dict[str, Any]
-    hardware: Hardware
+    hardware: Hardware | Gpu
     link: Link = Link()
     cpu_part: str = ""
     threads: bool = True
     prefetch_kib: int = 0
 
+    @property
+    def cpu(self) -> Hardware:
+        """The hardware of a CPU. Raises TargetError for a GPU."""
+        if isinstance(self.hardware, Gpu):
+            raise TargetError(f"target {self.name} is a GPU: this is there for CPUs only")
+        return self.hardware
 
-def names() -> list[str]:
-    """The targets shipped with the package, in the order ``native`` tries them (best last)."""
-    return sorted(p.stem for p in (DATA / "targets").glob("*.toml"))
+    @property
+    def gpu(self) -> Gpu:
+        """The hardware of a GPU. Raises TargetError for a CPU."""
+        if isinstance(self.hardware, Hardware):
+            raise TargetError(f"target {self.name} is a CPU: this is there for GPUs only")
+        return self.hardware
+
+
+def names(kind: str = "") -> list[str]:
+    """The targets shipped with the package, in the order ``native`` tries them (best last).
+
+    ``kind`` "llvm" leaves the CPUs of them, "cuda" the GPUs.
+    """
+    found = sorted(p.stem for p in (DATA / "targets").glob("*.toml"))
+    return [n for n in found if not kind or load(n).hardware.kind == kind]
 
 
 def load(target: str | Path) -> Target:
@@ -109,10 +150,12 @@ def load(target: str | Path) -> Target:
 
 
 def _parse(path: Path, data: dict[str, Any]) -> Target:
+    if data.get("arch") == "cuda":
+        return _parse_gpu(path, data)
     required = {"arch", "features", "target", "hardware"}
     _check_keys(path, "the file", data, required, {"link", "cpu_part", "threads", "prefetch_kib"})
     if data["arch"] not in ARCHITECTURES:
-        known = " and ".join(ARCHITECTURES)
+        known = " and ".join(ARCHITECTURES) + ", and cuda for GPUs"
         why = _NO_ARM32 if _ARM32.fullmatch(str(data["arch"])) else f"there are {known}"
         raise TargetError(f"{path}: arch {data['arch']!r}: {why}")
     hardware = {"pairs": data["arch"] == "x86_64", **data["hardware"]}
@@ -131,6 +174,31 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
         data.get("threads", True),
         data.get("prefetch_kib", 0),
     )
+
+
+def _parse_gpu(path: Path, data: dict[str, Any]) -> Target:
+    _check_keys(path, "the file", data, {"arch", "target", "hardware"})
+    table, hardware = data["target"], data["hardware"]
+    _check_keys(path, "[hardware]", hardware, {f.name for f in fields(Gpu)})
+    counts = {f.name for f in fields(Gpu)} - {"binary"}
+    forms = _forms(hardware["sm"]) if _is_count(hardware["sm"]) else ()
+    wanted = {"kind": "cuda", "arch": f"sm_{hardware['sm']}"}
+    for name, value, right, hint in (
+        *((n, hardware[n], _is_count(hardware[n]), "a positive integer") for n in sorted(counts)),
+        ("sm", hardware["sm"], bool(forms), "75 or more: older tensor cores multiply no bits"),
+        ("binary", hardware["binary"], hardware["binary"] in forms, f"one of {forms}"),
+        ("[target]", table, table == wanted, f"{wanted}"),
+    ):
+        if not right:
+            raise TargetError(f"{path}: {name} = {value!r}; give {hint}")
+    return Target(path.stem, "cuda", (), table, Gpu(**hardware), threads=False)
+
+
+def _forms(sm: int) -> tuple[str, ...]:
+    """How the tensor cores of an architecture can multiply signs."""
+    if sm < 75:
+        return ()
+    return ("xor", "int8") if sm < 80 else ("and", "int8")
 
 
 def _check_values(

@@ -9,7 +9,48 @@ from bnn_compiler.kernels.cpu import codegen
 def test_every_target_loads_into_tvm(name):
     from tvm.target import Target
 
-    assert Target(target.load(name).tvm).kind.name == "llvm"
+    one = target.load(name)
+    assert Target(one.tvm).kind.name == one.hardware.kind
+
+
+def test_gpus_have_their_own_facts():
+    gpus = [target.load(n) for n in target.names("cuda")]
+    assert {t.gpu.sm for t in gpus} == {75, 80, 86, 89, 90, 100, 120}
+    for gpu in gpus:
+        form = "xor" if gpu.gpu.sm < 80 else "and" if gpu.gpu.sm < 100 else "int8"
+        assert (gpu.arch, gpu.gpu.binary, gpu.name) == ("cuda", form, f"cuda-sm{gpu.gpu.sm}")
+        with pytest.raises(TargetError, match=f"{gpu.name} is a GPU"):
+            _ = gpu.cpu
+    with pytest.raises(TargetError, match="aarch64 is a CPU"):
+        _ = target.load("aarch64").gpu
+    assert set(target.names()) == {*target.names("llvm"), *target.names("cuda")}
+
+
+def test_native_is_never_a_gpu(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("bnn_compiler.runtime.cpu.features", lambda: frozenset())
+    with pytest.raises(TargetError, match="no shipped target fits"):
+        target.native()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("sm = 90", "sm = 70", "75 or more"),
+        ("sm = 90", 'sm = "90"', "a positive integer"),
+        ("sm = 90", "sm = 80", r"\[target\] = .*'sm_80'"),
+        ('binary = "and"', 'binary = "xor"', r"one of \('and', 'int8'\)"),
+        ("sms = 132", "sms = 0", "a positive integer"),
+        ("sms = 132", "", r"\['sms'\]"),
+        ('arch = "cuda"', 'arch = "cuda"\nfeatures = []', "features"),
+    ],
+)
+def test_values_of_a_gpus_file_are_checked(old, new, named, tmp_path):
+    text = (target.DATA / "targets" / "cuda-sm90.toml").read_text()
+    assert old in text
+    (tmp_path / "mine.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(TargetError, match=named):
+        target.load(tmp_path / "mine.toml")
 
 
 def test_unknown_name_and_bad_files(tmp_path):
@@ -57,8 +98,8 @@ def test_link_and_threads_of_a_users_file(tmp_path):
 
 
 def test_half_of_l2_is_for_the_next_kernel_where_that_was_measured():
-    for board in map(target.load, target.names()):
-        wanted = board.hardware.l2_kib // 2 if board.arch == "x86_64" else 0
+    for board in map(target.load, target.names("llvm")):
+        wanted = board.cpu.l2_kib // 2 if board.arch == "x86_64" else 0
         assert board.prefetch_kib == wanted, board.name
 
 

@@ -19,7 +19,7 @@ from bnn_compiler.cost.records import Record
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.target import Target
+from bnn_compiler.target import Hardware, Target
 
 log = logging.getLogger("bnn_compiler")
 
@@ -47,6 +47,13 @@ class Choice:
         return families.function(self.task, self.point)
 
 
+def _model(records: Path, target: Target) -> CostModel | None:
+    """The cost model beside ``records``, if there is one: never of a GPU, which has no features."""
+    if not isinstance(target.hardware, Hardware):
+        return None
+    return models.load(models.beside(records), target.hardware)
+
+
 @dataclass
 class Schedules:
     """The schedules of one target.
@@ -71,10 +78,10 @@ class Schedules:
         shipped = record_files.shipped(target)
         found: dict[str, Record] = {}
         others = record_files.read(shipped)
-        model = models.load(models.beside(shipped), target.hardware)
+        model = _model(shipped, target)
         if path is not None:
             found = record_files.read(record_files.existing(path))
-            model = models.load(models.beside(path), target.hardware) or model
+            model = _model(path, target) or model
         return Schedules(target, found, model, others)
 
     def pick(self, task: Task) -> Choice:

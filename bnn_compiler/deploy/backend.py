@@ -9,6 +9,7 @@ from tvm import tirx
 
 from bnn_compiler.deploy.cpu import backend as cpu
 from bnn_compiler.deploy.cpu.trial import TrialProgram
+from bnn_compiler.deploy.cuda import backend as cuda
 from bnn_compiler.errors import TargetError
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime.manifest import Manifest
@@ -53,7 +54,7 @@ class Backend(Protocol):
 
 
 #: Backends by [target] kind.
-BACKENDS: dict[str, Backend] = {"llvm": cpu}
+BACKENDS: dict[str, Backend] = {"llvm": cpu, "cuda": cuda}
 
 
 def of(target: Target) -> Backend:

@@ -1,6 +1,7 @@
 """A program as the manifest describes it."""
 
 import hashlib
+import platform
 
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.network import Network
@@ -67,7 +68,12 @@ def describe(
         compiler=__version__,
         source_hash=source_hash,
         target=TargetEntry(
-            target.name, target.arch, tuple(target.features), target.tvm.get("mcpu", "")
+            target.name,
+            target.hardware.kind,
+            # A GPU's library runs on the CPU of the machine that links it.
+            target.arch if target.hardware.kind == "llvm" else platform.machine(),
+            tuple(target.features),
+            target.tvm.get("mcpu", target.tvm.get("arch", "")),
         ),
         threads=target.threads,
         contract=contract,

@@ -11,12 +11,13 @@ from bnn_compiler.kernels.grouping import Grouping
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.target import Hardware
 
 P = TypeVar("P", bound=Point)
+#: The hardware it is for: target.Hardware or target.Gpu.
+H = TypeVar("H", contravariant=True)
 
 
-class Family(Protocol[P]):
+class Family(Protocol[P, H]):
     """One way to compute a convolution; ``point`` is the class of its schedules."""
 
     @property
@@ -29,15 +30,15 @@ class Family(Protocol[P]):
         """The class of its schedules; their ``family`` is ``name``."""
         ...
 
-    def fits(self, task: Task, hardware: Hardware) -> bool:
+    def fits(self, task: Task, hardware: H) -> bool:
         """Whether it computes ``task``, and is meant for it on such a machine."""
         ...
 
-    def points(self, task: Task, hardware: Hardware) -> Iterator[P]:
+    def points(self, task: Task, hardware: H) -> Iterator[P]:
         """Every schedule of a task that fits: at least one."""
         ...
 
-    def rule(self, task: Task, hardware: Hardware) -> P:
+    def rule(self, task: Task, hardware: H) -> P:
         """The one of them to use when nothing is known."""
         ...
 
@@ -53,7 +54,7 @@ class Family(Protocol[P]):
         """The scheduled kernel: input, constants, operands, outputs."""
         ...
 
-    def counts(self, task: Task, point: P, hardware: Hardware) -> "Counts":
+    def counts(self, task: Task, point: P, hardware: H) -> "Counts":
         """What the kernel does, for the cost model."""
         ...
 

@@ -314,7 +314,7 @@ def _describe(kernels: Sequence[Kernel], schedules: Schedules) -> tuple[Kernels,
     tasks = [k.task for k in kernels]
     picked = iter(schedules.pick_all([t for t in tasks if isinstance(t, Task)]))
     choices: list[Choice | None] = [next(picked) if isinstance(t, Task) else None for t in tasks]
-    x, terms, kinds = features.matrix(kernels, choices, schedules.target.hardware)
+    x, terms, kinds = features.matrix(kernels, choices, schedules.target.cpu)
     return Kernels(x, terms, kinds), terms[:, features.TERMS.index("weights")]
 
 

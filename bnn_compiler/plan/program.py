@@ -139,27 +139,58 @@ class Weights:
         return self._known[key]
 
 
-def plan_memory(steps: list[Step]) -> int:
+@dataclass(frozen=True)
+class _Slot:
+    """Memory of buffers that are never alive together, kept for them from ``born`` to ``dies``."""
+
+    buffers: tuple[Buffer, ...]
+    born: int
+    dies: int
+
+    @property
+    def bytes(self) -> int:
+        return self.buffers[0].layout.bytes
+
+
+def plan_memory(steps: list[Step], *, keep_halos: bool = False) -> int:
     """Give every arena buffer an offset; the size of the arena in bytes.
 
-    Largest first, each at the lowest offset where no buffer alive at the same time lies.
+    Largest first, each at the lowest offset where no buffer alive at the same time lies. With
+    ``keep_halos`` a buffer that needs filling shares memory with those of its layout and fill
+    alone: kernels write what is inside halos, so an arena that is filled once stays filled.
     """
     spans = _lifetimes(steps)
-    buffers = {i: buffer for i, (buffer, _) in spans.items()}
-    born = {i: span[0] for i, (_, span) in spans.items()}
-    dies = {i: span[1] for i, (_, span) in spans.items()}
-    placed: list[Buffer] = []
-    for buffer in sorted(buffers.values(), key=lambda b: (-b.layout.bytes, b.id)):
+    kept = {i for i, (buffer, _) in spans.items() if keep_halos and buffer.needs_fill}
+    slots = [_Slot((b,), *span) for i, (b, span) in spans.items() if i not in kept]
+    slots += _kept_slots([spans[i] for i in kept], len(steps) - 1)
+    placed: list[_Slot] = []
+    for slot in sorted(slots, key=lambda s: (-s.bytes, s.buffers[0].id)):
         busy = sorted(
-            (p.offset, p.offset + round_up(p.layout.bytes, ALIGN))
+            (p.buffers[0].offset, p.buffers[0].offset + round_up(p.bytes, ALIGN))
             for p in placed
-            if born[p.id] <= dies[buffer.id] and born[buffer.id] <= dies[p.id]
+            if p.born <= slot.dies and slot.born <= p.dies
         )
         offset = 0
         for start, end in busy:
-            if offset + buffer.layout.bytes <= start:
+            if offset + slot.bytes <= start:
                 break
             offset = max(offset, end)
-        buffer.offset = offset
-        placed.append(buffer)
-    return max((round_up(b.offset + b.layout.bytes, ALIGN) for b in placed), default=ALIGN)
+        for buffer in slot.buffers:
+            buffer.offset = offset
+        placed.append(slot)
+    ends = (round_up(s.buffers[0].offset + s.bytes, ALIGN) for s in placed)
+    return max(ends, default=ALIGN)
+
+
+def _kept_slots(spans: list[tuple[Buffer, tuple[int, int]]], last: int) -> list[_Slot]:
+    """Slots from the first step to the last, for buffers with their first and last steps."""
+    slots: dict[tuple[Layout, int], list[list[tuple[Buffer, int]]]] = {}
+    for buffer, (born, dies) in sorted(spans, key=lambda s: s[1]):
+        alike = slots.setdefault((buffer.layout, buffer.fill), [])
+        for members in alike:
+            if members[-1][1] < born:
+                members.append((buffer, dies))
+                break
+        else:
+            alike.append([(buffer, dies)])
+    return [_Slot(tuple(b for b, _ in m), 0, last) for alike in slots.values() for m in alike]

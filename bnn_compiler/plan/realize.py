@@ -8,11 +8,13 @@ from tvm import tirx
 
 from bnn_compiler import families
 from bnn_compiler.cost.pick import Choice, Schedules
-from bnn_compiler.kernels.cpu import codegen, plain
+from bnn_compiler.kernels.cpu.codegen import with_strides
+from bnn_compiler.kernels.cpu.plain import constants as plain_constants
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.ops.epilogue import STEPS
 from bnn_compiler.ops.graph import array
 from bnn_compiler.ops.storage import Storage
+from bnn_compiler.plan.machine import MACHINES, Machine
 from bnn_compiler.plan.plan import Call, Plan
 from bnn_compiler.plan.program import (
     Argument,
@@ -30,6 +32,7 @@ class _Realization:
     """State while calls become steps; ``functions`` holds each distinct kernel once."""
 
     schedules: Schedules
+    machine: Machine
     prefix: str
     functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
     iterations: dict[str, int] = field(default_factory=dict)
@@ -67,7 +70,7 @@ class _Realization:
     def _kernel(self, call: Call, choice: Choice | None, inputs: int) -> str:
         """The symbol of the call's kernel; its outputs follow ``inputs`` parameters."""
         strides = {
-            inputs + i: b.layout.strides(2 if _is_uint16(call.op, b) else 1)
+            inputs + i: b.layout.strides(self.machine.per_word if _is_packed(call.op, b) else 1)
             for i, b in enumerate(call.writes)
             if not b.layout.dense or any(b.layout.halo)
         }
@@ -75,23 +78,22 @@ class _Realization:
         key = (call.op, call.task, point, strides, call.unaligned, self.schedules.target.tvm)
         symbol = f"{self.prefix}_{call.op}_{hashlib.sha256(repr(key).encode()).hexdigest()[:10]}"
         if symbol not in self.functions:
-            made = _function(call.task, choice)
-            self.iterations[symbol] = codegen.parallel_extent(made)
-            self.functions[symbol] = codegen.with_strides(made, strides, symbol, call.unaligned)
+            made = self._function(call.task, choice)
+            self.iterations[symbol] = self.machine.iterations(made)
+            self.functions[symbol] = with_strides(made, strides, symbol, call.unaligned)
         return symbol
 
-
-def _function(task: Task | PlainTask, choice: Choice | None) -> tirx.PrimFunc:
-    if isinstance(task, PlainTask):
-        return plain.function(task)
-    assert choice is not None
-    return choice.function
+    def _function(self, task: Task | PlainTask, choice: Choice | None) -> tirx.PrimFunc:
+        if isinstance(task, PlainTask):
+            return self.machine.plain(task)
+        assert choice is not None
+        return choice.function
 
 
 def _constants(call: Call, choice: Choice | None) -> list[np.ndarray]:
     weights = [array(w) for w in call.weights]
     if isinstance(call.task, PlainTask):
-        return plain.constants(call.task, weights)
+        return plain_constants(call.task, weights)
     assert choice is not None
     return families.constants(call.task, choice.point, weights)
 
@@ -106,7 +108,7 @@ def _describe(choice: Choice | None) -> dict[str, object]:
     return found
 
 
-def _is_uint16(op: str, buffer: Buffer) -> bool:
+def _is_packed(op: str, buffer: Buffer) -> bool:
     return buffer.layout.storage is Storage.BITS and op != "bits_max_pool2d"
 
 
@@ -114,10 +116,14 @@ def realize(
     plan: Plan, schedules: Schedules, prefix: str
 ) -> tuple[Program, dict[str, tirx.PrimFunc]]:
     """The program and its kernels by symbol; ``plan``'s buffers get their places in the arena."""
-    found = _Realization(schedules, prefix)
+    machine = MACHINES[schedules.target.hardware.kind]
+    found = _Realization(schedules, machine, prefix)
     for call in plan.calls:
         found.add(call)
-    workspace, live = plan_memory(found.steps), largest_live(found.steps)
+    # A GPU fills halos once, not on every run: that would be a launch for each.
+    once = schedules.target.hardware.kind == "cuda"
+    workspace = plan_memory(found.steps, keep_halos=once)
+    live = largest_live(found.steps)
     program = Program(
         plan.inputs,
         plan.outputs,

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from bnn_compiler.closing import Closing
 from bnn_compiler.errors import ArtifactError, InputError
-from bnn_compiler.runtime import files
+from bnn_compiler.runtime import executors, files
 from bnn_compiler.runtime.bounds import Bound, Peaks, bound
-from bnn_compiler.runtime.executor import Executor, LibraryExecutor
+from bnn_compiler.runtime.cuda import CudaExecutor
+from bnn_compiler.runtime.executor import Executor
+from bnn_compiler.runtime.gpu import GpuRuns, GpuSession
 from bnn_compiler.runtime.library import HAS_NAN
 from bnn_compiler.runtime.manifest import Manifest
 from bnn_compiler.runtime.session import Session
@@ -92,11 +94,19 @@ class Artifact(Closing):
         self._outputs = tuple(Tensor.of(t) for t in description.outputs)
         self._made = tuple((t.shape, t.dtype) for t in self._outputs)
         self._sizes = tuple(t.bytes for t in (*self._inputs, *self._outputs))
+        self._gpu: GpuRuns | None = None
+        if isinstance(executor, CudaExecutor):
+            self._gpu = GpuRuns(executor, self._inputs, self._outputs)
 
     @property
     def threads(self) -> int:
         """The number of threads in force."""
         return self.executor.threads
+
+    @property
+    def gpu(self) -> str:
+        """The name of the GPU that it runs on; empty on a CPU."""
+        return "" if self._gpu is None else self._gpu.executor.network().gpu
 
     def check_runs_here(self) -> None:
         """Raise ArtifactError if it is closed, or this CPU or the loader refuses its library."""
@@ -108,13 +118,23 @@ class Artifact(Closing):
             raise InputError(f"{count} threads; give at least 1")
         return self.executor.set_threads(count)
 
-    def run(self, *inputs: Any, check_finite: bool = True, out: Any = None) -> Any:
+    def run(
+        self, *inputs: Any, check_finite: bool = True, out: Any = None, stream: object = None
+    ) -> Any:
         """One result, or a tuple: numpy in, numpy out; torch in, torch out.
 
         ``out``, a float32 array or a tuple of one for each output, gets the results, and is what is
         returned. Raises InputError for a wrong number, shape or dtype, for a NaN, which has no sign
         bit, and for an ``out`` that overlaps an input or another; ArtifactError once it is closed.
+
+        A network on a GPU takes and gives arrays of that GPU too, without a copy, in ``stream`` or
+        else in the caller's (docs/cuda.md). If all are there, this does not wait for the run, nor
+        look for NaNs.
         """
+        if self._gpu is not None:
+            return self._gpu.run(self._gpu.executor.run_in, inputs, check_finite, out, stream)
+        if stream is not None:
+            raise InputError("stream is for networks on a GPU; this one runs on a CPU")
         # Written out: calls of functions would take a good part of the time of a small network.
         wanted = self._inputs
         places = []
@@ -125,14 +145,7 @@ class Artifact(Closing):
             places = [address(a) for a in held]
         results: Sequence[Any]
         if out is None:
-            results = made = []
-            try:
-                for shape, dtype in self._made:
-                    result = _empty(shape, dtype)
-                    made.append(result)
-                    places.append(addressof(first_byte(result)))
-            except MemoryError as e:
-                raise ArtifactError(f"{self.path}: no memory for its outputs") from e
+            results = self._make(places)
         else:
             results = out if isinstance(out, (tuple, list)) else (out,)
             self._place(results, places)
@@ -145,6 +158,15 @@ class Artifact(Closing):
             torch = sys.modules["torch"]
             results = [torch.from_numpy(r) for r in results]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def session(self, stream: object = None) -> GpuSession:
+        """Memory of its own for runs in a stream of their own, beside those of other sessions.
+
+        Raises InputError for a network on a CPU, whose ``run`` is as concurrent as its callers.
+        """
+        if self._gpu is None:
+            raise InputError("sessions are for streams of a GPU; on a CPU call run in threads")
+        return GpuSession(self._gpu, self.path, stream)
 
     def profile(self, *inputs: Any, repeat: int = 20) -> list[LayerProfile]:
         """Time every kernel call: the median and minimum of ``repeat`` runs after two warm-ups."""
@@ -212,6 +234,18 @@ class Artifact(Closing):
     def _failed(self, code: int) -> ArtifactError:
         return ArtifactError(f"{self.path}: a kernel returned {code}")
 
+    def _make(self, places: list[int]) -> list[NDArray[Any]]:
+        """New results; their addresses are added to ``places``."""
+        made = []
+        try:
+            for shape, dtype in self._made:
+                result = _empty(shape, dtype)
+                made.append(result)
+                places.append(addressof(first_byte(result)))
+        except MemoryError as e:
+            raise ArtifactError(f"{self.path}: no memory for its outputs") from e
+        return made
+
     def _place(self, results: Sequence[Any], places: list[int]) -> None:
         """Add the addresses of the given ``results`` to those of the inputs in ``places``."""
         outputs, sizes = self._outputs, self._sizes
@@ -226,15 +260,16 @@ class Artifact(Closing):
             places.append(at)
 
 
-def load(path: str | Path, *, run_here: bool = True) -> Artifact:
+def load(path: str | Path, *, run_here: bool = True, device: int | None = None) -> Artifact:
     """Load an artifact (folder or zip file).
 
     Everything is checked before the library is mapped. Raises ArtifactError for a missing,
     damaged or foreign artifact and for a CPU that lacks a feature; with ``run_here`` False those
-    of another CPU can be loaded, and raise when they are run.
+    of another CPU can be loaded, and raise when they are run. ``device`` is the number of a GPU;
+    None takes the one whose context is current in this thread, or else the first.
     """
     found = files.read(Path(path))
-    executor = LibraryExecutor(found.path, found.description, found.library)
+    executor = executors.of(found, device)
     artifact = Artifact(found.path, found.manifest, found.description, found.size, executor)
     if run_here:
         artifact.check_runs_here()

@@ -13,24 +13,40 @@ _CALL = ctypes.CFUNCTYPE(ctypes.c_int32)
 HAS_NAN = -2
 
 
-class Library:
-    """Unmapped when it is collected, which joins its threads.
+class Mapped:
+    """A shared library, unmapped when it is collected, which joins its threads.
 
     So whoever runs it has to hold a reference: then nothing can unmap code that runs.
     Raises OSError if it cannot be mapped.
     """
 
     def __init__(self, name: str, content: bytes) -> None:
-        handle, file = _map(name, content)
+        self._name, self._size = name, len(content)
+        self._handle, self._file = _map(name, content)
         # At exit the process ends with its threads, as they are.
-        weakref.finalize(self, _unmap, handle, file).atexit = False
-        self._file, self._size = file, len(content)
+        weakref.finalize(self, _unmap, self._handle, self._file).atexit = False
+
+    def address(self, symbol: str) -> int:
+        """Where NAME_``symbol`` is. Raises OSError if there is none."""
+        return _ctypes.dlsym(self._handle, f"{self._name}_{symbol}")
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the library's file."""
+        return os.pread(self._file, self._size, 0)
+
+
+class Library:
+    """The code of a CPU's network. Raises OSError if it cannot be mapped."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self._mapped = Mapped(name, content)
         self.threads = 1
         #: Takes ctypes objects: inputs, outputs, workspace, first, last, seconds; 0 is success.
-        self.run_steps: Callable[..., int] = _CALL(_ctypes.dlsym(handle, f"{name}_run_steps"))
+        self.run_steps: Callable[..., int] = _CALL(self._mapped.address("run_steps"))
         #: The same, but HAS_NAN at once if a float input holds a NaN.
-        self.run_checked: Callable[..., int] = _CALL(_ctypes.dlsym(handle, f"{name}_run_checked"))
-        self._set_threads = _CALL(_ctypes.dlsym(handle, f"{name}_set_threads"))
+        self.run_checked: Callable[..., int] = _CALL(self._mapped.address("run_checked"))
+        self._set_threads = _CALL(self._mapped.address("set_threads"))
 
     def set_threads(self, count: int) -> int:
         """Use ``count`` threads; the number in force."""
@@ -40,7 +56,7 @@ class Library:
     @property
     def content(self) -> bytes:
         """The bytes of the library's file."""
-        return os.pread(self._file, self._size, 0)
+        return self._mapped.content
 
 
 def _map(name: str, content: bytes) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 #: The version of the artifact's format that this package writes and reads.
-FORMAT = 2
+FORMAT = 3
 #: Bytes to which the workspace and every buffer in it are aligned.
 ALIGN = 64
 
@@ -21,9 +21,12 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class TargetEntry:
-    """What it was compiled for; ``features`` are CPU flags, ``cpu`` is LLVM's name of the core."""
+    """What it was compiled for: ``kind`` is "llvm" for a CPU and "cuda" for a GPU of a machine of
+    ``arch``; ``features`` are CPU flags; ``cpu`` is the compiler's name of the core ("sm_90").
+    """
 
     name: str
+    kind: str
     arch: str
     features: tuple[str, ...]
     cpu: str

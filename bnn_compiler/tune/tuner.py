@@ -61,7 +61,7 @@ def tune(
     machine = machine or Here()
     deadline = None if seconds is None else time.monotonic() + seconds
     known = record_files.check(schedules)
-    model = models.load(models.beside(schedules), target.hardware)
+    model = models.load(models.beside(schedules), target.cpu)
     with Journal(journal, target, machine.name) as log:
         search = Search(log, target, trials, deadline, model)
         searches = {_search(search, t, known): times for t, times in tasks.items()}
@@ -108,7 +108,7 @@ def points_to_try(
     a model, random ones.
     """
     known = record_files.read(schedules)
-    model = models.load(models.beside(schedules), target.hardware)
+    model = models.load(models.beside(schedules), target.cpu)
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "none", target) as empty:
         search = Search(empty, target, trials, model=model)
         searches = [_search(search, t, known) for t in tasks]
@@ -150,12 +150,12 @@ def _write(search: Search, found: Mapping[str, Record], schedules: Path) -> None
     """The records, and a model that has learnt from enough, and from more than the one there."""
     if found:
         record_files.update(schedules, dict(found))
-    known = models.load(models.beside(schedules), search.target.hardware)
+    known = models.load(models.beside(schedules), search.target.cpu)
     samples = search.samples()
     if len(samples) < _MODEL or len({s.task.work for s in samples}) < _SHAPES:
         return
     if known is None or len(samples) >= known.samples:
-        CostModel.fit(samples, search.target.hardware).save(models.beside(schedules))
+        CostModel.fit(samples, search.target.cpu).save(models.beside(schedules))
 
 
 def _report(
@@ -171,7 +171,7 @@ def _report(
         raise ScheduleError(f"no schedule could be measured: {why}")
     quality = None
     with contextlib.suppress(ScheduleError):
-        quality = models.cross_validate(search.samples(), search.target.hardware)
+        quality = models.cross_validate(search.samples(), search.target.cpu)
     failed = sum(t.seconds is None for t in mine)
     return TuningReport(schedules, list(found.values()), len(mine), failed, quality, bounds)
 

@@ -27,8 +27,11 @@ def check_draft(
     with load(draft, run_here=False) as artifact:
         try:
             artifact.check_runs_here()
-        except ArtifactError:
-            tell("not checked, since its code does not run here (bnnc verify --emulate does)")
+        except ArtifactError as e:
+            if artifact.description.target.kind == "llvm":
+                tell("not checked, since its code does not run here (bnnc verify --emulate does)")
+            else:
+                tell(f"not checked, since {str(e).removeprefix(f'{draft}: ')}")
             return
         needed = check_bytes(artifact, network)
         if needed > _MOST:

@@ -51,7 +51,7 @@ class Case:
 def runs(case: Case) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(variant, targets to lower for), of what this run does."""
     for variant, selected in case.variants.items():
-        chosen = tuple(targets.names()) if FULL else selected
+        chosen = tuple(targets.names("llvm")) if FULL else selected
         if chosen:
             yield variant, chosen
 

@@ -62,3 +62,39 @@ def test_inputs_and_outputs_take_no_place_in_the_arena():
     buffers[0].kind, buffers[2].kind = "input", "output"
     assert plan_memory(steps) == largest_live(steps) == 64
     assert plan_memory([]) == ALIGN and largest_live([]) == 0
+
+
+def bits(name, i, size, fill=0, halo=(1, 1, 1, 1)):
+    return Buffer(i, "arena", name, Layout((1, size, size, 40), "uint32", halo), fill)
+
+
+def overlap(a, b):
+    return (
+        a.offset < b.offset + b.layout.bytes
+        and b.offset < a.offset + a.layout.bytes
+        and a.layout.bytes * b.layout.bytes > 0
+    )
+
+
+def test_halos_that_are_kept_share_memory_with_their_like_alone():
+    large = [Buffer(9 + i, "arena", f"f{i}", Layout((1, 9, 9, 40), "float32")) for i in range(3)]
+    halos = [bits("a", 0, 4), bits("b", 1, 4), bits("c", 2, 4, fill=1), bits("d", 3, 5)]
+    halos += [bits("e", 4, 4), bits("g", 5, 4, fill=1), bits("h", 6, 4, halo=(0, 0, 0, 0))]
+    order = [large[0], halos[0], large[1], halos[1], halos[2], halos[3], halos[4], large[2]]
+    order += halos[5:]
+    steps = [Step(b.name, "bnn.map", "k", [], [a], [b]) for a, b in itertools.pairwise(order)]
+    free = plan_memory(steps)
+    # One memory for all does: two buffers are alive at a time.
+    assert any(overlap(a, b) for a in halos for b in large)
+    kept = plan_memory(steps, keep_halos=True)
+    for one, other in itertools.combinations(order, 2):
+        if overlap(one, other):
+            filled = one.needs_fill or other.needs_fill
+            assert not filled or (one.layout, one.fill) == (other.layout, other.fill)
+            assert one.offset == other.offset or not filled
+    for at in range(len(steps)):
+        assert not overlap(*order[at : at + 2])
+    assert halos[0].offset == halos[1].offset == halos[4].offset
+    assert halos[2].offset == halos[5].offset != halos[0].offset
+    assert max(b.offset + b.layout.bytes for b in order) <= kept
+    assert free < kept < sum(b.layout.bytes for b in order)

@@ -158,7 +158,7 @@ def load(path: str | Path) -> Artifact:
     saying what to install, if qemu-user or, once it is run, the linker is missing.
     """
     found = files.read(Path(path))
-    if found.description.target.arch == cpu.machine():
+    if static.arch_of(found, "emulated") == cpu.machine():
         raise ArtifactError(f"{path} is for this kind of machine: run it without --emulate")
     return Artifact(found.path, found.manifest, found.description, found.size, Emulator(found))
 

@@ -22,8 +22,7 @@ _EXAMPLE = """\
 #include "{name}.h"
 
 {arrays}
-static _Alignas({guard}_WORKSPACE_ALIGN) unsigned char workspace[{guard}_WORKSPACE_BYTES];
-
+{declarations}
 static int read_tensor(const char *path, void *data, size_t bytes) {{
   FILE *file = fopen(path, "rb");
   size_t got = file ? fread(data, 1, bytes, file) : 0;
@@ -48,10 +47,7 @@ int main(int argc, char **argv) {{
     return 2;
   }}
 {reads}
-  if ({name}_run({arguments}, workspace)) {{
-    fprintf(stderr, "the network failed\\n");
-    return 1;
-  }}
+{run}
 {shows}
   if (argc == {most}) {{
 {writes}
@@ -93,19 +89,50 @@ static void show_range(const char *name, const float *y, int count) {{
 """
 
 
+#: Memory of the network on a CPU, and its run.
+_WORKSPACE = """\
+static _Alignas({guard}_WORKSPACE_ALIGN) unsigned char workspace[{guard}_WORKSPACE_BYTES];
+"""
+_RUN = """\
+  if ({name}_run({arguments}, workspace)) {{
+    fprintf(stderr, "the network failed\\n");
+    return 1;
+  }}"""
+
+
 def source(program: Program, name: str, tools: Toolchain, *, threads: bool) -> str:
     """``example.c``; its first line is the command that builds it beside the artifact's files."""
-    inputs = [(f"in{i}", b) for i, b in enumerate(program.inputs)]
-    outputs = [(f"out{i}", b) for i, b in enumerate(program.outputs)]
+    ins, outs = variables(program)
+    return render(
+        program,
+        name,
+        build_command(name, tools, ["-pthread"] if threads else []),
+        _WORKSPACE.format(guard=name.upper()),
+        _RUN.format(name=name, arguments=", ".join(ins + outs)),
+    )
+
+
+def variables(program: Program) -> tuple[list[str], list[str]]:
+    """What the example calls its inputs and its outputs."""
+    ins = [f"in{i}" for i in range(len(program.inputs))]
+    return ins, [f"out{i}" for i in range(len(program.outputs))]
+
+
+def render(program: Program, name: str, command: str, declarations: str, run: str) -> str:
+    """The example whose networks need ``declarations`` and are run by the C of ``run``."""
+    ins, outs = variables(program)
+    inputs = list(zip(ins, program.inputs, strict=True))
+    outputs = list(zip(outs, program.outputs, strict=True))
     shows = "\n".join(_show(variable, b) for variable, b in outputs)
     first_output = 1 + len(inputs)
     single = len(inputs) == len(outputs) == 1
     usage = [("INPUT" if single else f"INPUT{i}") for i in range(len(inputs))]
     usage += [("[OUTPUT]" if single else f"[OUTPUT{i}]") for i in range(len(outputs))]
     return _EXAMPLE.format(
-        command=build_command(name, tools, threads=threads),
+        command=command,
         name=name,
-        guard=name.upper(),
+        declarations=declarations,
+        run=run,
         usage=" ".join(usage),
         shapes="".join(
             f" * {word}: {b.name}, {b.layout.dtype} {b.external}\n"
@@ -124,7 +151,6 @@ def source(program: Program, name: str, tools: Toolchain, *, threads: bool) -> s
             f"  if (!read_tensor(argv[{i}], {variable}, sizeof {variable})) return 1;"
             for i, (variable, _) in enumerate(inputs, 1)
         ),
-        arguments=", ".join(variable for variable, _ in inputs + outputs),
         shows=shows,
         writes="\n".join(
             f"    if (!write_tensor(argv[{i}], {variable}, sizeof {variable})) return 1;"
@@ -133,10 +159,9 @@ def source(program: Program, name: str, tools: Toolchain, *, threads: bool) -> s
     )
 
 
-def build_command(name: str, tools: Toolchain, *, threads: bool) -> str:
+def build_command(name: str, tools: Toolchain, libraries: list[str]) -> str:
     """What builds ``example`` from the files of an artifact, for a shell."""
-    flags = ["example.c", f"{name}.a", "-o", "example", *(["-pthread"] if threads else [])]
-    return shlex.join([*tools.shown, *flags])
+    return shlex.join([*tools.shown, "example.c", f"{name}.a", "-o", "example", *libraries])
 
 
 def _size(buffer: Buffer) -> int:

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,31 +172,58 @@ def build(
         f"{name}-weights.o": folder / f"{name}.S",
         "thread-pool.o": RUNTIME / "bnn_threads.c",
     }
+    assemble(folder, tools, flags, sources)
+    everything = [*sources, *(str(o) for o in objects)]
+    libraries = _libraries(folder, tools, threads)
+    shared = library(folder, name, tools, everything, libraries, abi.EXPORTS)
+    archived = everything if weights else [o for o in everything if o != f"{name}-weights.o"]
+    return shared, archive(folder, name, tools, archived)
+
+
+def assemble(
+    folder: Path, tools: Toolchain, flags: Sequence[str], sources: Mapping[str, Path]
+) -> None:
+    """Objects in ``folder`` from C and assembler: object -> source."""
     for out, source in sources.items():
         run([*tools.compile, *flags, "-c", str(source), "-o", out], folder)
-    everything = [*sources, *(str(o) for o in objects)]
-    shared, static = folder / f"{name}.so", folder / f"{name}.a"
+
+
+def library(
+    folder: Path,
+    name: str,
+    tools: Toolchain,
+    objects: Sequence[str],
+    libraries: Sequence[str],
+    exports: Sequence[str],
+) -> Path:
+    """NAME.so, which shows NAME_x for each x of ``exports``."""
+    shared = folder / f"{name}.so"
     run(
         [
             *tools.library,
-            *_exports(folder, name),
+            *_exports(folder, name, exports),
             # An Android app takes only what is called lib*.so.
             f"-Wl,-soname,{'lib' if tools.bionic else ''}{name}.so",
             "-o",
             str(shared),
-            *everything,
-            *_libraries(folder, tools, threads),
+            *objects,
+            *libraries,
         ],
         folder,
     )
-    archived = everything if weights else [o for o in everything if o != f"{name}-weights.o"]
-    run([*_archiver(tools.cc), "rcs", str(static), *archived], folder)
-    return shared, static
+    return shared
 
 
-def _exports(folder: Path, name: str) -> list[str]:
+def archive(folder: Path, name: str, tools: Toolchain, objects: Sequence[str]) -> Path:
+    """NAME.a."""
+    static = folder / f"{name}.a"
+    run([*_archiver(tools.cc), "rcs", str(static), *objects], folder)
+    return static
+
+
+def _exports(folder: Path, name: str, exports: Sequence[str]) -> list[str]:
     path = folder / f"{name}.map"
-    entry = "; ".join(f"{name}_{symbol}" for symbol in abi.EXPORTS)
+    entry = "; ".join(f"{name}_{symbol}" for symbol in exports)
     path.write_text(f"{{ global: {entry}; local: *; }};\n")
     return [f"-Wl,--version-script={path}"]
 

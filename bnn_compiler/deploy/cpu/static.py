@@ -13,7 +13,10 @@ from bnn_compiler.target import ARCHITECTURES
 
 def arch_of(found: Files, purpose: str) -> str:
     """The architecture to link for. Raises ArtifactError if nothing here can link for it."""
-    arch = found.description.target.arch
+    target = found.description.target
+    if target.kind != "llvm":
+        raise ArtifactError(f"{found.path} is for {target.name}: it cannot be {purpose}")
+    arch = target.arch
     if arch not in ARCHITECTURES:
         raise ArtifactError(f"{found.path} is for {arch}: it cannot be {purpose}")
     return arch

@@ -76,7 +76,7 @@ def parallel_extent(function: tirx.PrimFunc) -> int:
 def _pipeline(target: Target) -> tvm.transform.Pass:
     t, x = s_tir.transform, tirx.transform
     # Passes that name instructions LLVM would not find by itself, or order them; measured there.
-    bits = target.hardware.vector_bits
+    bits = target.cpu.vector_bits
     x86 = target.arch == "x86_64" and bits in (256, 512)
     return tvm.transform.Sequential(
         [

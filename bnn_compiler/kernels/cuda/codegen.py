@@ -1,0 +1,184 @@
+"""PrimFuncs become CUDA source, PTX and machine code.
+
+The pipeline is TVM's for s_tir on a GPU without the host's part. Common subexpressions are left to
+nvcc: TVM's elimination would hide the lane from LowerWarpMemory.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.target import Target as TvmTarget
+
+from bnn_compiler.kernels.cuda import nvcc
+from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
+from bnn_compiler.kernels.cuda.rounding import DefineRounding
+from bnn_compiler.kernels.cuda.votes import Votes
+from bnn_compiler.target import Target
+
+#: Raised when the passes of the pipeline make other code of the same kernel: tuned records
+#: are stale then.
+VERSION = 1
+
+_DEVICE = Path(__file__).with_name("device.cuh")
+_AXES = ("x", "y", "z")
+
+
+def check(target: Target) -> None:
+    """Raise TargetError for no GPU, BuildError if there is no nvcc."""
+    assert target.gpu.sm
+    nvcc.tools()
+
+
+def build(functions: Mapping[str, tirx.PrimFunc], target: Target) -> DeviceCode:
+    """Every kernel, compiled for ``target``'s architecture. Raises BuildError."""
+    text, launches = kernels(functions, target.tvm)
+    text = _DEVICE.read_text() + text
+    sm = target.gpu.sm
+    ptx = nvcc.to_ptx(text, sm)
+    image, _ = nvcc.to_cubin(ptx, sm)
+    return DeviceCode(text, {f"sm_{sm}": image}, ptx, launches)
+
+
+def kernels(
+    functions: Mapping[str, tirx.PrimFunc], tvm_target: Mapping[str, Any]
+) -> tuple[str, dict[str, Launch]]:
+    """CUDA source of every kernel, without what it calls, and how to launch each."""
+    named = {symbol: _numbered(f, symbol) for symbol, f in functions.items()}
+    gpu = TvmTarget(dict(tvm_target))
+    mod = tirx.transform.BindTarget(gpu.with_host(TvmTarget("llvm")))(tvm.IRModule(named))
+    mod = _pipeline()(mod)
+    device = tirx.transform.Filter(lambda f: f.attrs["target"].kind.name == "cuda")(mod)
+    device = _finish()(device)
+    launches = {}
+    for name, kernel in ((str(f.attrs["global_symbol"]), f) for f in device.functions.values()):
+        symbol = name.removesuffix("_kernel")
+        order = tuple(int(re.match(r"p(\d+)", p.name)[1]) for p in kernel.params)  # type: ignore[index]
+        launches[symbol] = Launch(name, *dimensions(functions[symbol]), 0, order)
+    with _no_compiler():
+        module = tvm.get_global_func("target.build.cuda")(device, gpu)
+    return _body(module.inspect_source()), launches
+
+
+def dimensions(function: tirx.PrimFunc) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """(grid, block) of a scheduled kernel."""
+    found: dict[str, int] = {}
+
+    def visit(loop: tirx.For, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
+        if loop.kind == tirx.ForKind.THREAD_BINDING:
+            found[str(loop.thread_binding.thread_tag)] = int(loop.extent)
+        return mutator.default_mutate(loop)
+
+    tvm_ffi.structural_mutate(function, [(tirx.For, visit)])
+    grid, block = (
+        tuple(found.get(f"{kind}Idx.{axis}", 1) for axis in _AXES) for kind in ("block", "thread")
+    )
+    return grid, block  # type: ignore[return-value]
+
+
+def blocks(function: tirx.PrimFunc) -> int:
+    """Blocks of the kernel's grid."""
+    return math.prod(dimensions(function)[0])
+
+
+def _numbered(function: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
+    """Parameter i is called p<i>: a CUDA function's are in the order of their use."""
+    changed = {
+        old: tirx.decl_buffer(
+            old.ty.shape, old.ty.dtype, f"p{i}", strides=list(old.ty.strides) or None
+        )
+        for i, old in enumerate(function.params)
+    }
+
+    def visit(var: tirx.Var, _: tvm_ffi.StructuralMutator) -> tirx.Var:
+        return changed.get(var, var)
+
+    function = tvm_ffi.structural_mutate(function, [(tvm.ir.Var, visit)])
+    return function.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
+
+
+@tirx.transform.prim_func_pass(opt_level=0)
+class _Begin:
+    """kernel(...) { body }  ->  kernel(...) { bnn_begin(); body }, see device.cuh."""
+
+    def transform_function(
+        self, f: tirx.PrimFunc, mod: tvm.IRModule, ctx: tvm.transform.PassContext
+    ) -> tirx.PrimFunc:
+        """Put the call ahead."""
+        begin = tirx.Evaluate(tirx.call_extern("int32", "bnn_begin"))
+        return f.with_body(tirx.SeqStmt([begin, f.body]))
+
+
+def _pipeline() -> tvm.transform.Pass:
+    t, x = s_tir.transform, tirx.transform
+    return tvm.transform.Sequential(
+        [
+            t.CanonicalizeLoop(),
+            t.LowerCrossThreadReduction(),
+            t.LowerInitBlock(),
+            t.PlanAndUpdateBufferAllocationLocation(),
+            t.ConvertBlocksToOpaque(),
+            t.LiftThreadBinding(),
+            t.CompactBufferAllocation(),
+            t.UnifyThreadBinding(),
+            t.LowerMatchBuffer(),
+            t.StmtSimplify(),
+            t.LowerOpaqueBlock(),
+            DefineRounding(),
+            x.FlattenBuffer(),
+            x.NarrowDataType(32),
+            t.LoopPartition(),
+            x.VectorizeLoop(True),
+            x.StorageRewrite(),
+            t.HoistIfThenElse(),
+            x.UnrollLoop(),
+            t.RenormalizeSplitPattern(),
+            x.StmtSimplify(),
+            x.RemoveNoOp(),
+            t.RewriteUnsafeSelect(),
+            x.VerifyMemory(),
+            x.AnnotateEntryFunc(),
+            t.ThreadSync("shared"),
+            t.ThreadSync("warp"),
+            Votes(),
+            t.LowerThreadAllreduce(),
+            x.SplitHostDevice(),
+            x.MakePackedAPI(),
+        ]
+    )
+
+
+def _finish() -> tvm.transform.Pass:
+    x = tirx.transform
+    return tvm.transform.Sequential(
+        [
+            # One warp buffer a run.
+            *(x.LowerWarpMemory() for _ in range(4)),
+            x.StmtSimplify(),
+            _Begin(),
+            x.LowerIntrin(),
+        ]
+    )
+
+
+def _body(text: str) -> str:
+    """TVM's source without its headers, of which the kernels use nothing."""
+    return "\n" + text[text.index('extern "C" __global__') :]
+
+
+@contextmanager
+def _no_compiler() -> Iterator[None]:
+    """Where there is a GPU, TVM would compile what it writes: only the text is wanted."""
+    name = "tvm_callback_cuda_compile"
+    before = tvm.get_global_func(name)
+    tvm_ffi.register_global_func(name, lambda code: code.encode(), override=True)
+    try:
+        yield
+    finally:
+        tvm_ffi.register_global_func(name, before, override=True)

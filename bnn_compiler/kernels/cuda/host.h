@@ -1,0 +1,241 @@
+// CUDA's meaning on a CPU, for kernels as they are compiled for a GPU. The threads of a block are
+// fibers on one stack each: they change places where a warp or the block meets.
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#define CUDART_INF_F __builtin_inff()
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __align__(n) __attribute__((aligned(n)))
+#define __shared__ static thread_local
+#define BNN_DEVICE static inline
+
+struct int2 { int x, y; };
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct dim3 { unsigned x, y, z; };
+
+static thread_local dim3 threadIdx, blockIdx;
+
+template <class A, class B> static inline auto max(A a, B b) { return a > b ? a : b; }
+template <class A, class B> static inline auto min(A a, B b) { return a < b ? a : b; }
+static inline int __popc(unsigned v) { return __builtin_popcount(v); }
+
+namespace bnn {
+
+struct Fiber {
+  jmp_buf at;
+  ucontext_t start;
+  std::unique_ptr<char[]> stack;
+  dim3 thread;
+  bool running, done;
+};
+
+// Where `size` threads wait for each other.
+struct Meeting {
+  unsigned size, arrived, phase;
+};
+
+struct Warp {
+  Meeting meeting;
+  const void *slots[32];
+};
+
+constexpr size_t kStack = 1 << 16;
+
+struct Block {
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  Meeting meeting;
+  Fiber *self;
+  jmp_buf scheduler;
+  bool moved;
+};
+
+static thread_local Block block;
+static thread_local void (*body)(void *);
+static thread_local void *argument;
+
+static inline void yield() {
+  if (!_setjmp(block.self->at)) _longjmp(block.scheduler, 1);
+}
+
+static inline void meet(Meeting &m) {
+  unsigned phase = m.phase;
+  if (++m.arrived == m.size) {
+    m.arrived = 0;
+    m.phase++;
+    block.moved = true;
+    return;
+  }
+  while (m.phase == phase) yield();
+}
+
+static inline size_t number() { return block.self - block.fibers.data(); }
+static inline unsigned lane() { return number() % 32; }
+static inline Warp &warp() { return block.warps[number() / 32]; }
+
+// Every lane hands in a pointer; `then` sees all 32 of them before any lane goes on.
+template <class F> static inline auto together(const void *mine, F then) {
+  Warp &w = warp();
+  w.slots[lane()] = mine;
+  meet(w.meeting);
+  auto result = then(w.slots);
+  meet(w.meeting);
+  return result;
+}
+
+static void enter() {
+  body(argument);
+  block.self->done = block.moved = true;
+  _longjmp(block.scheduler, 1);
+}
+
+__attribute__((noinline)) static void resume(Fiber *f) {
+  block.self = f;
+  threadIdx = f->thread;
+  if (_setjmp(block.scheduler)) return;
+  if (f->running) _longjmp(f->at, 1);
+  f->running = true;
+  setcontext(&f->start);
+}
+
+static void prepare(dim3 size) {
+  size_t count = size_t(size.x) * size.y * size.z;
+  block.fibers.resize(count);
+  block.warps.resize((count + 31) / 32);
+  block.meeting = {unsigned(count), 0, 0};
+  for (size_t i = 0; i < block.warps.size(); i++)
+    block.warps[i].meeting = {unsigned(count - 32 * i < 32 ? count - 32 * i : 32), 0, 0};
+  for (size_t i = 0; i < count; i++) {
+    Fiber &f = block.fibers[i];
+    f.thread = {unsigned(i % size.x), unsigned(i / size.x % size.y), unsigned(i / size.x / size.y)};
+    f.running = f.done = false;
+    if (!f.stack) f.stack.reset(new char[kStack]);
+    getcontext(&f.start);
+    f.start.uc_stack.ss_sp = f.stack.get();
+    f.start.uc_stack.ss_size = kStack;
+    f.start.uc_link = nullptr;
+    makecontext(&f.start, enter, 0);
+  }
+}
+
+// 0, or 1 if threads wait for others that never come.
+static int run_block() {
+  for (bool left = true; left;) {
+    left = block.moved = false;
+    for (auto &f : block.fibers)
+      if (!f.done) {
+        resume(&f);
+        left |= !f.done;
+      }
+    if (left && !block.moved) return 1;
+  }
+  return 0;
+}
+
+// Every block and thread of `call`; `meets` says whether its threads meet.
+template <class F> static int launch(bool meets, dim3 grid, dim3 size, F call) {
+  body = [](void *f) { (*static_cast<F *>(f))(); };
+  argument = &call;
+  dim3 b, t;
+  for (b.z = 0; b.z < grid.z; b.z++)
+    for (b.y = 0; b.y < grid.y; b.y++)
+      for (b.x = 0; b.x < grid.x; b.x++) {
+        blockIdx = b;
+        if (meets) {
+          prepare(size);
+          if (run_block()) return 1;
+          continue;
+        }
+        for (t.z = 0; t.z < size.z; t.z++)
+          for (t.y = 0; t.y < size.y; t.y++)
+            for (t.x = 0; t.x < size.x; t.x++) {
+              threadIdx = t;
+              call();
+            }
+      }
+  return 0;
+}
+
+template <class... A, size_t... I>
+static int run(bool meets, dim3 grid, dim3 size, void (*kernel)(A...), void **p, const int *order,
+               std::index_sequence<I...>) {
+  return launch(meets, grid, size, [=] { kernel(static_cast<A>(p[order[I]])...); });
+}
+
+template <class... A>
+static int run(bool meets, dim3 grid, dim3 size, void (*kernel)(A...), void **p, const int *order) {
+  return run(meets, grid, size, kernel, p, order, std::index_sequence_for<A...>());
+}
+
+}  // namespace bnn
+
+static inline void __syncthreads() { bnn::meet(bnn::block.meeting); }
+static inline void __syncwarp() { bnn::meet(bnn::warp().meeting); }
+
+BNN_DEVICE float bnn_fma(float a, float b, float c) { return std::fmaf(a, b, c); }
+BNN_DEVICE float bnn_max(float a, float b) { return a > b ? a : b; }
+BNN_DEVICE float bnn_min(float a, float b) { return a < b ? a : b; }
+BNN_DEVICE void bnn_begin() {}
+BNN_DEVICE uint32_t bnn_ballot(bool bit) {
+  return bnn::together(&bit, [](const void **bits) {
+    uint32_t word = 0;
+    for (int i = 0; i < 32; i++) word |= uint32_t(*static_cast<const bool *>(bits[i])) << i;
+    return word;
+  });
+}
+
+namespace bnn {
+
+struct Operands {
+  uint32_t *c;
+  const uint32_t *a, *b;
+};
+
+// Row i, column j of c += popcount(op(a, b)); a fragment's row is shared by four lanes.
+template <class F> static inline void multiply(Operands mine, F element) {
+  together(&mine, [&](const void **slots) {
+    if (lane() == 0)
+      for (int l = 0; l < 32; l++) element(l, [&](int i) -> Operands { return *static_cast<const Operands *>(slots[i]); });
+    return 0;
+  });
+}
+
+}  // namespace bnn
+
+// Element (row, column) of c is register row / 8 * 2 + column % 2 of lane row % 8 * 4 + column / 2;
+// word k of a row of a, register k / 4 * 2 + row / 8 of lane row % 8 * 4 + k % 4; of a column of b,
+// register k / 4 of lane column * 4 + k % 4.
+BNN_DEVICE void bnn_mma_and(uint32_t *c, const uint32_t *a, const uint32_t *b) {
+  bnn::multiply({c, a, b}, [](int lane, auto of) {
+    for (int r = 0; r < 4; r++) {
+      int row = lane / 4 + r / 2 * 8, column = lane % 4 * 2 + r % 2;
+      for (int k = 0; k < 8; k++)
+        of(lane).c[r] += __popc(of(row % 8 * 4 + k % 4).a[k / 4 * 2 + row / 8] &
+                                of(column * 4 + k % 4).b[k / 4]);
+    }
+  });
+}
+
+// Here of one register each: element (row, column) of c in lane row * 4 + column / 2.
+BNN_DEVICE void bnn_mma_xor(uint32_t *c, const uint32_t *a, const uint32_t *b) {
+  bnn::multiply({c, a, b}, [](int lane, auto of) {
+    for (int r = 0; r < 2; r++) {
+      int row = lane / 4, column = lane % 4 * 2 + r;
+      for (int k = 0; k < 4; k++)
+        of(lane).c[r] += __popc(of(row * 4 + k).a[0] ^ of(column * 4 + k).b[0]);
+    }
+  });
+}

@@ -1,0 +1,16 @@
+"""The kernels of plain tasks on a GPU: the CPU's computations, an element a thread."""
+
+from tvm import tirx
+
+from bnn_compiler.kernels.cpu.plain import STAGES, WORDS
+from bnn_compiler.kernels.cuda import schedule
+from bnn_compiler.kernels.cuda.words import with_words
+from bnn_compiler.kernels.task import PlainTask
+
+
+def function(task: PlainTask) -> tirx.PrimFunc:
+    """The scheduled kernel: inputs, constants after the first, epilogue's operands, outputs."""
+    if task.op in WORDS:
+        return schedule.words(WORDS[task.op](task))
+    stages = STAGES[task.op](task)
+    return schedule.elements(with_words(stages, task.epilogue, task.tensors))

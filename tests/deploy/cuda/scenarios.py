@@ -1,0 +1,544 @@
+"""What stub.play runs: a function of this file, in a process that has neither TVM nor torch.
+
+python scenarios.py FOLDER NAME
+"""
+
+import copy
+import ctypes
+import gc
+import pickle
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from bnn_compiler import runtime
+from bnn_compiler.errors import ArtifactError, BnnCompilerError, InputError
+
+FOLDER = Path(sys.argv[1])
+PATH = FOLDER / "net.bnn"
+_known = np.load(FOLDER / "known.npz")
+X = [_known[k] for k in _known.files if k.startswith("in")]
+Y = [_known[k] for k in _known.files if k.startswith("out")]
+
+
+class Stub:
+    """The driver's own side."""
+
+    def __init__(self):
+        self.cu = ctypes.CDLL("libcuda.so.1")
+        self.cu.stub_violations.restype = self.cu.stub_failed.restype = ctypes.c_char_p
+        for name in ("calls", "live", "pending", "depth"):
+            getattr(self.cu, f"stub_{name}").restype = ctypes.c_long
+        self.cu.stub_context.restype = ctypes.c_void_p
+        paths = (FOLDER / "kernels.so", FOLDER / "launches.txt")
+        assert self.cu.stub_kernels(*(str(p).encode() for p in paths)) == 0
+
+    def set(self, key, value):
+        self.cu.stub_set(key.encode(), ctypes.c_long(value))
+
+    def fail(self, n):
+        self.cu.stub_fail(ctypes.c_long(n))
+
+    def check(self):
+        """Nothing was done wrong, nothing is left."""
+        gc.collect()
+        assert not self.cu.stub_violations(), self.cu.stub_violations().decode()
+        assert self.cu.stub_live() == 0, f"{self.cu.stub_live()} objects are left"
+        assert self.cu.stub_depth() == 0, "a context is left current"
+        assert self.cu.stub_pending() == 0, "work is left in a stream"
+
+    def enter(self, device=0):
+        """Take the primary context, as torch would."""
+        context = ctypes.c_void_p()
+        assert self.cu.cuDevicePrimaryCtxRetain(ctypes.byref(context), device) == 0
+        assert self.cu.cuCtxPushCurrent_v2(context) == 0
+
+    def leave(self, device=0):
+        assert self.cu.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())) == 0
+        assert self.cu.cuDevicePrimaryCtxRelease_v2(device) == 0
+
+    def stream(self):
+        made = ctypes.c_void_p()
+        assert self.cu.cuStreamCreate(ctypes.byref(made), 1) == 0
+        return made.value
+
+    def destroy(self, stream):
+        assert self.cu.cuStreamDestroy_v2(ctypes.c_void_p(stream)) == 0
+
+    def finish(self, stream):
+        assert self.cu.cuStreamSynchronize(ctypes.c_void_p(stream)) == 0
+
+
+class Array:
+    """An array on the stub's device, as another library would have it."""
+
+    def __init__(self, stub, value, stream=None, **changes):
+        self.stub, self.value = stub, np.ascontiguousarray(value)
+        at = ctypes.c_ulonglong()
+        size = self.value.nbytes + 64
+        assert stub.cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(size)) == 0
+        self.at = at.value
+        data = self.value.ctypes.data
+        copied = stub.cu.cuMemcpyHtoD_v2(
+            ctypes.c_ulonglong(self.at), ctypes.c_void_p(data), ctypes.c_size_t(self.value.nbytes)
+        )
+        assert copied == 0
+        self.__cuda_array_interface__ = {
+            "shape": self.value.shape,
+            "typestr": self.value.dtype.str,
+            "data": (self.at, False),
+            "version": 3,
+            "stream": stream,
+            **changes,
+        }
+
+    def numpy(self):
+        found = np.empty_like(self.value)
+        copied = self.stub.cu.cuMemcpyDtoH_v2(
+            ctypes.c_void_p(found.ctypes.data),
+            ctypes.c_ulonglong(self.at),
+            ctypes.c_size_t(found.nbytes),
+        )
+        assert copied == 0
+        return found
+
+    def free(self):
+        assert self.stub.cu.cuMemFree_v2(ctypes.c_ulonglong(self.at)) == 0
+
+
+def results(found):
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+def right(found):
+    """Whether results are the CPU's, bit for bit."""
+    found = results(found)
+    return len(found) == len(Y) and all(
+        a.tobytes() == b.tobytes() for a, b in zip(found, Y, strict=True)
+    )
+
+
+def refused(kind, words, call):
+    """``call`` raises an error of ``kind`` that says ``words``, in one line."""
+    try:
+        call()
+    except BnnCompilerError as e:
+        assert type(e) is kind and words in str(e) and "\n" not in str(e), repr(e)
+        return
+    raise AssertionError(f"no error, {words!r} was wanted")
+
+
+def host(stub):
+    """Arrays of the host; neither TVM nor torch is loaded."""
+    with runtime.load(PATH) as net:
+        for _ in range(4):
+            assert right(net.run(*X))
+        steps = len(net.description.steps)
+        assert stub.cu.stub_kernels_run() == 4 * steps
+        # The first run is a sequence of launches, the others are a graph of them.
+        assert stub.cu.stub_early() == 2 * sum(i % 2 for i in range(1, steps)) or steps < 3
+        outs = tuple(np.full_like(y, np.nan) for y in Y)
+        assert right(net.run(*X, out=outs)) and right(outs)
+        refused(InputError, "overlaps", lambda: _overlap(net))
+    refused(ArtifactError, "is closed", lambda: net.run(*X))
+    assert not {"tvm", "torch"} & set(sys.modules)
+
+
+def _overlap(net):
+    whole = np.zeros(X[0].size + Y[0].size, np.float32)
+    x = whole[: X[0].size].reshape(X[0].shape)
+    y = whole[X[0].size - 1 :][: Y[0].size].reshape(Y[0].shape)
+    net.run(x, *X[1:], out=(y, *(np.zeros_like(v) for v in Y[1:])))
+
+
+def device(stub):
+    """Arrays of the device, in streams of the caller's, without waiting and without a copy."""
+    stub.enter()
+    stream = stub.stream()
+    xs = [Array(stub, x, stream) for x in X]
+    outs = tuple(Array(stub, np.zeros_like(y)) for y in Y)
+    with runtime.load(PATH) as net:
+        calls = []
+        for _ in range(4):
+            before, ran = stub.cu.stub_calls(), stub.cu.stub_kernels_run()
+            found = net.run(*xs, out=outs)
+            calls.append(stub.cu.stub_calls() - before)
+            assert results(found)[0] is outs[0] and stub.cu.stub_kernels_run() == ran
+            stub.finish(stream)
+            assert right(tuple(o.numpy() for o in outs))
+        assert calls[3] < calls[0], "a graph takes fewer calls than launches do"
+        made = results(net.run(*xs))
+        assert stub.cu.stub_pending() > 0, "nothing waited"
+        assert made[0].__cuda_array_interface__["stream"] == stream
+        assert right(tuple(m.numpy() for m in made))
+        # From the host to the device and back.
+        assert right(tuple(np.array(o) for o in results(net.run(*X))))
+        net.run(*X, out=outs, stream=stream)
+        assert right(tuple(o.numpy() for o in outs))
+        outputs = tuple(np.zeros_like(y) for y in Y)
+        assert right(net.run(*xs, out=outputs))
+        del made, found
+    for array in (*xs, *outs):
+        array.free()
+    stub.destroy(stream)
+    stub.leave()
+
+
+def many_places(stub):
+    """More tensors in turn than there are graphs."""
+    stub.enter()
+    with runtime.load(PATH) as net:
+        outs = [tuple(Array(stub, np.zeros_like(y)) for y in Y) for _ in range(7)]
+        xs = [Array(stub, x) for x in X]
+        for _ in range(3):
+            for out in outs:
+                net.run(*xs, out=out)
+        for out in outs[:3] * 3:
+            net.run(*xs, out=out)
+        for out in outs:
+            assert right(tuple(o.numpy() for o in out))
+    for array in (*xs, *(o for out in outs for o in out)):
+        array.free()
+    stub.leave()
+
+
+def arrays(stub):
+    """What is no array of the network's is refused."""
+    stub.enter()
+    x, wide = X[0], X[0].astype(np.float64)
+    good = [Array(stub, v) for v in X]
+    strides = tuple(2 * s for s in x.strides)
+    odd = [
+        (Array(stub, wide), "float64"),
+        (Array(stub, x[..., :-1]), "on the GPU, the network's is"),
+        (Array(stub, x, strides=strides), "strides"),
+        (Array(stub, x, strides=x.strides[::-1]), "strides"),
+        (Array(stub, x, mask=np.ones(1)), "strides"),
+    ]
+    with runtime.load(PATH) as net:
+        for array, words in odd:
+            refused(InputError, words, lambda array=array: net.run(array, *good[1:]))
+        read_only = Array(stub, Y[0], data=(good[0].at, True))
+        refused(InputError, "cannot be written", lambda: net.run(*good, out=(read_only, *Y[1:])))
+        refused(InputError, "stream is a str", lambda: net.run(*good, stream="s"))
+        refused(InputError, "inputs, got", lambda: net.run(*good, good[0]))
+        stub.enter(1)
+        far = Array(stub, x)
+        refused(
+            InputError, "lies on GPU 1, and the network on GPU 0", lambda: net.run(far, *good[1:])
+        )
+        far.free()
+        stub.leave(1)
+        same = Array(stub, x, strides=x.strides)
+        assert right(tuple(r.numpy() for r in results(net.run(same, *good[1:]))))
+        same.free()
+    for array in (*good, *(a for a, _ in odd), read_only):
+        array.free()
+    stub.leave()
+
+
+class Capsule:
+    """An array that only DLPack tells of."""
+
+    def __init__(self, array, dtype=(2, 32), device=2):
+        shape = array.value.shape
+        self.array, self.streams = array, []
+        self._shape = (ctypes.c_int64 * len(shape))(*shape)
+        self._tensor = runtime.arrays._DLTensor(
+            array.at, device, 0, len(shape), *dtype, 1, self._shape, None, 0
+        )
+
+    def __dlpack_device__(self):
+        return self._tensor.device_type, 0
+
+    def __dlpack__(self, stream=None):
+        self.streams.append(stream)
+        make = ctypes.pythonapi.PyCapsule_New
+        make.restype, make.argtypes = (
+            ctypes.py_object,
+            (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
+        )
+        return make(ctypes.addressof(self._tensor), b"dltensor", None)
+
+
+def dlpack(stub):
+    stub.enter()
+    stream = stub.stream()
+    capsules = [Capsule(Array(stub, x)) for x in X]
+    with runtime.load(PATH) as net:
+        found = results(net.run(*capsules, stream=stream))
+        assert capsules[0].streams == [stream]
+        assert right(tuple(f.numpy() for f in found))
+        assert right(tuple(f.numpy() for f in results(net.run(*capsules))))
+        assert capsules[0].streams == [stream, 1]
+        odd = Capsule(capsules[0].array, (2, 16))
+        refused(InputError, "DLPack's 2:16", lambda: net.run(odd, *capsules[1:]))
+        del found
+    for c in capsules:
+        c.array.free()
+    stub.destroy(stream)
+    stub.leave()
+
+
+def sessions(stub):
+    """Sessions in streams of their own: nobody waits for another."""
+    stub.enter()
+    streams = [stub.stream() for _ in range(3)]
+    xs = [Array(stub, x) for x in X]
+    with runtime.load(PATH) as net:
+        made = [net.session(s) for s in streams]
+        outs = [tuple(Array(stub, np.zeros_like(y)) for y in Y) for _ in made]
+        for _ in range(3):
+            for session, out in zip(made, outs, strict=True):
+                session.run(*xs, out=out)
+        pending = stub.cu.stub_pending()
+        stub.finish(streams[1])
+        assert 0 < stub.cu.stub_pending() < pending
+        assert right(tuple(o.numpy() for o in outs[1]))
+        made[0].wait()
+        assert right(tuple(o.numpy() for o in outs[0]))
+        # One session in two streams: the second run waits for the first.
+        ran = stub.cu.stub_kernels_run()
+        made[0].run(*xs, out=outs[0], stream=streams[0])
+        made[0].run(*xs, out=outs[1], stream=streams[1])
+        stub.finish(streams[1])
+        assert stub.cu.stub_kernels_run() == ran + 2 * len(net.description.steps)
+        made[0].close()
+        refused(ArtifactError, "is closed", lambda: made[0].run(*xs))
+        with net.session() as session:
+            assert right(session.run(*X))
+        for session in made:
+            session.close()
+    for array in (*xs, *(o for out in outs for o in out)):
+        array.free()
+    for stream in streams:
+        stub.destroy(stream)
+    stub.leave()
+
+
+def captured(stub):
+    """A run that becomes part of a graph of the caller's."""
+    stub.enter()
+    stream = stub.stream()
+    xs, outs = [Array(stub, x) for x in X], tuple(Array(stub, np.zeros_like(y)) for y in Y)
+    graph, whole, cu = ctypes.c_void_p(), ctypes.c_void_p(), stub.cu
+    with runtime.load(PATH) as net, net.session(stream) as session:
+        assert cu.cuStreamBeginCapture_v2(ctypes.c_void_p(stream), 1) == 0
+        session.run(*xs, out=outs)
+        refused(InputError, "cannot be captured", lambda: session.run(*X))
+        assert cu.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph)) == 0
+        assert (
+            cu.cuGraphInstantiateWithFlags(ctypes.byref(whole), graph, ctypes.c_ulonglong(0)) == 0
+        )
+        assert cu.stub_kernels_run() == 0
+        assert cu.cuGraphLaunch(whole, ctypes.c_void_p(stream)) == 0
+        stub.finish(stream)
+        assert right(tuple(o.numpy() for o in outs))
+    assert cu.cuGraphDestroy(graph) == cu.cuGraphExecDestroy(whole) == 0
+    for array in (*xs, *outs):
+        array.free()
+    stub.destroy(stream)
+    stub.leave()
+
+
+def contexts(stub):
+    """The current context is taken, else the primary one of the GPU that is asked for."""
+    with runtime.load(PATH, device=1) as net:
+        assert net.executor.network().device == 1 and right(net.run(*X))
+        assert net.gpu == "Stub 1"
+    stub.enter(1)
+    with runtime.load(PATH) as net:
+        assert net.executor.network().device == 1 and right(net.run(*X))
+    with runtime.load(PATH, device=0) as net:
+        assert net.executor.network().device == 0 and right(net.run(*X))
+    stub.leave(1)
+    own = ctypes.c_void_p(stub.cu.stub_context(1))
+    assert stub.cu.cuCtxPushCurrent_v2(own) == 0
+    with runtime.load(PATH) as net:
+        assert net.executor.network().device == 1 and right(net.run(*X))
+        # Other threads have no current context.
+        found = []
+        thread = threading.Thread(target=lambda: found.append(net.run(*X)))
+        thread.start()
+        thread.join()
+        assert right(found[0])
+    assert stub.cu.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())) == 0
+    refused(
+        ArtifactError, "there is no GPU 2 here; there are 2", lambda: runtime.load(PATH, device=2)
+    )
+    refused(InputError, "device -1", lambda: runtime.load(PATH, device=-1))
+
+
+def steps(stub):
+    """Steps one by one, their seconds, and what lies in the workspace."""
+    with runtime.load(PATH) as net:
+        count = len(net.description.steps)
+        session = runtime.Session(net)
+        session.inputs = [x.copy() for x in X]
+        for i in range(count):
+            session.run(i, i + 1)
+        assert right(tuple(session.outputs))
+        profile = net.profile(*X, repeat=2)
+        assert [p.seconds for p in profile] == [0.0005] * count
+        seconds = np.zeros(count)
+        session.run(1, 3, seconds)
+        assert (seconds > 0).nonzero()[0].tolist() == [1, 2]
+        generator = np.random.default_rng(0)
+        for buffer in net.description.buffers:
+            if buffer.kind == "arena":
+                value = np.where(generator.normal(size=buffer.shape) > 0, 1, -1)
+                session.write_buffer(buffer.id, value)
+                assert (session.read_buffer(buffer.id) == value).all()
+        refused(ArtifactError, "there are no steps 0 to", lambda s=session: s.run(0, count + 1))
+        del session
+
+
+def copies(stub):
+    """Artifacts are copied and pickled; runs from threads get a workspace each."""
+    with runtime.load(PATH) as net:
+        other = copy.copy(net)
+        again = pickle.loads(pickle.dumps(net))
+        assert other.executor.network() is net.executor.network()
+        assert again.executor.network() is not net.executor.network()
+        wrong = []
+
+        def work(one):
+            wrong.extend(1 for _ in range(5) if not right(one.run(*X)))
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in (net, net, other, again)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not wrong
+        assert net.set_threads(4) == net.threads == 1
+        other.close()
+        again.close()
+
+
+def injected(stub):
+    """Every call fails once: an error each time, and nothing is left of it."""
+    stub.enter()
+    xs = [Array(stub, x) for x in X]
+    out = tuple(Array(stub, np.zeros_like(y)) for y in Y)
+
+    def use():
+        with runtime.load(PATH) as net:
+            net.run(*X)
+            net.run(*X)
+            net.run(*xs, out=out)
+            net.run(*xs, out=out)
+            # These go when the calls are counted no longer.
+            made = results(net.run(*xs))
+            [m.numpy() for m in made]
+            session = runtime.Session(net)
+            session.run(0, 2, np.zeros(len(net.description.steps)))
+            session.write_buffer(_first(net), session.read_buffer(_first(net)))
+            ended = stub.cu.stub_calls()
+            del session, made
+        return ended
+
+    def fail_at(n, code):
+        """The call that was made to fail."""
+        stub.set("fail_with", code)
+        stub.fail(n)
+        seen = False
+        try:
+            use()
+        except BnnCompilerError as e:
+            # An exception holds frames, and those hold sessions.
+            e.__traceback__, seen = None, True
+            assert "\n" not in str(e), e
+            assert code != 2 or "memory" in str(e), e
+        gc.collect()
+        stub.fail(0)
+        name = stub.cu.stub_failed().decode()
+        # What gives something back has no one to tell.
+        assert seen or any(w in name for w in ("Destroy", "Free", "Unload")), f"nobody saw {name}"
+        left = stub.cu.stub_live()
+        assert left == alone, f"{left - alone} objects are left after call {n}, {name}"
+        assert stub.cu.stub_depth() == 1, f"a context is left current after call {n}, {name}"
+        return name
+
+    start = stub.cu.stub_calls()
+    total = use() - start
+    alone = stub.cu.stub_live()
+    names = [fail_at(n, 999) for n in range(1, total + 1)]
+    for n, name in enumerate(names, 1):
+        if "Alloc" in name or "Load" in name or "Create" in name:
+            fail_at(n, 2)
+    print(total)
+    for array in (*xs, *out):
+        array.free()
+    with runtime.load(PATH) as net:
+        assert right(net.run(*X))
+    stub.leave()
+
+
+def _first(net):
+    return next(b.id for b in net.description.buffers if b.kind == "arena")
+
+
+def devices(stub):
+    """GPUs that the code is not for, drivers that are too old, memory that is too small."""
+    for sm in (90, 100, 120, 86):
+        stub.set("sm", sm)
+        with runtime.load(PATH) as net:
+            assert right(net.run(*X))
+    stub.set("sm", 75)
+    refused(
+        ArtifactError,
+        "Stub 0 is of sm_75, and the network is compiled for sm_80 and sm_90, and by PTX for sm_90"
+        " and later; compile it with --target cuda-sm75",
+        lambda: runtime.load(PATH),
+    )
+    stub.set("sm", 100)
+    stub.set("version", 12020)
+    refused(
+        ArtifactError,
+        "that of CUDA 12.2, is too old for the network's PTX",
+        lambda: runtime.load(PATH),
+    )
+    stub.set("sm", 90)
+    stub.set("memory", 1000)
+    refused(ArtifactError, "out of memory", lambda: runtime.load(PATH))
+    description = runtime.load(PATH, run_here=False).description
+    stub.set("memory", description.weights_bytes + 1000)
+    with runtime.load(PATH) as net:
+        refused(ArtifactError, "no memory for a workspace of", lambda: net.run(*X))
+    stub.set("memory", 1 << 33)
+    stub.set("devices", 0)
+
+
+def nan(stub):
+    """A NaN of the host is found before anything is run."""
+    bad = X[0].copy()
+    bad.flat[5] = np.nan
+    with runtime.load(PATH) as net:
+        refused(InputError, "is NaN at", lambda: net.run(bad, *X[1:]))
+        assert stub.cu.stub_kernels_run() == 0
+        net.run(bad, *X[1:], check_finite=False)
+        assert right(net.run(*X))
+
+
+def run_only(stub):
+    """One run."""
+    with runtime.load(PATH) as net:
+        assert right(net.run(*X)) and right(net.run(*X))
+
+
+def says(words):
+    """An error without the stub's help."""
+    refused(ArtifactError, words, lambda: runtime.load(PATH))
+    assert not runtime.load(PATH, run_here=False).manifest["threads"]
+
+
+if __name__ == "__main__":
+    if sys.argv[2].startswith("says "):
+        says(sys.argv[2].removeprefix("says "))
+    else:
+        stub = Stub()
+        globals()[sys.argv[2]](stub)
+        stub.check()
