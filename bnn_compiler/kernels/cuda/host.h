@@ -19,12 +19,17 @@
 #define __shared__ static thread_local
 #define BNN_DEVICE static inline
 
+typedef unsigned char uchar;
+typedef unsigned int uint;
+typedef unsigned short ushort;
 struct int2 { int x, y; };
 struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct dim3 { unsigned x, y, z; };
+
+#define alignas(n) __attribute__((aligned(n)))
 
 static thread_local dim3 threadIdx, blockIdx;
 
@@ -194,5 +199,48 @@ BNN_DEVICE uint32_t bnn_ballot(bool bit) {
     uint32_t word = 0;
     for (int i = 0; i < 32; i++) word |= uint32_t(*static_cast<const bool *>(bits[i])) << i;
     return word;
+  });
+}
+
+namespace bnn {
+
+struct Operands {
+  uint32_t *c;
+  const uint32_t *a, *b;
+};
+
+// Row i, column j of c += popcount(op(a, b)); a fragment's row is shared by four lanes.
+template <class F> static inline void multiply(Operands mine, F element) {
+  together(&mine, [&](const void **slots) {
+    if (lane() == 0)
+      for (int l = 0; l < 32; l++) element(l, [&](int i) -> Operands { return *static_cast<const Operands *>(slots[i]); });
+    return 0;
+  });
+}
+
+}  // namespace bnn
+
+// Element (row, column) of c is register row / 8 * 2 + column % 2 of lane row % 8 * 4 + column / 2;
+// word k of a row of a, register k / 4 * 2 + row / 8 of lane row % 8 * 4 + k % 4; of a column of b,
+// register k / 4 of lane column * 4 + k % 4.
+BNN_DEVICE void bnn_mma_and(uint32_t *c, const uint32_t *a, const uint32_t *b) {
+  bnn::multiply({c, a, b}, [](int lane, auto of) {
+    for (int r = 0; r < 4; r++) {
+      int row = lane / 4 + r / 2 * 8, column = lane % 4 * 2 + r % 2;
+      for (int k = 0; k < 8; k++)
+        of(lane).c[r] += __popc(of(row % 8 * 4 + k % 4).a[k / 4 * 2 + row / 8] &
+                                of(column * 4 + k % 4).b[k / 4]);
+    }
+  });
+}
+
+// Here of one register each: element (row, column) of c in lane row * 4 + column / 2.
+BNN_DEVICE void bnn_mma_xor(uint32_t *c, const uint32_t *a, const uint32_t *b) {
+  bnn::multiply({c, a, b}, [](int lane, auto of) {
+    for (int r = 0; r < 2; r++) {
+      int row = lane / 4, column = lane % 4 * 2 + r;
+      for (int k = 0; k < 4; k++)
+        of(lane).c[r] += __popc(of(row * 4 + k).a[0] ^ of(column * 4 + k).b[0]);
+    }
   });
 }
