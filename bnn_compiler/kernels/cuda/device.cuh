@@ -2,6 +2,10 @@
 #include <math_constants.h>
 #include <stdint.h>
 
+typedef unsigned char uchar;
+typedef unsigned int uint;
+typedef unsigned short ushort;
+
 #define BNN_DEVICE static __device__ __forceinline__
 
 BNN_DEVICE float bnn_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }

@@ -19,12 +19,17 @@
 #define __shared__ static thread_local
 #define BNN_DEVICE static inline
 
+typedef unsigned char uchar;
+typedef unsigned int uint;
+typedef unsigned short ushort;
 struct int2 { int x, y; };
 struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct dim3 { unsigned x, y, z; };
+
+#define alignas(n) __attribute__((aligned(n)))
 
 static thread_local dim3 threadIdx, blockIdx;
 

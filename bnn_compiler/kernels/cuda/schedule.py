@@ -84,7 +84,7 @@ def _flat(
 
 
 def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
-    """Under ``loop``, over warps, each word's bits and each stored value in the lane of its channel.
+    """Under ``loop``, over warps, each word's bits and each stored value in its channel's lane.
 
     The value itself stays in registers.
     """
