@@ -32,7 +32,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.files import replace_text
 from bnn_compiler.latency import LatencyModel, timing
-from bnn_compiler.latency.calibrate import reference
+from bnn_compiler.latency.places import reference
 from bnn_compiler.search.network import Judges
 from bnn_compiler.search.plans import key
 from bnn_compiler.search.workers import Workers

@@ -356,6 +356,8 @@ def _evaluate(node: Node, here: dict[Node, Tensor | None]) -> Part | None:
         if chosen.dtype != torch.bool or argument(node, "accumulate"):
             return None
         return (), (torch.where(chosen, filled.reshape(()), before).to(value.dtype),)
+    args: Any
+    kwargs: Any
     args, kwargs = (map_arg(a, here.__getitem__) for a in (node.args, node.kwargs))
     if op_name(node) == "type_as":
         return (), (args[0].to(value.dtype),)
