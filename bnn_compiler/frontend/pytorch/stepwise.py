@@ -346,11 +346,12 @@ def _evaluate(node: Node, here: dict[Node, Tensor | None]) -> Part | None:
     function: Any = node.target
     value = node.meta["val"]
     if op_name(node) == "index_put":
-        mask, then = node.args[1], node.args[2]
-        single = isinstance(mask, list | tuple) and len(mask) == 1 and isinstance(mask[0], Node)
-        chosen = here.get(mask[0]) if single else None  # type: ignore[index]
-        filled = here.get(then) if isinstance(then, Node) else None  # type: ignore[arg-type]
-        before = here.get(node.args[0])  # type: ignore[arg-type]
+        mask: Any = node.args[1]
+        first, then = node.args[0], node.args[2]
+        single = isinstance(mask, list | tuple) and len(mask) == 1
+        chosen = here.get(mask[0]) if single else None
+        filled = here.get(then) if isinstance(then, Node) else None
+        before = here.get(first) if isinstance(first, Node) else None
         if chosen is None or filled is None or before is None or filled.numel() != 1:
             return None
         if chosen.dtype != torch.bool or argument(node, "accumulate"):
