@@ -142,7 +142,7 @@ class _Sums:
         product = self.product([levels.signs], levels.half / center)
         total = self.product([ones], np.ones(count, np.float32))
         if count < outputs:
-            total = self._emit(ops.call_op("tile", [total], times=outputs))
+            total = self._emit(ops.anchor("tile", [total], start=0, channels=outputs))
         both = self._emit(relax.op.add(product, total))
         return self._affine(both, center, 0 * center)
 
