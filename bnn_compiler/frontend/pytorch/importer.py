@@ -74,10 +74,11 @@ def _result(context: Context, node: Any) -> Value:
 
 def _remember(context: Context, node: Node) -> None:
     """Note which of PyTorch's values the variable of ``node`` is."""
-    origin = node.meta.get("origin")
-    source, levels = node.meta.get("sign", (None, None))
+    origin, source = node.meta.get("origin"), ""
+    if node.target is sign_marker:
+        source = str(node.args[0].meta.get("origin", ""))  # type: ignore[union-attr]
     if origin is not None:
-        context.builder.remember(context.env[node], str(origin), str(source or ""), levels)
+        context.builder.remember(context.env[node], str(origin), source)
 
 
 def _flatten(out: Any) -> list[Any]:
