@@ -246,12 +246,12 @@ def _targets(args: Arguments) -> int:
 
 
 def _signs(hardware: "Hardware | Gpu") -> tuple[str, str]:
-    """The width of a vector, and how signs are multiplied."""
+    """The width of a vector, and the form of popcount."""
     from bnn_compiler.target import Hardware
 
     if isinstance(hardware, Hardware):
         return str(hardware.vector_bits), hardware.popcount
-    return "", f"mma {hardware.binary}"
+    return "", "popc"
 
 
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {

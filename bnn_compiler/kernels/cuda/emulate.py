@@ -1,7 +1,7 @@
 """Kernels for a GPU run on a CPU: the CUDA source that is compiled for one, compiled by C++.
 
-host.h says what CUDA's words mean: each thread of a block is a fiber; votes, tensor cores and
-barriers are computed for the lanes together once all have come.
+host.h says what CUDA's words mean: each thread of a block is a fiber; votes and barriers are
+computed for the lanes together once all have come.
 """
 
 import re
@@ -20,7 +20,7 @@ from bnn_compiler.kernels.cuda.device_code import Launch
 _HOST = Path(__file__).with_name("host.h")
 _OPTIONS = ("-std=c++17", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-w")
 #: What makes threads wait for each other.
-_MEETS = re.compile(r"__sync|bnn_ballot|bnn_mma|__shfl|__activemask")
+_MEETS = re.compile(r"__sync|bnn_ballot|__shfl|__activemask")
 
 
 def host_library(functions: Mapping[str, tirx.PrimFunc], path: Path) -> None:
