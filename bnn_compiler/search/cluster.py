@@ -220,8 +220,9 @@ def _set(address: str) -> None:
         "RAY_BACKEND_LOG_LEVEL": "fatal",
         "RAY_NUM_REDIS_GET_RETRIES": "5",
     }
-    if address == "local":
-        # Without a token others on this machine could run code as us; and Ray would keep one.
+    if address == "local" and "ray" not in sys.modules:
+        # Without a token others on this machine could run code as us; and Ray would keep one. A Ray
+        # that was imported before has read its mode, and would not know the token of its own head.
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in wanted.items():
         os.environ.setdefault(name, value)

@@ -3,6 +3,7 @@
 import shutil
 import socket
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -19,7 +20,10 @@ from bnn_compiler.search.workers import Workers
 from tests.search import judges, toy
 from tests.search.test_network import task
 
-pytest.importorskip("ray", reason="no ray: pip install 'bnn_compiler[distributed]'")
+# Not imported here: what Ray reads from the environment it reads then.
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None, reason="no ray: pip install 'bnn_compiler[distributed]'"
+)
 
 PLANS = [{**toy.FULL, "d": d} for d in range(100, 116)]
 SEEDS = [seed_of(0, p) for p in PLANS]

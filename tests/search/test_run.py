@@ -185,7 +185,8 @@ def test_a_fast_target_corrects_the_model_too(tmp_path):
     assert any("takes 0.800 of the predicted time" in line for line in said)
     assert result.state.corrections == [pytest.approx(0.8)]
     for plan in (result.winner, result.uniform):
-        assert 0.9 * 0.4 * TIME < measure(plan) <= 0.4 * TIME
+        # More than a search could use that takes the predictions as they are.
+        assert 0.8 * 0.4 * TIME < measure(plan) <= 0.4 * TIME
 
 
 def test_the_uniform_plan_fills_the_budget_by_its_own_measurements(tmp_path):
