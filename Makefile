@@ -19,8 +19,8 @@ demo: $(STAMP)
 # A quarter of an hour on two cores; interrupted, the same command goes on.
 search-demo: $(STAMP)
 	$(BIN)/bnnc search examples.small_reactnet:small_reactnet --shape 1,1,32,32 --data mnist_5k \
-	  --target x86-64-v3 --budget 150us --epochs 12 --supernet-epochs 5 --shift 2 --batch 50 \
-	  --population 20 --generations 5 --finalists 4 --workers 2 -o build/search --resume
+	  --target x86-64-v3 --budget 150us --epochs 10 --supernet-epochs 5 --shift 2 --batch 50 \
+	  --population 12 --generations 3 --finalists 3 --workers 2 -o build/search --resume
 
 test: $(STAMP)
 	$(TEST)
