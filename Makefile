@@ -16,7 +16,7 @@ TEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q \
 demo: $(STAMP)
 	$(BIN)/python examples/digits.py
 
-# A quarter of an hour on two cores; interrupted, the same command goes on.
+# About twenty minutes on two cores; interrupted, the same command goes on.
 search-demo: $(STAMP)
 	$(BIN)/bnnc search examples.small_reactnet:small_reactnet --shape 1,1,32,32 --data mnist_5k \
 	  --target x86-64-v3 --budget 150us --epochs 10 --supernet-epochs 5 --shift 2 --batch 50 \
