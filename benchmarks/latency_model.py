@@ -29,10 +29,11 @@ from platformdirs import user_cache_path
 from benchmarks import machine, report
 from benchmarks.latency_networks import NETWORKS, Plan
 from bnn_compiler import target as targets
+from bnn_compiler import zoo
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.errors import BnnCompilerError, BuildError
 from bnn_compiler.files import replace_text
-from bnn_compiler.latency import LatencyModel, baselines, programs, timing
+from bnn_compiler.latency import LatencyModel, PlanSpace, baselines, programs, timing
 from bnn_compiler.latency import model as models
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.places import reference
@@ -44,6 +45,8 @@ from bnn_compiler.plan import plan as planning
 from bnn_compiler.runtime import load
 
 _SIDE, _TURN, _ROUNDS, _FOLDS = 224, 6, 12, 5
+#: Plans that are asked for at once.
+_BATCH = 10_000
 #: Networks that a process compiles before another takes its place.
 _COMPILED_BY_ONE = 20
 OURS = "latency model"
@@ -211,19 +214,26 @@ def _baselines(network: str, samples: Sequence[Sample], measured: np.ndarray) ->
     return [quality(network, name, predicted[name], measured) for name in names]
 
 
-def rate(fresh: LatencyModel, samples: Sequence[Sample]) -> dict[str, float]:
-    """Plans a second in a batch of 10,000 of which all kernels are known, and new kernels a
-    second, of a model that was asked nothing yet.
+def rate(fresh: LatencyModel, space: PlanSpace, size: int) -> dict[str, float]:
+    """Random plans a second, in batches of ``size``, of a model that was asked nothing yet: the
+    first batch, one whose counts are new, and one that was asked before.
     """
-    networks = [s.kernels for s in samples]
-    start = time.perf_counter()
-    fresh.predict_kernels(networks)
-    kernels = len({(k.task, k.reads, k.writes) for n in networks for k in n})
-    new = kernels / (time.perf_counter() - start)
-    many = [networks[i % len(networks)] for i in range(10_000)]
-    start = time.perf_counter()
-    fresh.predict_kernels(many)
-    return {"plans": len(many) / (time.perf_counter() - start), "new_kernels": new}
+    random = Random(0)
+
+    def batch() -> list[Plan]:
+        return [
+            {name: random.randint(full // 4, full) for name, full in space.groups.items()}
+            for _ in range(size)
+        ]
+
+    rates = {}
+    space.kernels(batch()[0])
+    first, new = batch(), batch()
+    for name, plans in (("first", first), ("new", new), ("known", new)):
+        start = time.perf_counter()
+        fresh.predict(space, plans)
+        rates[name] = size / (time.perf_counter() - start)
+    return rates
 
 
 def _options() -> argparse.Namespace:
@@ -270,13 +280,16 @@ def main() -> None:
         for n in options.networks
         for v in [[s.noise for s in samples if s.network == n]]
     }
-    rates = rate(models.read(path, Schedules.load(target)), samples)
+    bireal = zoo.get("birealnet18")().eval()
+    space = PlanSpace.of(bireal, (torch.zeros(1, 3, _SIDE, _SIDE),), target=target.name)
+    rates = rate(models.read(path, Schedules.load(target)), space, _BATCH)
     text = "\n\n".join(
         [
             table(rows, noise),
             f"{model.about.text}; plans from seed {seed}, {planned - len(work)} did not compile;"
-            f" {rates['plans']:,.0f} plans a second in a"
-            f" batch of known kernels, {rates['new_kernels']:,.0f} new kernels a second.",
+            f" in batches of {_BATCH:,} random plans of Bi-Real-18 {rates['first']:,.0f} plans a"
+            f" second in the first, {rates['new']:,.0f} in one of counts that are new,"
+            f" {rates['known']:,.0f} in one that was asked before.",
         ]
     )
     parts: dict[str, Any] = {

@@ -90,8 +90,8 @@ class CostModel:
         if not tasks:
             return []
         spaces = [families.space(task, self._hardware) for task in tasks]
-        parts = [features.matrix(t, s, self._hardware) for t, s in zip(tasks, spaces, strict=True)]
-        seconds = self._seconds(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        x, cycles = features.analyse(list(zip(tasks, spaces, strict=True)), self._hardware)
+        seconds = self._seconds(x, cycles.total)
         ends = np.cumsum([len(s) for s in spaces])
         of_each = np.split(seconds, ends[:-1])
         return [s[int(v.argmin())] for s, v in zip(spaces, of_each, strict=True)]

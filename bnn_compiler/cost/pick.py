@@ -1,6 +1,8 @@
 """Which schedule a task gets: a record, else the cost model's best, else the rule.
 
-A batch goes image after image, so most records of one image serve a batch that has none.
+A batch goes image after image, so most records of one image serve a batch that has none. Kernels
+compute whole words and vectors: tasks that are equal there (``Task.whole``) have one schedule, and
+a record of one of them serves all.
 """
 
 import logging
@@ -67,6 +69,7 @@ class Schedules:
     shipped: dict[str, Record] = field(default_factory=dict)
     stale: int = 0
     _choices: dict[Task, Choice] = field(default_factory=dict)
+    _of_whole: dict[Task, Choice] = field(default_factory=dict)
     _fresh: dict[tuple[Task, Point, str], bool] = field(default_factory=dict)
 
     @staticmethod
@@ -92,32 +95,45 @@ class Schedules:
 
     def pick_all(self, tasks: Sequence[Task]) -> list[Choice]:
         """The same for many, which costs less than one after the other."""
+        new = {task: task.whole() for task in tasks if task not in self._choices}
         unknown = []
-        for task in dict.fromkeys(t for t in tasks if t not in self._choices):
-            found = self._only(task) or self._recorded(task) or self._batched(task)
+        for whole in dict.fromkeys(w for w in new.values() if w not in self._of_whole):
+            found = self._only(whole) or self._recorded(whole) or self._batched(whole)
             if found is None:
-                unknown.append(task)
+                unknown.append(whole)
             else:
-                self._choices[task] = found
-        self._choices.update(zip(unknown, self._predicted(unknown), strict=True))
+                self._of_whole[whole] = found
+        self._of_whole.update(zip(unknown, self._predicted(unknown), strict=True))
+        self._choices.update({t: replace(self._of_whole[w], task=t) for t, w in new.items()})
         return [self._choices[t] for t in tasks]
 
     def forget(self) -> None:
         """Give back the memory of what was picked; picked again, it is the same."""
         self._choices.clear()
+        self._of_whole.clear()
 
     def _only(self, task: Task) -> Choice | None:
         space = families.space(task, self.target.hardware)
         return Choice(task, space[0], "fixed") if len(space) == 1 else None
 
+    @cached_property
+    def _known(self) -> dict[Task, list[Record]]:
+        """Of each whole task: the user's fastest record, then the shipped one."""
+        known: dict[Task, list[Record]] = {}
+        for some in (self.records, self.shipped):
+            fastest: dict[Task, Record] = {}
+            for record in sorted(some.values(), key=lambda r: (r.seconds, r.task.key)):
+                fastest.setdefault(record.task.whole(), record)
+            for task, record in fastest.items():
+                known.setdefault(task, []).append(record)
+        return known
+
     def _recorded(self, task: Task) -> Choice | None:
-        if not (self.records or self.shipped):
-            return None
-        known = [r for r in (self.records.get(task.key), self.shipped.get(task.key)) if r]
+        known = self._known.get(task, [])
         for record in known:
             if record.point in families.space(task, self.target.hardware):
                 choice = Choice(task, record.point, "record", record.seconds, record.float_seconds)
-                if self._is_fresh(record, choice):
+                if self._is_fresh(record):
                     return choice
         if not known:
             return None
@@ -126,16 +142,17 @@ class Schedules:
                 "schedule records of %s are stale (the kernels have changed since), so they are not"
                 " used: tune again. First: %s",
                 self.target.name,
-                task,
+                known[0].task,
             )
         self.stale += 1
         return None
 
-    def _is_fresh(self, record: Record, choice: Choice) -> bool:
+    def _is_fresh(self, record: Record) -> bool:
         """Whether the record's kernel is still the one that was tuned; looked at once."""
         key = (record.task, record.point, record.kernel)
         if key not in self._fresh:
-            self._fresh[key] = families.digest(choice.function, self.target) == record.kernel
+            function = families.function(record.task, record.point)
+            self._fresh[key] = families.digest(function, self.target) == record.kernel
         return self._fresh[key]
 
     def _batched(self, task: Task) -> Choice | None:

@@ -70,6 +70,11 @@ class Layout:
         """The same for the first image of a batch."""
         return replace(self, shape=(1, *self.shape[1:]))
 
+    def whole(self) -> "Layout":
+        """With the channels that fill what it stores: whole vectors, or half words of bits."""
+        n, h, w, c = self.shape
+        return self if self.dense else replace(self, shape=(n, h, w, round_up(c, LANES)))
+
     def strides(self, per_word: int = 1) -> list[int]:
         """Element strides of the interior; ``per_word`` elements per stored one (2 for uint16)."""
         _, h, w, c = self.physical

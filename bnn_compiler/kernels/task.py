@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops.epilogue import Epilogue
+from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.ops.storage import Storage
 
 
@@ -62,6 +63,31 @@ class Task:
             self, work=replace(self.work, x=replace(self.work.x, dtype=Storage.FLOAT32.dtype))
         )
 
+    def whole(self) -> "Task":
+        """The same on whole words and vectors, which is what is computed, whatever the channels.
+
+        Equal ones have the same schedules and take the same time. What mixes channels of several
+        counts (groups, shortcuts of other channels) is left as it is.
+        """
+        work = self.work
+        n, h, w, outputs = work.shape
+        depthwise = work.groups == work.x.shape[3] == outputs and not work.is_binary
+        mixed = any(t is not None and t.shape[3] != outputs for t in self.tensors)
+        if mixed or work.winograd or not (work.groups == 1 or depthwise):
+            return self
+        x, filled = work.x, round_up(outputs, LANES)
+        if work.is_binary:
+            word = x.storage.channels
+            x = replace(x, shape=(*x.shape[:3], round_up(x.shape[3], word)))
+        elif depthwise:
+            x = x.whole()
+        groups = filled if depthwise else 1
+        if depthwise and x.shape[3] != filled:
+            return self
+        work = replace(work, x=x, shape=(n, h, w, filled), groups=groups)
+        tensors = tuple(None if t is None else t.whole() for t in self.tensors)
+        return replace(self, work=work, tensors=tensors)
+
     def of_one_image(self) -> "Task":
         """The same for the first image of a batch."""
         work = self.work
@@ -84,6 +110,21 @@ class PlainTask:
     parameters: tuple[Any, ...] = ()
     epilogue: Epilogue = field(default_factory=Epilogue)
     tensors: tuple[Layout | None, ...] = ()
+
+    def whole(self) -> "PlainTask":
+        """The same on whole words and vectors."""
+        data, work = tuple(x.whole() for x in self.data), self.work
+        if work is not None:
+            x, shape, groups = work.x.whole(), work.shape, work.groups
+            filled = round_up(shape[3], LANES)
+            work = replace(
+                work,
+                x=x,
+                shape=(*shape[:3], filled),
+                groups=filled if groups == shape[3] else groups,
+            )
+        tensors = tuple(None if t is None else t.whole() for t in self.tensors)
+        return replace(self, data=data, work=work, tensors=tensors)
 
 
 def _layout(data: dict[str, Any]) -> Layout:

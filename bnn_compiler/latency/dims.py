@@ -5,9 +5,10 @@ of others (a flatten, elements in the framework's order). What two operators say
 is unified; where two terms do not fit, everything in them is fixed, never guessed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -301,3 +302,14 @@ def value(polynomial: Polynomial, point: Point) -> int:
             coefficient *= point[position]
         result += coefficient
     return result
+
+
+def sizer(dim: Dim) -> Callable[[Point], int]:
+    """``size`` of one dimension at many points: sums of sums are added up once."""
+    d, term = find(dim), polynomial(dim)
+    if term is not None:
+        return partial(value, term)
+    if d.kind is Kind.COLUMNS and d.layer is not None:
+        layer, inputs = d.layer, sizer(d.layer.inputs)
+        return lambda point: inputs(point) // groups(layer, point)
+    return partial(size, d)

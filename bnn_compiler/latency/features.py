@@ -6,7 +6,6 @@ its bytes. ``TERMS`` are in proportion to time where nothing else counts, ``NAME
 
 import math
 from collections.abc import Sequence
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +69,7 @@ _OWN = (
     "stores_float",
 )
 NAMES = (*(f"schedule_{name}" for name in cost.NAMES), *_OWN)
-_cost_values = attrgetter(*cost.NAMES)
+_WEIGHT_BYTES = cost.NAMES.index("weight_bytes")
 
 
 def matrix(
@@ -80,7 +79,18 @@ def matrix(
 
     Raises ScheduleError for a kernel of a kind that is not known here.
     """
-    rows = [_row(k, c, hardware) for k, c in zip(kernels, choices, strict=True)]
+    picked = [
+        (k.task, [c.point])
+        for k, c in zip(kernels, choices, strict=True)
+        if isinstance(k.task, Task) and c is not None
+    ]
+    known, cycles = cost.analyse(picked, hardware)
+    columns = (cycles.tiles, cycles.reduction, cycles.epilogue)
+    schedules = iter(zip(known.tolist(), *(c.tolist() for c in columns), strict=True))
+    rows = [
+        _row(k, c, hardware, next(schedules) if isinstance(k.task, Task) else None)
+        for k, c in zip(kernels, choices, strict=True)
+    ]
     return (
         np.array([r[0] for r in rows], np.float32).reshape(len(rows), len(NAMES)),
         np.array([r[1] for r in rows]).reshape(len(rows), len(TERMS)),
@@ -89,19 +99,22 @@ def matrix(
 
 
 def _row(
-    kernel: Kernel, choice: Choice | None, hardware: Hardware
+    kernel: Kernel,
+    choice: Choice | None,
+    hardware: Hardware,
+    schedule: tuple[list[float], float, float, float] | None,
 ) -> tuple[list[float], list[float], int]:
+    """``schedule`` has the cost model's features, tiles, and the cycles of one: a convolution's."""
     task = kernel.task
     if isinstance(task, Task):
-        assert choice is not None
+        assert choice is not None and schedule is not None
         counts = families.counts(task, choice.point, hardware)
         kind = choice.point.family
         if counts.mix.xor and counts.grouping.masked:
             kind += " masked"
-        found, cycles = cost.analyse(task, choice.point, hardware)
-        known = list(_cost_values(found))
-        tiles, weights = float(cycles.tiles), 2.0**found.weight_bytes
-        reduction, epilogue = cycles.tiles * cycles.reduction, cycles.tiles * cycles.epilogue
+        known, tiles, reduction, epilogue = schedule
+        weights = 2.0 ** known[_WEIGHT_BYTES]
+        reduction, epilogue = tiles * reduction, tiles * epilogue
     else:
         kind = ALIKE.get(task.op, task.op)
         known = [math.nan] * len(cost.NAMES)

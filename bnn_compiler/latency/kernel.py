@@ -1,11 +1,17 @@
 """One kernel call of a network as data: all that its time depends on, without weights."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.plan.plan import Plan
 from bnn_compiler.plan.program import Buffer
+
+#: Plain operators that leave every channel where it is.
+_SAME_CHANNELS = (
+    "map", "bytes", "max_pool2d", "avg_pool2d", "global_mean", "pad", "resize2d", "bits_max_pool2d"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,22 @@ class Kernel:
     task: Task | PlainTask
     reads: tuple[Layout, ...]
     writes: tuple[Layout, ...]
+
+    def whole(self) -> "Kernel":
+        """The same on whole words and vectors, as ``Task.whole``: equal ones take the same time."""
+        task, (first, *rest) = self.task, self.reads
+        if isinstance(task, Task):
+            filled = task.whole()
+            # Of a float sum every channel that it reads is one more step.
+            return self if filled is task else self._filled(filled, filled.work.x, rest)
+        channels = {t.shape[3] for t in (*self.reads, *self.writes)}
+        if task.op in _SAME_CHANNELS and len(channels) == 1:
+            return self._filled(task.whole(), first.whole(), rest)
+        return self
+
+    def _filled(self, task: Task | PlainTask, first: Layout, rest: Sequence[Layout]) -> "Kernel":
+        reads = (first, *(t.whole() for t in rest))
+        return replace(self, task=task, reads=reads, writes=tuple(t.whole() for t in self.writes))
 
     @staticmethod
     def of_plan(plan: Plan) -> tuple["Kernel", ...]:

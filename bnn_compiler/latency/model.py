@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.regress import Kernels, Regressor
 from bnn_compiler.latency.sample import Sample
 from bnn_compiler.latency.spread import FACTS, Spread, disagreement
+from bnn_compiler.latency.table import Table
 from bnn_compiler.target import Target
 
 Floats = NDArray[np.float64]
@@ -35,12 +36,11 @@ _FOLDS, _FOLD_MEMBERS = 8, 2
 class Space(Protocol):
     """Networks of one template (latency/space.py)."""
 
-    def kernels(self, plan: Plan) -> tuple[Kernel, ...]:
-        """The kernels of a plan."""
+    def tables(self, plans: Sequence[Plan]) -> Sequence[Table]:
+        """The kernels of plans, or those that take the same time."""
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """Seconds [n] of n networks, and the interval that is to hold 80 % of them."""
 
     seconds: Floats
@@ -143,7 +143,7 @@ class LatencyModel:
         counts = [len(s.kernels) for s in samples]
         programs = np.repeat(np.arange(len(samples)), counts)
         seconds = np.concatenate([s.steps for s in samples]) * speed[programs]
-        kernels, weights = _describe([k for s in samples for k in s.kernels], schedules)
+        kernels, weights = _describe([k.whole() for s in samples for k in s.kernels], schedules)
         inputs = np.array([_input_bytes(s.kernels) for s in samples])
         guessed = np.zeros((len(seconds), _FOLD_MEMBERS))
         folds = min(folds, len(samples))
@@ -173,7 +173,15 @@ class LatencyModel:
 
         Raises PlanError for a plan that leaves ``space``.
         """
-        return self.predict_kernels([space.kernels(plan) for plan in plans])
+        found = Prediction(*(np.zeros(len(plans)) for _ in range(3)))
+        for table in space.tables(plans) if plans else ():
+            indices, _ = self._look_up([table.kernels])
+            n, calls = table.at.shape
+            inputs = np.array([_input_bytes([k]) for k in table.kernels])[table.at[:, 0]]
+            part = self._sum(indices[table.at].reshape(-1), np.full(n, calls), inputs)
+            for all_, some in zip(found, part, strict=True):
+                all_[table.rows] = some
+        return found
 
     def predict_kernels(self, networks: Sequence[Sequence[Kernel]]) -> Prediction:
         """Seconds of networks as lists of kernels, none of them empty.
@@ -183,13 +191,16 @@ class LatencyModel:
         if not networks:
             return Prediction(np.zeros(0), np.zeros(0), np.zeros(0))
         at, counts = self._look_up(networks)
+        return self._sum(at, counts, np.array([_input_bytes(kernels) for kernels in networks]))
+
+    def _sum(self, at: NDArray[np.int64], counts: NDArray[np.int64], inputs: Floats) -> Prediction:
+        """Of networks of ``counts`` [n] kernels each, which are ``at`` in ``_seconds``."""
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         sums = np.add.reduceat(self._seconds[at], starts, axis=0)
         cold = _cold(np.add.reduceat(self._weights[at], starts), self.target)
-        inputs = np.array([_input_bytes(kernels) for kernels in networks])
         facts, unsure = _facts(sums, counts.astype(float), inputs, cold)
         shares = _shares(
-            np.repeat(np.arange(len(networks)), counts), self._seconds[at], self._kinds[at]
+            np.repeat(np.arange(len(counts)), counts), self._seconds[at], self._kinds[at]
         )
         seconds, factor = self.spread.seconds(facts), self.spread.factor(unsure, shares)
         return Prediction(seconds, seconds / factor, seconds * factor)
@@ -264,9 +275,10 @@ class LatencyModel:
         return np.array(at, np.int64), np.array([len(k) for k in networks], np.int64)
 
     def _add(self, kernels: Sequence[Kernel]) -> None:
-        """Know these kernels; equal ones are asked for once."""
-        keys = [(k.task, k.reads, k.writes) for k in kernels]
-        new = {key: k for key, k in zip(keys, kernels, strict=True) if key not in self._index}
+        """Know these kernels; those that are equal on whole vectors are asked for once."""
+        wholes = [k.whole() for k in kernels]
+        keys = [(k.task, k.reads, k.writes) for k in wholes]
+        new = {key: k for key, k in zip(keys, wholes, strict=True) if key not in self._index}
         if new:
             described, weights = _describe(list(new.values()), self.schedules)
             seconds = self.regressor.predict(described)

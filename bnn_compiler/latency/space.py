@@ -22,6 +22,7 @@ from bnn_compiler.latency.groups import Groups
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.retarget import retarget
 from bnn_compiler.latency.structure import Key, Structure
+from bnn_compiler.latency.table import Table
 from bnn_compiler.latency.template import Decoder, Template
 from bnn_compiler.network import fused
 from bnn_compiler.options import Options
@@ -133,6 +134,20 @@ class PlanSpace:
         """
         point = self._point(plan)
         return self._admitting(point).kernels(point)
+
+    def tables(self, plans: Sequence[Plan]) -> list[Table]:
+        """What takes the same time as ``kernels`` of each plan, by plans of one structure.
+
+        Raises what ``kernels`` does.
+        """
+        parts: dict[int, tuple[Template, list[int], list[Point]]] = {}
+        for row, plan in enumerate(plans):
+            point = self._point(plan)
+            template = self._admitting(point)
+            _, rows, points = parts.setdefault(id(template), (template, [], []))
+            rows.append(row)
+            points.append(point)
+        return [Table.of(*part) for part in parts.values()]
 
     # ---- counts
 

@@ -20,6 +20,7 @@ from bnn_compiler.latency.dims import (
     leaves,
     polynomial,
     size,
+    sizer,
     value,
 )
 from bnn_compiler.latency.groups import Groups
@@ -67,6 +68,7 @@ class Structure:
         self._lone = [c for c in convolutions if c.taps == 1 and plain(c.path) in on_signs]
         self._dense = _moved(found) if moved > len(found.inputs(found.full)) else []
         self._zeros = _with_zeros(found)
+        self._sizers = {n: [sizer(d) for d in dims] for n, dims in self._zeros.items()}
         self._has_zero: dict[Key, bool] = {}
 
     def key(self, point: Point) -> Key:
@@ -97,7 +99,8 @@ class Structure:
         """Of the constants that have zeros, whether the part that is kept has any."""
         found = {}
         for name, dims in self._zeros.items():
-            key = (name, *(size(d, point) for d in dims), *point[self.found.batch + 1 :])
+            sizes = [size_at(point) for size_at in self._sizers[name]]
+            key = (name, *sizes, *point[self.found.batch + 1 :])
             if key not in self._has_zero:
                 kept = take(self.found.traced.constants[name], dims, point)
                 self._has_zero[key] = bool((kept == 0).any())

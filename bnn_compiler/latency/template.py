@@ -23,16 +23,33 @@ class Recipe:
     """One kernel of every plan of a structure: ``terms`` are its sizes."""
 
     def __init__(self, kernel: Kernel, terms: Sequence[Polynomial]) -> None:
-        self.kernel = kernel
+        self.kernel, self.terms = kernel, tuple(terms)
+        #: What table.py finds of it, and one kernel of each class.
+        self.steps: dict[Polynomial, int] | None = None
+        self.of_class: dict[bytes, Kernel] = {}
         self.positions = tuple(sorted({p for t in terms for factors, _ in t for p in factors}))
         self.key = _getter(self.positions)
         self._distinct = tuple(dict.fromkeys(terms))
         self._places = [self._distinct.index(t) for t in terms]
-        self._make = Substitution(kernel, terms)
+        self.make = Substitution(kernel, terms)
+        #: The group count of a convolution, where the plan sets it.
+        self.groups = next(
+            (
+                term
+                for term, (place, _) in zip(terms, self.make.counts, strict=True)
+                if place == "groups" and any(factors for factors, _ in term)
+                if all(
+                    t != term
+                    for t, (p, _) in zip(terms, self.make.counts, strict=True)
+                    if p == "size"
+                )
+            ),
+            None,
+        )
         self._made: dict[Any, Kernel] = {}
         #: (step, channels of its tensor, channels of the value) where those decide its kind.
         self._fewer = [
-            (i, terms[self._make.tensor_channels(s.operands[0])], terms[self._make.value_channels])
+            (i, terms[self.make.tensor_channels(s.operands[0])], terms[self.make.value_channels])
             for i, s in enumerate(kernel.task.epilogue.steps)
             if s.kind in _FEWER
         ]
@@ -55,7 +72,7 @@ class Recipe:
     def _kernel(self, point: Point, short: tuple[bool, ...]) -> Kernel:
         numbers = [value(t, point) for t in self._distinct]
         sizes = [numbers[i] for i in self._places]
-        return self._make(sizes, self._epilogue(short) if short else None)
+        return self.make(sizes, self._epilogue(short) if short else None)
 
     def _epilogue(self, short: tuple[bool, ...]) -> Epilogue:
         """With each shortcut added as its channels and the value's demand."""

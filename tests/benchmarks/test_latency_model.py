@@ -6,8 +6,8 @@ import torch
 
 from benchmarks import latency_model
 from benchmarks.latency_networks import NETWORKS
-from bnn_compiler.latency import LatencyModel
-from tests.latency import machine
+from bnn_compiler.latency import LatencyModel, PlanSpace
+from tests.latency import machine, networks
 
 
 def test_quality_says_how_far_and_in_which_order():
@@ -28,8 +28,10 @@ def test_every_predictor_is_compared_and_ours_is_the_best():
     assert len(by_name) == len(rows) == 5
     ours = by_name.pop(latency_model.OURS)
     assert ours.coverage is not None and ours.mape < min(r.mape for r in by_name.values())
-    rates = latency_model.rate(model, machine.samples(5, seed=2))
-    assert min(rates.values()) > 0
+    make, side = networks.NETWORKS["bop_net"]
+    space = PlanSpace.of(make(), (torch.zeros(1, 3, side, side),), target=model.target.name)
+    rates = latency_model.rate(model, space, 20)
+    assert list(rates) == ["first", "new", "known"] and min(rates.values()) > 0
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -47,13 +47,14 @@ def network(random, layers=6):
 
 def seconds(one):
     """What the machine takes: cycles at 2 GHz, slower for 64 or more channels, and its bytes."""
+    one = one.whole()
     moved = sum(t.bytes for t in (*one.reads, *one.writes))
     if not isinstance(one.task, Task):
         return 1e-6 + moved / 4e9
     point = families.rule(one.task, TARGET.hardware)
-    _, cycles = cost.analyse(one.task, point, TARGET.hardware)
+    _, cycles = cost.matrix(one.task, [point], TARGET.hardware)
     slow = 1.3 if one.task.work.x.shape[3] >= 64 else 1.0
-    return 1e-6 + slow * cycles.total / 2e9 + moved / 8e9
+    return 1e-6 + slow * float(cycles[0]) / 2e9 + moved / 8e9
 
 
 def sample(kernels, rng, noise=0.01, slow=1.0):

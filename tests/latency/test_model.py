@@ -10,6 +10,7 @@ from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.latency import LatencyModel, model
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.latency.table import Table
 from tests.latency import machine
 
 
@@ -46,7 +47,7 @@ def test_a_batch_is_what_each_is_alone(fitted):
         # Equal kernels, not the same objects.
         copies = tuple(dataclasses.replace(k) for k in kernels)
         alone = fitted.predict_kernels([copies])
-        for of_all, of_one in zip(vars(together).values(), vars(alone).values(), strict=True):
+        for of_all, of_one in zip(together, alone, strict=True):
             assert of_all[i] == pytest.approx(of_one[0], rel=1e-12)
 
 
@@ -59,12 +60,19 @@ def test_what_it_forgets_it_learns_again(fitted, monkeypatch):
 
 
 def test_a_space_is_asked_for_its_kernels(fitted):
-    class Space:
-        def kernels(self, plan):
-            return (machine.to_nhwc(32), machine.conv(plan["a"], 14, 64))
+    def kernels(count):
+        return [machine.to_nhwc(32), machine.conv(count, 14, 64)]
 
-    found = fitted.predict(Space(), [{"a": 32}, {"a": 150}])
+    class Space:
+        def tables(self, plans):
+            for rows in ([0, 2], [1]):
+                found = [k for row in rows for k in kernels(plans[row]["a"])]
+                yield Table(np.array(rows), found, np.arange(len(found)).reshape(-1, 2))
+
+    found = fitted.predict(Space(), [{"a": 32}, {"a": 150}, {"a": 63}])
     assert found.low[0] < found.seconds[0] < found.high[0] < found.low[1]
+    alone = fitted.predict_kernels([kernels(32), kernels(150), kernels(63)])
+    np.testing.assert_allclose(found.seconds, alone.seconds, rtol=1e-12)
     assert len(fitted.predict(Space(), []).seconds) == 0
 
 
@@ -94,8 +102,8 @@ def test_a_file_predicts_the_same(fitted, tmp_path):
     again = model.read(tmp_path / "m.ubj", machine.SCHEDULES)
     networks = [s.kernels for s in machine.samples(3, seed=9)]
     for a, b in zip(
-        vars(again.predict_kernels(networks)).values(),
-        vars(fitted.predict_kernels(networks)).values(),
+        again.predict_kernels(networks),
+        fitted.predict_kernels(networks),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
