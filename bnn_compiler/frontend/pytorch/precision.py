@@ -26,7 +26,8 @@ def in_float32(model: torch.nn.Module) -> torch.nn.Module:
     if found is None:
         return model
     try:
-        converted = copy.deepcopy(model)._apply(widened)
+        converted = copy.deepcopy(model)
+        converted._apply(widened)  # type: ignore[no-untyped-call]
     # Modules may refuse to be copied in any way.
     except Exception as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
