@@ -56,6 +56,8 @@ def _show(found: "Preview") -> None:
         table(["layer", "kind", "family", "what", "us", "share"], rows)
         time = "" if total is None else f" in {1e3 * total:.3f} ms"
         print(f"{len(rows)} kernels{time} on {found.target}; {found.about}")
+    if found.note:
+        print(found.note)
     for problem in found.problems:
         where = f"{problem.operator} at {problem.layer or 'the top level'}: "
         line = f" ({problem.line})" if problem.line else ""

@@ -39,13 +39,15 @@ class Preview:
     """The kernels of a network on ``target``, and why it cannot be compiled.
 
     With ``problems``, ``lines`` are those of the rest of the network, as far as it can be seen.
-    ``about`` says where the seconds come from, or why there are none.
+    ``about`` says where the seconds come from, or why there are none, ``note`` what was frozen to
+    import the network, "" for nothing.
     """
 
     target: str
     lines: tuple[Line, ...]
     problems: tuple[Problem, ...]
     about: str
+    note: str = ""
 
     @property
     def compiles(self) -> bool:
@@ -67,6 +69,7 @@ class Preview:
             "problems": [asdict(problem) for problem in self.problems],
             "seconds": self.seconds,
             "about": self.about,
+            "note": self.note,
         }
 
 
@@ -85,7 +88,7 @@ def preview(
     """
     wanted = targets.load(target)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
-    module, problems = _imported(model, example_inputs, checkpoint)
+    module, problems, note = _imported(model, example_inputs, checkpoint)
     kernels: tuple[Kernel, ...] = ()
     if module is not None:
         try:
@@ -94,18 +97,19 @@ def preview(
             problems = (*problems, Problem(str(e)))
     seconds, about = _seconds(kernels, wanted, schedules)
     lines = tuple(_line(k, s, known) for k, s in zip(kernels, seconds, strict=True))
-    return Preview(wanted.name, lines, problems, about)
+    return Preview(wanted.name, lines, problems, about, note)
 
 
 def _imported(
     model: Any, inputs: Sequence[Any] | None, checkpoint: str | Path | None
-) -> tuple[tvm.IRModule | None, tuple[Problem, ...]]:
+) -> tuple[tvm.IRModule | None, tuple[Problem, ...], str]:
     try:
-        return Network.of(model, inputs, checkpoint=checkpoint).imported.module, ()
+        imported = Network.of(model, inputs, checkpoint=checkpoint).imported
+        return imported.module, (), imported.note
     except Incomplete as e:
-        return e.rest, e.problems
+        return e.rest, e.problems, ""
     except (UnsupportedError, ModelError) as e:
-        return None, (Problem(str(e)),)
+        return None, (Problem(str(e)),), ""
 
 
 def _seconds(

@@ -3,18 +3,22 @@
 import os
 import re
 import sys
+import sysconfig
 from pathlib import Path
 from types import FrameType, TracebackType
 
+import numpy as np
 import torch
 
-_TORCH = str(Path(torch.__file__).parent) + os.sep
 _HERE = str(Path(__file__).parent) + os.sep
+_LIBRARIES = (*(m.__path__[0] + os.sep for m in (torch, np)), _HERE, "<")
+_STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def _is_users(file: str) -> bool:
-    return not file.startswith((_TORCH, _HERE, "<"))
+    standard = file.startswith(_STANDARD) and "site-packages" not in file
+    return not (standard or file.startswith(_LIBRARIES))
 
 
 def _line(file: str, number: int) -> str:

@@ -1,7 +1,6 @@
 """The PyTorch front end: what the user names, imported."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,16 @@ from bnn_compiler.frontend.imported import Imported
 from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
 from bnn_compiler.frontend.pytorch.oracle import TorchOracle
 
-log = logging.getLogger("bnn_compiler")
-
 
 def load(spec: Any, checkpoint: Path | None, example_inputs: Sequence[Any] | None) -> Imported:
     """Load, trace and import. Raises ModelError, UnsupportedError or InputError."""
     given = source.load_model(spec, checkpoint=checkpoint, example_inputs=example_inputs)
     traced = trace.trace(given.model, given.example_inputs)
-    if traced.note:
-        log.warning(traced.note)
     simple = simplify.simplify(traced)
     module, origins = importer.import_graph(simple)
     samples = tuple(x.numpy(force=True) for x in given.example_inputs)
     oracle = TorchOracle(given.model, traced, origins)
-    return Imported(module, _hash(simple), origins, samples, oracle)
+    return Imported(module, _hash(simple), origins, samples, oracle, traced.note)
 
 
 def _hash(traced: trace.TracedGraph) -> str:
