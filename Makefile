@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 TEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q \
 	-n 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
-.PHONY: demo search-demo test check format clean
+.PHONY: demo search-demo test check format support clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits.py
@@ -34,6 +34,10 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The list of operators in README.md.
+support: $(STAMP)
+	$(BIN)/python docs/support.py
 
 # A CPU build of PyTorch is enough, and a plain install would fetch gigabytes of CUDA.
 $(STAMP): setup.py

@@ -1,7 +1,7 @@
 """The command ``bnnc``: arguments in, one call, a table or JSON out.
 
-Exit codes: 0 done; 1 verification found a mismatch; 2 wrong usage or a clear error of the
-project's family; 130 interrupted.
+Exit codes: 0 done; 1 verification found a mismatch, or check that a network will not compile;
+2 wrong usage or a clear error of the project's family; 130 interrupted.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn_compiler.commands import device, latency
+from bnn_compiler.commands import check, device, latency
 from bnn_compiler.commands import search as searching
 from bnn_compiler.commands import tune as tuning
 from bnn_compiler.commands.common import (
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     compile_.add_argument("--dump-dir", type=Path, help="write the IR after every phase here")
 
+    check.add(command("check", "what a network would run as, without compiling it"))
     tune = command("tune", "find the fastest schedules of a network's kernels")
     tuning.add(tune)
 
@@ -256,6 +257,7 @@ def _signs(hardware: "Hardware | Gpu") -> tuple[str, str]:
 
 _COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "compile": _compile,
+    "check": check.run,
     "tune": tuning.run,
     "search": searching.run,
     "predict": latency.predict,

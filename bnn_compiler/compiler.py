@@ -73,6 +73,8 @@ def compile(
     options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
     progress("import")
     network = Network.of(model, example_inputs, checkpoint=checkpoint)
+    if network.imported.note:
+        log.warning(network.imported.note)
     progress("passes")
     graph = network.fused(options, Path(dump_dir) if dump_dir else None)
     prefix = name or _identifier(Path(output).stem)

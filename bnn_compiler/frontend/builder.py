@@ -58,7 +58,7 @@ class Builder:
     def main(self) -> Iterator[None]:
         """Within, operators are added. Raises ModelError if there is no output at its end."""
         bb = self._bb
-        with bb.function("main", list(self._params.values())):
+        with bb.function("main"):
             try:
                 with bb.dataflow():
                     yield
@@ -66,7 +66,7 @@ class Builder:
                         raise ModelError("the network has no output")
                     one = len(self._results) == 1
                     out = bb.emit_output(self._results[0] if one else relax.Tuple(self._results))
-                bb.emit_func_output(out)
+                bb.emit_func_output(out, list(self._params.values()))
             except BaseException:
                 # TVM would report the function's block as left open.
                 bb._end_block()
@@ -93,8 +93,10 @@ class Builder:
             shape = ops.shape_of(value.expr)
             self.origins.setdefault(value.expr.name, Origin(name, shape, source))
 
-    def input(self, name: str) -> Value:
-        """One of the inputs."""
+    def input(self, name: str, extra: Sequence[int] = ()) -> Value:
+        """One of the inputs, or of the shape ``extra`` one more."""
+        if extra:
+            self._params[name] = relax.Var(name, relax.TensorType(list(extra), "float32"))
         var = self._params[name]
         shape = ops.shape_of(var)
         if len(shape) == 4:

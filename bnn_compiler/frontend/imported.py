@@ -16,7 +16,8 @@ class Imported:
 
     ``source_hash`` is of its operators and weights. ``origins`` say for the name of each variable
     of ``module`` that is a value of the framework's, which. ``samples`` are the inputs it was
-    imported for, float32, in the framework's shapes.
+    imported for, float32, in the framework's shapes. ``note`` says what of the network was frozen
+    to import it, "" for nothing.
     """
 
     module: tvm.IRModule
@@ -24,3 +25,4 @@ class Imported:
     origins: Mapping[str, Origin]
     samples: tuple[NDArray[Any], ...]
     oracle: Oracle
+    note: str = ""

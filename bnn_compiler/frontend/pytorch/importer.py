@@ -1,42 +1,113 @@
 """A simplified FX graph becomes a Relax module: one converter per operator, then the builder."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import tvm
 from torch.fx import Node
 
+from bnn_compiler.errors import UnsupportedError
+from bnn_compiler.frontend.incomplete import Incomplete, Problem
 from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.markers import sign as sign_marker
-from bnn_compiler.frontend.pytorch.trace import TracedGraph, arguments, describe
+from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, arguments, describe
 from bnn_compiler.frontend.value import Place, Value
 
 
 def import_graph(traced: TracedGraph) -> tuple[tvm.IRModule, dict[str, Origin]]:
     """The Relax module of a simplified graph and the origins of its values.
 
-    Raises UnsupportedError naming the operator, its module and what is supported.
+    Raises Incomplete naming every operator that cannot be compiled, and its module.
     """
-    context = Context(traced)
-    builder = context.builder
-    waiting = iter(traced.inputs)
-    with builder.main():
-        for node in traced.graph.nodes:
-            context.node = node
-            builder.at(Place(node.name, str(node.meta.get("module_path", "")), describe(node)))
-            if node.op == "output":
-                for result in _flatten(node.args[0]):
-                    builder.output(_result(context, result))
-            elif node.op == "placeholder":
-                context.env[node] = builder.input(next(waiting).name)
-                _remember(context, node)
-            elif node.op == "call_function":
-                context.env[node] = _call(context, node)
-                _remember(context, node)
+    walk = _Walk(Context(traced), iter(traced.inputs))
+    builder = walk.context.builder
+    try:
+        with builder.main():
+            for node in traced.graph.nodes:
+                walk.add(node)
+    # Behind what cannot be compiled nothing needs to fit; without it, errors are errors.
+    except Exception as e:
+        if walk.first is None:
+            raise
+        raise Incomplete(walk.first, walk.problems, None) from e
+    if walk.first is not None:
+        raise Incomplete(walk.first, walk.problems, builder.module())
     return builder.module(), builder.origins
+
+
+class _Walk:
+    """Imports one node after the other.
+
+    A result that cannot be computed is an input from there on, if it has the form of one, and what
+    it was made of are outputs. What reads a result without that form is passed over, and named only
+    if there is no converter for it.
+    """
+
+    def __init__(self, context: Context, inputs: Iterator[TensorInfo]) -> None:
+        self.context = context
+        #: What an error says of the first problem.
+        self.first: str | None = None
+        self.problems: list[Problem] = []
+        self._inputs = inputs
+        self._missing: set[Node] = set()
+        #: What is no output any more: inputs, and what already is one.
+        self._passed: set[Node] = set()
+
+    def add(self, node: Node) -> None:
+        """Import one node."""
+        context = self.context
+        place = Place(node.name, str(node.meta.get("module_path", "")), describe(node))
+        context.node = node
+        context.builder.at(place)
+        if node.op == "output":
+            for result in _flatten(node.args[0]):
+                if result not in self._missing and not self._is_extra(result):
+                    context.builder.output(_result(context, result))
+        elif node.op == "placeholder":
+            context.env[node] = context.builder.input(next(self._inputs).name)
+            _remember(context, node)
+        elif node.op == "call_function":
+            self._call(node, place)
+
+    def _call(self, node: Node, place: Place) -> None:
+        context = self.context
+        known = _name(node.target) in HANDLERS
+        if known and any(n in self._missing for n in node.all_input_nodes):
+            self._stand_in(node)
+            return
+        try:
+            context.env[node] = _call(context, node)
+        except UnsupportedError as e:
+            why = str(e).removeprefix(f"{place.text}: ").partition(". Supported: ")[0]
+            line = str(node.meta.get("line", ""))
+            self.problems.append(Problem(why, str(node.target), place.layer, line))
+            self.first = self.first or str(e)
+            self._stand_in(node)
+        else:
+            _remember(context, node)
+
+    def _is_extra(self, node: Node) -> bool:
+        """Whether, behind a problem, ``node`` says nothing as an output."""
+        return self.first is not None and node in self._passed
+
+    def _stand_in(self, node: Node) -> None:
+        for source in node.all_input_nodes:
+            computed = source.op == "call_function" and source in self.context.env
+            if computed and source not in self._passed:
+                self._passed.add(source)
+                self.context.builder.output(self.context.env[source])
+        self._passed.add(node)
+        value = node.meta.get("val")
+        try:
+            if not isinstance(value, torch.Tensor) or value.dim() not in (2, 4):
+                raise self.context.fail("no input has this form")
+            self.context.env[node] = self.context.builder.input(node.name, tuple(value.shape))
+        except UnsupportedError:
+            self._missing.add(node)
 
 
 def to_relax(traced: TracedGraph) -> tvm.IRModule:

@@ -9,7 +9,6 @@ differ by rounding only, which tells how much of a difference rounding explains.
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch.fx.node import map_aggregate, map_arg
 
 from bnn_compiler.errors import VerifyError
 from bnn_compiler.frontend.oracle import Observation, Origin, Truth
+from bnn_compiler.frontend.pytorch.state import unchanged
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating, op_name
 
 #: Rounding explains this many times PyTorch's own difference between float32 and float64 ...
@@ -103,14 +103,14 @@ def _in_double(model: torch.nn.Module | ExportedProgram) -> torch.nn.Module:
 
 
 def call_module(model: torch.nn.Module | ExportedProgram, inputs: Sequence[torch.Tensor]) -> Any:
-    """What the user's module returns in eval mode; its inputs, buffers and mode stay as they are.
+    """What the user's module returns in eval mode; its inputs, state and mode stay as they are.
 
     Raises VerifyError with the module's own reason if it cannot.
     """
     module = model.module() if isinstance(model, ExportedProgram) else model
     copies = [x.clone() for x in inputs]
     try:
-        with torch.no_grad(), _unchanged_buffers(module):
+        with torch.no_grad(), unchanged(module):
             if isinstance(model, ExportedProgram):
                 return module(*copies)
             with evaluating(module):
@@ -121,17 +121,6 @@ def call_module(model: torch.nn.Module | ExportedProgram, inputs: Sequence[torch
         raise VerifyError(
             f"{type(module).__name__} cannot be run: {type(e).__name__}: {reason}"
         ) from e
-
-
-@contextmanager
-def _unchanged_buffers(module: torch.nn.Module) -> Iterator[None]:
-    saved = {buffer: buffer.clone() for buffer in module.buffers()}
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in saved.items():
-                buffer.copy_(value)
 
 
 def tensors_of(result: Any) -> list[torch.Tensor]:

@@ -34,6 +34,8 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
             warnings.filterwarnings("ignore", module=r"torch(\.|$)|copyreg$")
             warnings.filterwarnings("ignore", message=".*treespec", category=FutureWarning)
+            # The module is left as it was, which torch cannot know.
+            warnings.filterwarnings("ignore", message=".* assigned during export")
             yield
         sys.stderr.write(printed.getvalue())
     finally:

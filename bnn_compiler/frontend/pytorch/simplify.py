@@ -51,7 +51,7 @@ def simplify(traced: TracedGraph) -> TracedGraph:
     _remove_dead(traced.graph)
     used = {str(n.target) for n in traced.graph.nodes if n.op == "get_attr"}
     kept = {k: v for k, v in constants.items() if k in used}
-    return TracedGraph(traced.graph, kept, traced.inputs)
+    return TracedGraph(traced.graph, kept, traced.inputs, traced.note)
 
 
 def _same_type(a: Node, b: Node) -> bool:

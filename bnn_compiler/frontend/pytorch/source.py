@@ -11,6 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from bnn_compiler.errors import InputError, ModelError
+from bnn_compiler.frontend.pytorch import precision
 from bnn_compiler.frontend.pytorch.checkpoint import load_checkpoint
 from bnn_compiler.frontend.pytorch.quiet import quiet
 
@@ -45,6 +46,14 @@ def load_model(
         if not isinstance(model, torch.nn.Module):
             raise ModelError("a checkpoint goes with a module or factory, not an exported program")
         load_checkpoint(model, Path(checkpoint))
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ModelError(
+            "a torch.jit.ScriptModule has lost the Python code that is traced; give the nn.Module"
+            " it was made from (load the script's state_dict() into it), or what"
+            " torch.export.export makes of that"
+        )
+    if isinstance(model, torch.nn.Module):
+        model = precision.in_float32(model)
     if example_inputs is None and isinstance(model, ExportedProgram) and model.example_inputs:
         example_inputs = model.example_inputs[0]
     if example_inputs is None:
@@ -60,7 +69,7 @@ def _tensors(examples: Any) -> tuple[torch.Tensor, ...]:
     tensors = []
     for i, x in enumerate(examples):
         try:
-            tensor = torch.as_tensor(x).detach()
+            tensor = precision.widened(torch.as_tensor(x).detach())
         except (TypeError, ValueError, RuntimeError) as e:
             raise InputError(
                 f"example input {i} is a {type(x).__name__}; give a float32 tensor"

@@ -14,11 +14,16 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.fx import Graph, GraphModule, Interpreter, Node
 
-from bnn_compiler.errors import InputError, ModelError
+from bnn_compiler.errors import BnnCompilerError, InputError, ModelError
+from bnn_compiler.frontend.pytorch import lines, record
 from bnn_compiler.frontend.pytorch.quiet import quiet
+from bnn_compiler.frontend.pytorch.state import unchanged
 
 #: Dtypes whose values float32 does not hold, or that differ from it in every operation.
 _NOT_FLOAT32 = (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
+
+#: How far a recorded run may be from the model on other inputs, of the largest value.
+_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,22 @@ class TracedGraph:
 
     Every node has meta["val"] (shape, dtype) and meta["module_path"] ("layer1.0.conv1"). A node
     with meta["origin"] has the value of the node of that name in PyTorch's own graph.
-    meta["tensor"] of a constant is its name in the model ("layer1.0.conv1.weight").
+    meta["tensor"] of a constant is its name in the model ("layer1.0.conv1.weight"), meta["line"]
+    of an operator where the user wrote it ("models/resnet.py:52"). ``note`` says what was frozen
+    when it was traced, "" for nothing.
     """
 
     graph: Graph
     constants: dict[str, torch.Tensor]
     inputs: tuple[TensorInfo, ...]
+    note: str = ""
 
     def copy(self) -> "TracedGraph":
         """The same with a graph of its own."""
         graph = Graph()
         result = graph.graph_copy(self.graph, {})
         graph.output(result)
-        return TracedGraph(graph, self.constants, self.inputs)
+        return TracedGraph(graph, self.constants, self.inputs, self.note)
 
 
 def trace(
@@ -59,8 +67,7 @@ def trace(
     Raises ModelError, with torch's reason, if it cannot be traced, and InputError for inputs of
     another number, shape or dtype than can be compiled.
     """
-    program = model if isinstance(model, ExportedProgram) else _export(model, tuple(example_inputs))
-    program = _functional(program)
+    program, note = _program(model, tuple(example_inputs))
     graph = Graph()
     constants: dict[str, torch.Tensor] = {}
     inputs: list[TensorInfo] = []
@@ -85,13 +92,14 @@ def trace(
             "module_path": module_path(node),
             "origin": env[node].name,
             "tensor": str(specs[node.name].target) if node.op == "placeholder" else "",
+            "line": _line(node),
         }
     _check_inputs(inputs, example_inputs)
     for node in env.values():
         tensor = constants.get(str(node.target)) if node.op == "get_attr" and node.users else None
         if tensor is not None:
             _check_dtype(str(node.target), tensor)
-    return TracedGraph(graph, constants, tuple(inputs))
+    return TracedGraph(graph, constants, tuple(inputs), note)
 
 
 def _check_dtype(name: str, tensor: torch.Tensor) -> None:
@@ -102,15 +110,63 @@ def _check_dtype(name: str, tensor: torch.Tensor) -> None:
         )
 
 
+def _program(
+    model: torch.nn.Module | ExportedProgram, inputs: tuple[torch.Tensor, ...]
+) -> tuple[ExportedProgram, str]:
+    """A program without in-place operators, and what was frozen to get it."""
+    if isinstance(model, ExportedProgram):
+        try:
+            return _functional(model), ""
+        except Exception as e:
+            raise ModelError(f"torch cannot functionalise the program: {_reason(e)}") from e
+    for name, parameter in model.named_parameters():
+        _check_dtype(name, parameter)
+    # torch.export raises whatever the traced Python code raises, and so does running it.
+    with evaluating(model):
+        try:
+            with quiet(), unchanged(model):
+                return _functional(torch.export.export(model, inputs, strict=False)), ""
+        except Exception as e:
+            refused = e
+        try:
+            with quiet():
+                return _recorded(model, inputs, refused)
+        except BnnCompilerError:
+            raise
+        except Exception as e:
+            raise ModelError(
+                f"{type(model).__name__} can be neither exported ({_refusal(refused)}) nor"
+                f" recorded: {_reason(e)}"
+            ) from e
+
+
+def _recorded(
+    model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], refused: Exception
+) -> tuple[ExportedProgram, str]:
+    found = record.record(model, inputs)
+    program = _functional(found.program)
+    frozen = [f"{f.line} ({'of the input' if f.of_inputs else 'constant'})" for f in found.frozen]
+    furthest = record.differs(program, model, inputs)
+    if furthest > _SAME:
+        where = f"; what forward decided at {', '.join(frozen)} was frozen" if frozen else ""
+        raise ModelError(
+            f"{type(model).__name__} cannot be exported ({_refusal(refused)}), and one recorded"
+            f" run of it does not stand for others: on a fresh input they differ by {furthest:.1e}"
+            f" of the largest value{where}"
+        )
+    note = (
+        f"{type(model).__name__}: torch.export cannot trace it ({_refusal(refused)}), so one run"
+        " was recorded; on fresh inputs it gives the same"
+    )
+    return program, note + (f". Frozen as in that run: {', '.join(frozen)}" if frozen else "")
+
+
 def _functional(program: ExportedProgram) -> ExportedProgram:
-    """``program`` without in-place operators."""
-    try:
-        with quiet(), torch.no_grad():
-            functional: ExportedProgram = program.run_decompositions({})
-            return functional
+    """``program`` without in-place operators. Raises what torch raises."""
     # It runs the operators' Python code, which raises what it likes.
-    except Exception as e:
-        raise ModelError(f"torch cannot functionalise the program: {_reason(e)}") from e
+    with quiet(), torch.no_grad():
+        functional: ExportedProgram = program.run_decompositions({})
+        return functional
 
 
 def _user_outputs(program: ExportedProgram, node: Node) -> list[Node]:
@@ -146,17 +202,6 @@ def _check_inputs(inputs: Sequence[TensorInfo], examples: Sequence[torch.Tensor]
             )
 
 
-def _export(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
-    for name, parameter in model.named_parameters():
-        _check_dtype(name, parameter)
-    try:
-        with quiet(), evaluating(model):
-            return torch.export.export(model, inputs, strict=False)
-    # torch.export raises whatever the traced Python code raises.
-    except Exception as e:
-        raise ModelError(f"torch.export cannot trace {type(model).__name__}: {_reason(e)}") from e
-
-
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """In eval mode, and afterwards as it was."""
@@ -170,8 +215,21 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The type and the first line of an error of torch."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    """The type and the first line of an error of torch, and the line of the user's it is from."""
+    line = lines.raised(error.__traceback__)
+    text = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}" + (f" at {line}" if line else "")
+
+
+def _refusal(error: Exception) -> str:
+    """Where torch.export gave up, which says more than its reason; the reason without a line."""
+    line = lines.raised(error.__traceback__)
+    return f"{type(error).__name__} at {line}" if line else _reason(error)
+
+
+def _line(node: Node) -> str:
+    custom = node.meta.get("custom") or {}
+    return str(custom.get(record.LINE) or lines.written(node.meta.get("stack_trace")))
 
 
 def _info(node: Node) -> TensorInfo:
@@ -193,6 +251,9 @@ def _constant(program: ExportedProgram, target: str | None) -> torch.Tensor:
 
 def module_path(node: Node) -> str:
     """The path of the module a node comes from, "" at the top."""
+    recorded = (node.meta.get("custom") or {}).get(record.PATH)
+    if recorded is not None:
+        return str(recorded)
     stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
     path = [entry[0] for entry in stack.values()]
     return str(path[-1]) if path else ""
@@ -231,10 +292,10 @@ def argument(node: Node, name: str) -> Any:
 
 
 def describe(node: Node) -> str:
-    """ "aten.foo.default at module 'layer1.0.act'" """
-    path = node.meta.get("module_path", "")
+    """ "aten.foo.default at module 'layer1.0.act' (models/resnet.py:52)" """
+    path, line = node.meta.get("module_path", ""), node.meta.get("line", "")
     where = f"module '{path}'" if path else "the top level of the model"
-    return f"{node.target} at {where}"
+    return f"{node.target} at {where}" + (f" ({line})" if line else "")
 
 
 def interpreter(traced: TracedGraph) -> Interpreter:

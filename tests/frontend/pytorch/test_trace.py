@@ -113,5 +113,5 @@ def test_a_buffer_of_float64_matters_only_where_it_is_read():
             return x + 1
 
     assert_agrees(Model(), image(3))
-    with pytest.raises(ModelError, match="float16"):
-        fused(nn.Conv2d(3, 4, 3).half(), image(3))
+    with pytest.raises(ModelError, match="float64"):
+        fused(nn.Conv2d(3, 4, 3).double(), image(3))

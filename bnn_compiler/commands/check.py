@@ -1,0 +1,68 @@
+"""``bnnc check``."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnn_compiler.commands.common import Arguments, add_input, add_model, examples, table
+
+if TYPE_CHECKING:
+    from bnn_compiler.latency.preview import Preview
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``bnnc check``."""
+    add_model(parser)
+    parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
+    add_input(parser)
+    parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
+
+
+def run(args: Arguments) -> int:
+    """What each layer would run as, and what cannot be compiled; 1 if anything cannot."""
+    from bnn_compiler.latency.preview import preview
+    from bnn_compiler.options import Options
+
+    found = preview(
+        args.model,
+        examples(args),
+        checkpoint=args.checkpoint,
+        target=args.target,
+        schedules=args.schedules,
+        options=Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder),
+    )
+    if args.json:
+        print(json.dumps(found.as_dict()))
+    else:
+        _show(found)
+    return 0 if found.compiles else 1
+
+
+def _show(found: "Preview") -> None:
+    total = found.seconds
+    if found.lines:
+        rows = [
+            [
+                line.layer,
+                line.kind,
+                line.family,
+                line.what,
+                "" if line.seconds is None else f"{1e6 * line.seconds:.1f}",
+                "" if line.seconds is None or not total else f"{100 * line.seconds / total:.1f} %",
+            ]
+            for line in found.lines
+        ]
+        table(["layer", "kind", "family", "what", "us", "share"], rows)
+        time = "" if total is None else f" in {1e3 * total:.3f} ms"
+        print(f"{len(rows)} kernels{time} on {found.target}; {found.about}")
+    if found.note:
+        print(found.note)
+    for problem in found.problems:
+        where = f"{problem.operator} at {problem.layer or 'the top level'}: "
+        line = f" ({problem.line})" if problem.line else ""
+        print(f"cannot be compiled: {where if problem.operator else ''}{problem.why}{line}")
+    if found.compiles:
+        print("it compiles")
+    elif found.lines:
+        print("it does not compile; above is what the rest of it would run as")

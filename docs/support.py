@@ -1,0 +1,38 @@
+"""Writes the list of operators in README.md from the tables: `python docs/support.py`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bnn_compiler.frontend.pytorch.converters import HANDLERS
+from bnn_compiler.ops.epilogue import STEPS
+from bnn_compiler.ops.operators import OPERATORS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- operators: python docs/support.py -->\n", "<!-- end of operators -->\n"
+
+
+def table() -> str:
+    """The list as Markdown."""
+    rows = {
+        # What begins with an underscore is a form that torch makes of another one.
+        "PyTorch operators with a converter": (n for n in HANDLERS if not n.startswith("_")),
+        "operators with a kernel": (n for n, o in OPERATORS.items() if o.anchor or o.bits),
+        "fused into the kernel in front": STEPS,
+    }
+    lines = [f"| {what} | {_names(names)} |\n" for what, names in rows.items()]
+    return "| operators | |\n|---|---|\n" + "".join(lines)
+
+
+def with_table(text: str) -> str:
+    """The text of README.md with the list as it is now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table()}{END}{after}"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text()))
