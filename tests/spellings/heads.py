@@ -33,6 +33,18 @@ class Scaled(nn.Module):
         return x * self.gain
 
 
+class AxisByAxis(nn.Module):
+    """The mean over one axis, then over the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = stem(8), SignConv(8, 16, 3, padding=1, bias=False)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(self.stem(x)).mean(dim=2).mean(dim=2))
+
+
 def _same(x: Tensor) -> Tensor:
     return x
 
@@ -62,6 +74,7 @@ SPELLINGS = (
         lambda: Classifier(_same, SignLinear(16, 5, bias=False), Scaled()),
         2,
     ),
+    Spelling("mean of one axis after the other", AxisByAxis, 1, 2),
     Spelling("index of the largest", lambda: Classifier(_argmax, nn.Linear(16, 5)), 1, 2),
 )
 

@@ -99,6 +99,24 @@ class UnitLength(nn.Module):
         return self.gain.unsqueeze(0).unsqueeze(2).unsqueeze(3).expand_as(x) * x
 
 
+class Thermometer(nn.Module):
+    """Every byte of the image as a thermometer of signs, in front of a binary first layer."""
+
+    def __init__(self, levels: int = 8) -> None:
+        super().__init__()
+        self.levels, self.conv = levels, SignConv(3 * levels, 8, 3, padding=1, bias=False)
+        self.register_buffer("marks", torch.arange(levels).float().view(1, 1, -1, 1, 1))
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        level = torch.round((x * 255.0).view(n, c, 1, h, w) / 32)
+        signs = (self.marks < level).float()
+        signs *= 2.0
+        signs -= 1.0
+        return self.norm(self.conv(signs.view(n, self.levels * c, h, w).detach()))
+
+
 class Boxes(nn.Module):
     """A detector's head: maps of two sizes permuted, flattened and joined; two outputs."""
 
@@ -127,5 +145,6 @@ SPELLINGS = (
     Spelling("reflected, folded, cut", Folded, 1, floats=2, shape=(1, 3, 10, 13)),
     Spelling("repeated channels", lambda: Body(Repeated(), out=16), 1),
     Spelling("unit length", lambda: Body(UnitLength()), 1),
+    Spelling("thermometer of the image", Thermometer, 1, floats=0),
     Spelling("heads of two sizes joined", Boxes, 1, floats=3),
 )

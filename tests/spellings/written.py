@@ -80,6 +80,18 @@ class Guarded(_Conv):
         return F.conv2d(PlainSign.apply(x), PlainSign.apply(self.weight), None, 1, 1) + kept
 
 
+class Joined(_Conv):
+    """Half of the weights +1, half -1, by numpy's joining of what torch made."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.view(8, -1)
+        half = flat.shape[1] // 2
+        ranks = np.concatenate((-torch.ones(8, half), torch.ones(8, half)), 1)
+        order = flat.sort()[1]
+        bits = torch.zeros(flat.shape).scatter_(1, order, torch.FloatTensor(ranks))
+        return F.conv2d(PlainSign.apply(x), bits.view_as(self.weight), None, 1, 1)
+
+
 class Counted(_Conv):
     """How many outputs are positive, counted in a tensor beside the module's."""
 
@@ -118,6 +130,7 @@ SPELLINGS = (
     Spelling("branch on a buffer, cold", lambda: Body(Branched(1e-8)), 1),
     Spelling("branch on a buffer, warm", lambda: Body(Branched(1e-6)), 1),
     Spelling("branch on an activation", lambda: Body(Guarded()), 1),
+    Spelling("joined by numpy", lambda: Body(Joined()), 1),
     Spelling("counted on the way", lambda: Body(Counted()), 1),
     Spelling("rotated weights", lambda: Body(Rotated()), 1),
 )
