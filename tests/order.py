@@ -10,6 +10,7 @@ SPLIT = (
     "tests/test_compile.py",
     "tests/tune/test_shipped.py",
     "tests/zoo/test_networks.py",
+    "tests/zoo/test_spellings.py",
 )
 
 #: Beginnings of tests' names, by the time their unit takes.

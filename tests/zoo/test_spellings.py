@@ -1,0 +1,30 @@
+"""Every spelling of public code: PyTorch's numbers, and binary layers stay binary."""
+
+import pytest
+import torch
+
+from tests.network import anchors, assert_agrees
+from tests.spellings import ALL, NOT_YET
+from tests.spellings.spelling import settle
+
+
+def _case(spelling):
+    why = NOT_YET.get(spelling.name)
+    return pytest.param(
+        spelling, id=spelling.name, marks=pytest.mark.xfail(reason=why) if why else ()
+    )
+
+
+@pytest.mark.parametrize("spelling", [_case(s) for s in ALL])
+def test_agrees_and_stays_binary(spelling):
+    torch.manual_seed(0)
+    model = settle(spelling.make(), spelling.shape)
+    graph = assert_agrees(model, torch.randn(spelling.shape))
+    assert len(anchors(graph, "conv2d")) >= spelling.binary
+    assert len(anchors(graph, "float_conv2d")) <= spelling.floats
+
+
+def test_every_name_is_of_one_spelling():
+    names = [s.name for s in ALL]
+    assert len(set(names)) == len(names)
+    assert set(NOT_YET) <= set(names)
