@@ -98,10 +98,10 @@ class Builder:
         var = self._params[name]
         shape = ops.shape_of(var)
         if len(shape) == 4:
-            return self._emit(relax.op.permute_dims(var, [0, 2, 3, 1]))
+            return self.emit(relax.op.permute_dims(var, [0, 2, 3, 1]))
         if len(shape) == 2:
             image = self._bb.emit(relax.op.reshape(var, [*shape, 1, 1]))
-            return self._emit(relax.op.permute_dims(image, [0, 2, 3, 1]), True)
+            return self.emit(relax.op.permute_dims(image, [0, 2, 3, 1]), True)
         raise self.fail(f"an input has shape {list(shape)}; supported: [N, C, H, W] and [N, F]")
 
     def output(self, value: Value) -> None:
@@ -113,7 +113,7 @@ class Builder:
             result = self._bb.emit(flat, name_hint="output")
         self._results.append(result)
 
-    def _emit(self, expr: relax.Expr, flat: bool = False, name: str = "") -> Value:
+    def emit(self, expr: relax.Expr, flat: bool = False, name: str = "") -> Value:
         """Bind ``expr`` to a variable named after its layer; without one, after the value."""
         name = name or self._place.layer or self._place.name
         # Two underscores are for what passes derive from a value (ops/graph.py).
@@ -147,7 +147,7 @@ class Builder:
             data_layout="NHWC",
             kernel_layout="OHWI",
         )
-        return self._plus_bias(self._emit(y), bias)
+        return self._plus_bias(self.emit(y), bias)
 
     def linear(self, x: Value, weight: Constant, bias: Constant | None = None) -> Value:
         """x [N, F] times ``weight`` [O, F], plus ``bias`` [O]."""
@@ -158,7 +158,7 @@ class Builder:
             raise self.fail(f"a weight of {list(weight.shape)} for {h * w * c} features")
         kernel = channels_last(weight.reshape(weight.shape[0], c, h, w))
         y = relax.op.nn.conv2d(x.expr, kernel, data_layout="NHWC", kernel_layout="OHWI")
-        return self._plus_bias(self._emit(y, True), bias)
+        return self._plus_bias(self.emit(y, True), bias)
 
     def _plus_bias(self, y: Value, bias: Constant | None) -> Value:
         return y if bias is None else self.affine(y, np.ones_like(bias), bias)
@@ -187,7 +187,7 @@ class Builder:
     def affine(self, x: Value, scale: Constant, bias: Constant) -> Value:
         """scale * x + bias, both [C]."""
         parts = [relax.const(np.ascontiguousarray(v, np.float32)) for v in (scale, bias)]
-        return self._emit(ops.call_op("affine", [x.expr, *parts]), x.flat)
+        return self.emit(ops.call_op("affine", [x.expr, *parts]), x.flat)
 
     def batch_norm(
         self,
@@ -212,7 +212,7 @@ class Builder:
         if not isinstance(b, Value):
             return self._plus(a, 1, factor * b)
         x, y = self._same_shape(a, b)
-        return self._emit(relax.op.add(x.expr, self._times(y, factor).expr), x.flat)
+        return self.emit(relax.op.add(x.expr, self._times(y, factor).expr), x.flat)
 
     def _times(self, x: Value, factor: float) -> Value:
         n = x.channels
@@ -224,7 +224,7 @@ class Builder:
             x, c = self.per_channel(constant, x)
             return self.affine(x, np.full_like(c, factor), c)
         whole = channels_last(np.broadcast_to(constant, x.shape))
-        return self._emit(relax.op.add(self._times(x, factor).expr, whole))
+        return self.emit(relax.op.add(self._times(x, factor).expr, whole))
 
     def multiply(self, a: Value | Constant, b: Value | Constant) -> Value:
         """a * b, where one is a scalar or one value per channel."""
@@ -244,12 +244,12 @@ class Builder:
 
     def clip(self, x: Value, low: float = -np.inf, high: float = np.inf) -> Value:
         """min(max(x, low), high)."""
-        return self._emit(relax.op.clip(x.expr, low, high), x.flat)
+        return self.emit(relax.op.clip(x.expr, low, high), x.flat)
 
     def prelu(self, x: Value, slope: Constant) -> Value:
         """x where it is positive, else slope * x; a scalar or one value per channel."""
         x, slopes = self.per_channel(slope if x.flat else slope.reshape(-1, 1, 1), x)
-        return self._emit(relax.op.nn.prelu(x.expr, relax.const(slopes), axis=3), x.flat)
+        return self.emit(relax.op.nn.prelu(x.expr, relax.const(slopes), axis=3), x.flat)
 
     def leaky_relu(self, x: Value, slope: float) -> Value:
         """PReLU with one slope."""
@@ -258,7 +258,7 @@ class Builder:
     def sign(self, x: Value, zero: int) -> Value:
         """-1 or +1; ``zero`` (-1, 0 or +1) where x is 0. The variable bears the value's name."""
         expr = ops.call_op("sign", [x.expr], zero=zero)
-        return self._emit(expr, x.flat, self._place.name)
+        return self.emit(expr, x.flat, self._place.name)
 
     def _computed(self, operand: Value | Constant) -> Value:
         if isinstance(operand, Value):
@@ -286,7 +286,7 @@ class Builder:
         """Padded with -inf."""
         self._check_window(x, kernel, strides, padding, dilation)
         sizes = {"strides": list(strides), "padding": list(padding), "dilation": list(dilation)}
-        return self._emit(relax.op.nn.max_pool2d(x.expr, list(kernel), **sizes, layout="NHWC"))
+        return self.emit(relax.op.nn.max_pool2d(x.expr, list(kernel), **sizes, layout="NHWC"))
 
     def avg_pool2d(
         self,
@@ -302,12 +302,12 @@ class Builder:
         sizes = {"strides": list(strides), "padding": list(padding)}
         pool = relax.op.nn.avg_pool2d
         counted = {"count_include_pad": count_include_pad}
-        return self._emit(pool(x.expr, list(kernel), **sizes, **counted, layout="NHWC"))
+        return self.emit(pool(x.expr, list(kernel), **sizes, **counted, layout="NHWC"))
 
     def global_mean(self, x: Value, *, flat: bool = False) -> Value:
         """The mean over height and width: [N, C, 1, 1], or [N, C] if ``flat``."""
         self._check_image(x)
-        return self._emit(relax.op.mean(x.expr, [1, 2], keepdims=True), flat)
+        return self.emit(relax.op.mean(x.expr, [1, 2], keepdims=True), flat)
 
     def _check_image(self, x: Value) -> None:
         if x.flat:
@@ -352,7 +352,7 @@ class Builder:
         full = [*shape, *[1] * (4 - len(shape))]
         nchw = self._bb.emit(relax.op.permute_dims(x.expr, [0, 3, 1, 2]))
         moved = self._bb.emit(relax.op.reshape(nchw, full))
-        return self._emit(relax.op.permute_dims(moved, [0, 2, 3, 1]), len(shape) == 2)
+        return self.emit(relax.op.permute_dims(moved, [0, 2, 3, 1]), len(shape) == 2)
 
     def concat(self, values: Sequence[Value]) -> Value:
         """Concatenation of channels or of features."""
@@ -361,25 +361,25 @@ class Builder:
             values = [self.vector(v) for v in values]
         if len({(v.flat, ops.shape_of(v.expr)[:3]) for v in values}) > 1:
             raise self.fail("its inputs differ in more than their channels")
-        return self._emit(relax.op.concat([v.expr for v in values], axis=3), flat)
+        return self.emit(relax.op.concat([v.expr for v in values], axis=3), flat)
 
     def channels(self, x: Value, start: int, count: int) -> Value:
         """``count`` channels, or features, from ``start`` on; after the last comes the first."""
         x = self.vector(x) if x.flat else x
-        return self._emit(ops.anchor("tile", [x.expr], start=start, channels=count), x.flat)
+        return self.emit(ops.anchor("tile", [x.expr], start=start, channels=count), x.flat)
 
     def pad_channels(self, x: Value, before: int, after: int, fill: float = 0.0) -> Value:
         """More channels, or features, of one number."""
         x = self.vector(x) if x.flat else x
         attrs: dict[str, Any] = {"before": before, "after": after, "pad_value": fill}
-        return self._emit(ops.anchor("pad_channels", [x.expr], **attrs), x.flat)
+        return self.emit(ops.anchor("pad_channels", [x.expr], **attrs), x.flat)
 
     def pad(self, x: Value, widths: Sequence[int], fill: float = 0.0) -> Value:
         """Height and width padded by (top, left, bottom, right) with one number."""
         self._check_window(x, (1, 1), (1, 1), widths, (1, 1))
         top, left, bottom, right = widths
         pairs = [0, 0, top, bottom, left, right, 0, 0]
-        return self._emit(relax.op.nn.pad(x.expr, pairs, pad_value=fill))
+        return self.emit(relax.op.nn.pad(x.expr, pairs, pad_value=fill))
 
     def resize2d(
         self,
@@ -396,4 +396,12 @@ class Builder:
         self._check_image(x)
         attrs: dict[str, Any] = {"method": method, "transform": transform}
         attrs |= {"size": list(size), "factors": list(factors)}
-        return self._emit(ops.anchor("resize2d", [x.expr], **attrs))
+<<<<<<< HEAD
+        return self.emit(ops.anchor("resize2d", [x.expr], **attrs))
+=======
+        return self.emit(ops.anchor("resize2d", [x.expr], **attrs))
+
+
+def _kernel(weight: Constant) -> relax.Expr:
+    return relax.const(np.ascontiguousarray(weight.transpose(0, 2, 3, 1), np.float32))
+>>>>>>> main

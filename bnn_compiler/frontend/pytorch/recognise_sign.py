@@ -123,7 +123,7 @@ def _sign(constants: Constants, node: Node, steps: Steps) -> Node | None:
 
 def _clamp(graph: Any, node: Node, steps: Steps) -> Node | None:
     """A clamp in other words."""
-    if op_name(node) in _CLIPS or None not in steps.values:
+    if op_name(node) in _CLIPS or None not in steps.values or not steps.edges:
         return None
     inside = steps.values.index(None)
     values, edges = steps.values, steps.edges
@@ -136,9 +136,6 @@ def _clamp(graph: Any, node: Node, steps: Steps) -> Node | None:
         return None
     if (inside == 2 and low is None) or (inside == len(values) - 3 and high is None):
         return None
-    if low is None and high is None:
-        # The source itself: what stood in between changed nothing.
-        return steps.source
     with graph.inserting_before(node):
         made: Node = graph.call_function(aten.clamp.default, (steps.source, low, high))
     made.meta = dict(node.meta)
