@@ -396,12 +396,4 @@ class Builder:
         self._check_image(x)
         attrs: dict[str, Any] = {"method": method, "transform": transform}
         attrs |= {"size": list(size), "factors": list(factors)}
-<<<<<<< HEAD
         return self.emit(ops.anchor("resize2d", [x.expr], **attrs))
-=======
-        return self.emit(ops.anchor("resize2d", [x.expr], **attrs))
-
-
-def _kernel(weight: Constant) -> relax.Expr:
-    return relax.const(np.ascontiguousarray(weight.transpose(0, 2, 3, 1), np.float32))
->>>>>>> main
