@@ -130,21 +130,17 @@ class _Sums:
         return self._affine(total, scale, 0 * one) if np.any(scale != 1) else total
 
     def two_levels(self, levels: TwoLevelWeights) -> relax.Var:
-        """center * (half / center * the product with the signs + the sum of the input's signs)."""
-        # So small a center adds nothing, and can still be divided by.
-        small = np.float32(2.0**-40)
-        center = np.where(levels.center == 0, levels.half * small, levels.center)
+        """half * the product with the signs + center * the sum of the input's signs."""
         outputs, rows, columns, inputs = levels.signs.shape
         groups = self.attrs["groups"]
-        one_sum = groups in (1, outputs)
-        count = groups if one_sum else outputs
+        count = groups if groups in (1, outputs) else outputs
         ones = np.ones((count, rows, columns, inputs), np.int8)
-        product = self.product([levels.signs], levels.half / center)
+        product = self.product([levels.signs], levels.half)
         total = self.product([ones], np.ones(count, np.float32))
         if count < outputs:
             total = self._emit(ops.anchor("tile", [total], start=0, channels=outputs))
-        both = self._emit(relax.op.add(product, total))
-        return self._affine(both, center, 0 * center)
+        total = self._affine(total, levels.center, np.zeros(outputs))
+        return self._emit(relax.op.add(product, total))
 
     def _affine(self, x: relax.Var, scale: np.ndarray, bias: np.ndarray) -> relax.Var:
         parts = [relax.const(np.asarray(v, np.float32)) for v in (scale, bias)]

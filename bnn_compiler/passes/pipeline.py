@@ -14,6 +14,7 @@ from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
+from bnn_compiler.passes.pool_before_sign import PoolBeforeSign
 from bnn_compiler.passes.sign_before_pad import SignBeforePad
 from bnn_compiler.passes.unscale_signs import UnscaleSigns
 
@@ -32,7 +33,13 @@ def phases(
     return (
         (
             "recognise",
-            (FoldTile(), SignBeforePad(), UnscaleSigns(), BinarizeConv(zero_weight)),
+            (
+                FoldTile(),
+                PoolBeforeSign(),
+                SignBeforePad(),
+                UnscaleSigns(),
+                BinarizeConv(zero_weight),
+            ),
         ),
         ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
         ("fuse", (FuseEpilogue(), FoldThreshold(), *last)),

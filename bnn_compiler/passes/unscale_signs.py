@@ -1,5 +1,7 @@
 """UnscaleSigns: a convolution of scaled and shifted signs becomes one of the signs."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import tvm
 from numpy.typing import NDArray
@@ -34,31 +36,54 @@ class UnscaleSigns:
         return graph.module()
 
 
-def _unscale(graph: Graph, var: relax.Var, conv: relax.Call) -> None:
-    source, pad, fill = conv.args[0], None, 0.0
+@dataclass(frozen=True)
+class _TwoLevels:
+    """A convolution's input: shift + scale * ``sign``, with ``fill`` around it."""
+
+    sign: relax.Expr
+    scale: float
+    shift: Vector
+    fill: float
+    window: Window
+
+    def sign_around(self) -> int | None:
+        """The padding in the units of the signs; None if it is not -1, 0 or +1 in all channels."""
+        if not any(self.window.padding):
+            return 0
+        around = (self.fill - self.shift) / self.scale
+        nearest = np.rint(around[0])
+        if abs(nearest) > 1 or np.any(np.abs(around - nearest) > _TOLERANCE):
+            return None
+        return int(nearest)
+
+
+def _two_levels(graph: Graph, conv: relax.Call) -> _TwoLevels | None:
+    source, fill = conv.args[0], 0.0
+    window = Window.of(conv.attrs, ops.shape_of(conv.args[1])[1:3])
     value = graph.value(source)
     if value is not None and ops.is_op(value, "relax.nn.pad"):
-        source, pad, fill = value.args[0], value, float(value.attrs.pad_value)
+        widths = [int(v) for v in value.attrs.pad_width]
+        fill = float(value.attrs.pad_value)
+        if any(widths[:2] + widths[6:]) or min(widths) < 0 or any(window.padding):
+            return None
+        source = value.args[0]
+        window = replace(window, padding=(widths[2], widths[4], widths[3], widths[5]))
     scale, shift = np.ones(1), np.zeros(1)
     while (found := affine_operands(graph, source)) is not None:
         inner, bias = (v.astype(np.float64) for v in found)
         scale, shift = scale * inner, scale * bias + shift
         source = graph.values[source].args[0]
     sign = graph.value(source)
-    if sign is None or not ops.is_op(sign, "relax.bnn.sign") or scale.size == 1 == shift.size:
-        return
-    h = float(scale[0])
-    if h == 0 or np.any(scale != h):
-        return
-    window = Window.of(conv.attrs, ops.shape_of(conv.args[1])[1:3])
-    padded = any(window.padding) or pad is not None
-    around = float(np.rint((fill - shift[0]) / h)) if padded else 0.0
-    is_sign = not padded or (
-        not np.any(shift != shift[0])
-        and abs(around) <= 1
-        and abs((fill - shift[0]) / h - around) <= _TOLERANCE
-    )
-    if not is_sign and (fill != 0 or pad is not None):
+    if sign is None or not ops.is_op(sign, "relax.bnn.sign") or scale.size == 1:
+        return None
+    if scale[0] == 0 or np.any(scale != scale[0]):
+        return None
+    return _TwoLevels(source, float(scale[0]), shift, fill, window)
+
+
+def _unscale(graph: Graph, var: relax.Var, conv: relax.Call) -> None:
+    x = _two_levels(graph, conv)
+    if x is None:
         return
     weights = array(conv.args[1])
     new: list[tuple[relax.Var, relax.Expr]] = []
@@ -67,58 +92,54 @@ def _unscale(graph: Graph, var: relax.Var, conv: relax.Call) -> None:
         new.append((bind(expr, derived(var.name, what)), expr))
         return new[-1][0]
 
-    signs, padding = source, list(window.padding)
-    if pad is not None or around != 0:
-        top, left, bottom, right = padding if pad is None else (0, 0, 0, 0)
+    around = x.sign_around()
+    signs, padding = x.sign, list(x.window.padding)
+    if around:
+        top, left, bottom, right = padding
         widths = [0, 0, top, bottom, left, right, 0, 0]
-        if pad is not None:
-            widths = [int(v) for v in pad.attrs.pad_width]
-        else:
-            padding = [0, 0, 0, 0]
-        signs = emit("padded", relax.op.nn.pad(signs, widths, pad_value=around))
+        signs, padding = emit("padded", relax.op.nn.pad(signs, widths, pad_value=around)), [0] * 4
     plain = relax.op.nn.conv2d(
         signs,
         conv.args[1],
-        strides=list(window.strides),
+        strides=list(x.window.strides),
         padding=padding,
-        dilation=list(window.dilation),
-        groups=window.groups,
+        dilation=list(x.window.dilation),
+        groups=x.window.groups,
         data_layout="NHWC",
         kernel_layout="OHWI",
     )
     total = emit("signs", plain)
-    outputs = weights.shape[0]
-    scales = np.full(outputs, h, np.float32)
-    if is_sign:
-        bias = _of_shift(weights, shift, window.groups)
-        operands = [relax.const(v) for v in (scales, bias.astype(np.float32))]
-        graph.replace(var, [*new, (var, ops.call_op("affine", [total, *operands]))])
-        return
-    none = np.zeros(outputs, np.float32)
-    scaled = emit("scaled", ops.call_op("affine", [total, relax.const(scales), relax.const(none)]))
-    constant = _shift_inside(weights, shift, window, ops.shape_of(source))
-    graph.replace(var, [*new, (var, relax.op.add(scaled, relax.const(constant)))])
+    bias = np.zeros(len(weights))
+    if around is not None:
+        bias = _of_input(weights, x.shift, x.window.groups)
+    scales = np.full(len(weights), x.scale)
+    operands = [relax.const(v.astype(np.float32)) for v in (scales, bias)]
+    scaled = ops.call_op("affine", [total, *operands])
+    if around is None:
+        border = relax.const(_with_border(weights, x))
+        scaled = relax.op.add(emit("scaled", scaled), border)
+    graph.replace(var, [*new, (var, scaled)])
 
 
-def _of_shift(weights: np.ndarray, shift: Vector, groups: int) -> Vector:
-    """What a shift of the input's channels adds to each output [O]."""
+def _of_input(weights: np.ndarray, level: Vector, groups: int) -> Vector:
+    """What an input that is ``level`` in its channels adds to each output [O]."""
     outputs, _, _, inputs = weights.shape
-    per_channel = np.broadcast_to(shift, groups * inputs).reshape(groups, 1, inputs)
+    per_channel = np.broadcast_to(level, groups * inputs).reshape(groups, 1, inputs)
     sums = weights.astype(np.float64).sum(axis=(1, 2)).reshape(groups, outputs // groups, inputs)
     return np.asarray((sums * per_channel).sum(axis=2).reshape(outputs))
 
 
-def _shift_inside(
-    weights: np.ndarray, shift: Vector, window: Window, shape: tuple[int, ...]
-) -> np.ndarray:
-    """The same where padding has no shift: float32 [N, OH, OW, O] of an input [N, H, W, C]."""
-    n, h, w, _ = shape
-    inside, oh, ow = windows(np.ones((1, h, w, 1)), window, 0.0)
+def _with_border(weights: np.ndarray, x: _TwoLevels) -> np.ndarray:
+    """What the shift inside and the fill around it add: float32 [N, OH, OW, O]."""
+    n, h, w, _ = ops.shape_of(x.sign)
+    inside, oh, ow = windows(np.ones((1, h, w, 1)), x.window, 0.0)
     outputs, rows, columns, inputs = weights.shape
     total = np.zeros((oh, ow, outputs))
     for ky in range(rows):
         for kx in range(columns):
-            tap = window.tap(inside, ky, kx, oh, ow)[0]
+            tap = x.window.tap(inside, ky, kx, oh, ow)[0]
             one = weights[:, ky : ky + 1, kx : kx + 1].reshape(outputs, 1, 1, inputs)
-            total += tap * _of_shift(one, shift, window.groups)
+            shift = _of_input(one, x.shift, x.window.groups)
+            fill = _of_input(one, np.full_like(x.shift, x.fill), x.window.groups)
+            total += tap * shift + (1 - tap) * fill
     return np.repeat(total[None].astype(np.float32), n, axis=0)
