@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from bnn_compiler.errors import ModelError, UnsupportedError
-from bnn_compiler.frontend.oracle import Origin
-from bnn_compiler.frontend.value import Place, Value, squeeze_equal
+from bnn_compiler.frontend.oracle import Levels, Origin
+from bnn_compiler.frontend.value import Place, Value, channels_last, is_image, squeeze_equal
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.window import Window
 
@@ -51,8 +51,6 @@ class Builder:
         self._results: list[relax.Expr] = []
         self._place = Place("", "", "the network")
         self._bb = relax.BlockBuilder()
-
-    # ---- the frame: what is where, and what it is called
 
     @contextmanager
     def main(self) -> Iterator[None]:
@@ -84,14 +82,16 @@ class Builder:
         """The error for the current place."""
         return UnsupportedError(f"{self._place.text}: {why}")
 
-    def remember(self, value: Value, name: str, source: str = "") -> None:
+    def remember(
+        self, value: Value, name: str, source: str = "", levels: Levels | None = None
+    ) -> None:
         """Note that ``value`` is the framework's value ``name``, the sign of ``source`` if given.
 
         A variable is the first that it is said to be.
         """
         if isinstance(value.expr, relax.Var):
             shape = ops.shape_of(value.expr)
-            self.origins.setdefault(value.expr.name, Origin(name, shape, source))
+            self.origins.setdefault(value.expr.name, Origin(name, shape, source, levels))
 
     def input(self, name: str, extra: Sequence[int] = ()) -> Value:
         """One of the inputs, or of the shape ``extra`` one more."""
@@ -141,7 +141,7 @@ class Builder:
             raise self.fail(f"a weight of {list(weight.shape)} for {x.channels} channels")
         y = relax.op.nn.conv2d(
             x.expr,
-            _kernel(weight),
+            channels_last(weight),
             strides=list(strides),
             padding=list(padding),
             dilation=list(dilation),
@@ -158,7 +158,7 @@ class Builder:
         _, h, w, c = ops.shape_of(x.expr)
         if weight.shape[1] != h * w * c:
             raise self.fail(f"a weight of {list(weight.shape)} for {h * w * c} features")
-        kernel = _kernel(weight.reshape(weight.shape[0], c, h, w))
+        kernel = channels_last(weight.reshape(weight.shape[0], c, h, w))
         y = relax.op.nn.conv2d(x.expr, kernel, data_layout="NHWC", kernel_layout="OHWI")
         return self._plus_bias(self.emit(y, True), bias)
 
@@ -209,16 +209,24 @@ class Builder:
 
     def add(self, a: Value | Constant, b: Value | Constant, factor: float = 1) -> Value:
         """a + factor * b; one of them may be a scalar or one value per channel."""
-        if not isinstance(b, Value):
-            x, c = self.per_channel(b, self._computed(a))
-            return self.affine(x, np.ones_like(c), factor * c)
         if not isinstance(a, Value):
-            x, c = self.per_channel(a, b)
-            return self.affine(x, np.full_like(c, factor), c)
+            return self._plus(self._computed(b), factor, a)
+        if not isinstance(b, Value):
+            return self._plus(a, 1, factor * b)
         x, y = self._same_shape(a, b)
-        if factor != 1:
-            y = self.affine(y, *(np.full(y.channels, v) for v in (factor, 0.0)))
-        return self.emit(relax.op.add(x.expr, y.expr), x.flat)
+        return self.emit(relax.op.add(x.expr, self._times(y, factor).expr), x.flat)
+
+    def _times(self, x: Value, factor: float) -> Value:
+        n = x.channels
+        return x if factor == 1 else self.affine(x, np.full(n, factor), np.zeros(n))
+
+    def _plus(self, x: Value, factor: float, constant: Constant) -> Value:
+        """factor * x + constant, which may differ by channel or by place."""
+        if not is_image(constant, x):
+            x, c = self.per_channel(constant, x)
+            return self.affine(x, np.full_like(c, factor), c)
+        whole = channels_last(np.broadcast_to(constant, x.shape))
+        return self.emit(relax.op.add(self._times(x, factor).expr, whole))
 
     def multiply(self, a: Value | Constant, b: Value | Constant) -> Value:
         """a * b, where one is a scalar or one value per channel."""
@@ -317,8 +325,6 @@ class Builder:
         if min(Window.of(sizes, kernel).size(*x.shape[2:])) < 1:
             raise self.fail(f"a window of {list(kernel)} is larger than {list(x.shape[2:])}")
 
-    # ---- operators that move values without computing
-
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """The elements in the framework's order as a tensor of 2 or 4 dimensions."""
         shape = tuple(shape)
@@ -393,7 +399,3 @@ class Builder:
         attrs: dict[str, Any] = {"method": method, "transform": transform}
         attrs |= {"size": list(size), "factors": list(factors)}
         return self.emit(ops.anchor("resize2d", [x.expr], **attrs))
-
-
-def _kernel(weight: Constant) -> relax.Expr:
-    return relax.const(np.ascontiguousarray(weight.transpose(0, 2, 3, 1), np.float32))

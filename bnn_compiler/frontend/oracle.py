@@ -12,16 +12,29 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class Levels:
+    """A sign that the framework sees as center + half * sign(x - edge).
+
+    Float arrays that broadcast to x in the framework's own layout.
+    """
+
+    edge: NDArray[Any]
+    center: NDArray[Any]
+    half: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where a value of the imported module comes from.
 
     ``value`` is its name in the framework's graph, ``shape`` [N, H, W, C] its shape here. For a
-    sign ``source`` is the name of the value whose sign is taken.
+    sign ``source`` is the name of the value x whose sign is taken, as ``levels`` say.
     """
 
     value: str
     shape: tuple[int, ...]
     source: str = ""
+    levels: Levels | None = None
 
 
 @dataclass(frozen=True)

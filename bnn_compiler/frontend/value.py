@@ -53,3 +53,17 @@ def squeeze_equal(constant: NDArray[Any]) -> NDArray[Any]:
         return constant
     core = constant[:1, :, :1, :1]
     return core if np.array_equal(np.broadcast_to(core, constant.shape), constant) else constant
+
+
+def is_image(constant: NDArray[Any], x: Value) -> bool:
+    """Whether a constant differs by place in an image, or by image."""
+    if x.flat or constant.ndim > 4 or constant.size == 1:
+        return False
+    full = squeeze_equal(constant.reshape((1,) * (4 - constant.ndim) + constant.shape))
+    sizes = zip(full.shape, x.shape, strict=True)
+    return all(s in (1, wanted) for s, wanted in sizes) and full.shape != (1, full.shape[1], 1, 1)
+
+
+def channels_last(weight: NDArray[Any]) -> relax.Expr:
+    """A constant [O, C, H, W] as [O, H, W, C]."""
+    return relax.const(np.ascontiguousarray(weight.transpose(0, 2, 3, 1), np.float32))

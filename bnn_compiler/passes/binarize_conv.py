@@ -1,5 +1,6 @@
 """BinarizeConv: a convolution of signs with two-valued or ternary weights becomes bnn.conv2d."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array, bind, derived
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.sign_planes import SignPlanes, plane, sign_planes
-from bnn_compiler.passes.weights import TernaryWeights, split_weights
+from bnn_compiler.passes.weights import TwoLevelWeights, split_weights, two_levels
 
 
 class BinarizeConv:
@@ -23,6 +24,7 @@ class BinarizeConv:
 
     Zeros of the signs (``sign_planes``) and of the weights (``TernaryWeights.planes``) become
     sums of planes: i is then a sum of up to four such convolutions, and the scale is shared.
+    Weights of two levels c - h and c + h need the sum of the signs beside the product.
 
     ``zero_weight`` is one of ZERO_WEIGHT. Raises ModelError for a weight that is exactly 0 if it
     is "error".
@@ -58,9 +60,9 @@ class _Rewrite:
         if sign is None or not ops.is_op(sign, "relax.bnn.sign"):
             return
         weights = split_weights(array(conv.args[1]))
-        if weights is None:
+        levels = None if weights else two_levels(array(conv.args[1]))
+        if weights is None and levels is None:
             return
-        tensors = weights.planes(self.zero_weight, var.name)
         planes = sign_planes(self.atoms, sign.args[0], int(sign.attrs["zero"]), pad_value)
         attrs: dict[str, Any] = {
             "strides": [int(v) for v in conv.attrs.strides],
@@ -70,25 +72,13 @@ class _Rewrite:
             "pad_value": planes.pad_value,
             "channels": ops.shape_of(sign.args[0])[3],
         }
-        calls = [
-            ops.anchor(
-                "conv2d", [self._plane(source, sign, compare, planes), relax.const(w)], **attrs
-            )
-            for compare in planes.compares
-            for w in tensors
-        ]
-        new: list[tuple[relax.Var, relax.Expr]] = []
-
-        def emit(expr: relax.Expr) -> relax.Var:
-            new.append((bind(expr, derived(var.name, f"sum{len(new)}")), expr))
-            return new[-1][0]
-
-        total, *others = [emit(call) for call in calls]
-        for other in others:
-            total = emit(relax.op.add(total, other))
-        for scale, bias in _affines(planes, weights, tensors):
-            total = emit(ops.call_op("affine", [total, relax.const(scale), relax.const(bias)]))
-        *inner, (_, last) = new
+        bits = [self._plane(source, sign, compare, planes) for compare in planes.compares]
+        work = _Sums(var.name, bits, planes, attrs)
+        if weights is not None:
+            work.product(weights.planes(self.zero_weight, var.name), weights.scale)
+        elif levels is not None:
+            work.two_levels(levels)
+        *inner, (_, last) = work.bindings
         self.graph.replace(var, [*inner, (var, last)])
 
     def _plane(
@@ -104,22 +94,57 @@ class _Rewrite:
         return self.bits[source, compare]
 
 
-def _affines(
-    planes: SignPlanes, weights: TernaryWeights, tensors: list[np.ndarray]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(scale, bias) float32 [O], in order, that turn the sum of all planes into the convolution.
+@dataclass
+class _Sums:
+    """The bindings that make a convolution of ``bits``, the planes of its signs."""
 
-    The offset of the signs is added to the integer first, so that 0 stays exactly 0.
-    """
-    one = np.ones_like(weights.scale)
-    found = []
-    if planes.offset:
-        taps = sum(w.sum(axis=(1, 2, 3), dtype=np.int64) for w in tensors)
-        found.append((one, (planes.offset * taps).astype(np.float32)))
-    scale = weights.scale / np.float32(planes.divisor * len(tensors))
-    if np.any(scale != 1):
-        found.append((scale, 0 * one))
-    return found
+    name: str
+    bits: list[relax.Var]
+    planes: SignPlanes
+    attrs: dict[str, Any]
+    bindings: list[tuple[relax.Var, relax.Expr]] = field(default_factory=list)
+
+    def _emit(self, expr: relax.Expr) -> relax.Var:
+        name = derived(self.name, f"sum{len(self.bindings)}")
+        self.bindings.append((bind(expr, name), expr))
+        return self.bindings[-1][0]
+
+    def product(self, tensors: Sequence[np.ndarray], scale: np.ndarray) -> relax.Var:
+        """The convolution with ``scale`` [O] times the mean of ``tensors`` of -1/+1.
+
+        The offset of the signs is added to the integer first, so that 0 stays exactly 0.
+        """
+        calls = [
+            ops.anchor("conv2d", [b, relax.const(w)], **self.attrs)
+            for b in self.bits
+            for w in tensors
+        ]
+        total, *others = [self._emit(call) for call in calls]
+        for other in others:
+            total = self._emit(relax.op.add(total, other))
+        one = np.ones_like(scale)
+        if self.planes.offset:
+            taps = sum(w.sum(axis=(1, 2, 3), dtype=np.int64) for w in tensors)
+            total = self._affine(total, one, self.planes.offset * taps)
+        scale = scale / np.float32(self.planes.divisor * len(tensors))
+        return self._affine(total, scale, 0 * one) if np.any(scale != 1) else total
+
+    def two_levels(self, levels: TwoLevelWeights) -> relax.Var:
+        """half * the product with the signs + center * the sum of the input's signs."""
+        outputs, rows, columns, inputs = levels.signs.shape
+        groups = self.attrs["groups"]
+        count = groups if groups in (1, outputs) else outputs
+        ones = np.ones((count, rows, columns, inputs), np.int8)
+        product = self.product([levels.signs], levels.half)
+        total = self.product([ones], np.ones(count, np.float32))
+        if count < outputs:
+            total = self._emit(ops.anchor("tile", [total], start=0, channels=outputs))
+        total = self._affine(total, levels.center, np.zeros(outputs))
+        return self._emit(relax.op.add(product, total))
+
+    def _affine(self, x: relax.Var, scale: np.ndarray, bias: np.ndarray) -> relax.Var:
+        parts = [relax.const(np.asarray(v, np.float32)) for v in (scale, bias)]
+        return self._emit(ops.call_op("affine", [x, *parts]))
 
 
 def _padded_source(graph: Graph, conv: relax.Call) -> tuple[relax.Expr, list[int], int]:

@@ -14,7 +14,9 @@ from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
+from bnn_compiler.passes.pool_before_sign import PoolBeforeSign
 from bnn_compiler.passes.sign_before_pad import SignBeforePad
+from bnn_compiler.passes.unscale_signs import UnscaleSigns
 
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
 
@@ -29,7 +31,16 @@ def phases(
     if allow_reorder:
         last.append(FilterStridedConv())
     return (
-        ("recognise", (FoldTile(), SignBeforePad(), BinarizeConv(zero_weight))),
+        (
+            "recognise",
+            (
+                FoldTile(),
+                PoolBeforeSign(),
+                SignBeforePad(),
+                UnscaleSigns(),
+                BinarizeConv(zero_weight),
+            ),
+        ),
         ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
         ("fuse", (FuseEpilogue(), FoldThreshold(), *last)),
     )

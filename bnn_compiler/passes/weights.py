@@ -11,6 +11,9 @@ from bnn_compiler.ops.blocks import blocks
 #: Folding a straight-through expression moves them by 3e-7; Larq Compute Engine allows 5e-3.
 TOLERANCE = 1e-5
 
+#: So few weights have two values by accident.
+_FEW = 8
+
 #: How to read a binary weight that is exactly 0; "exact" is what the network computes.
 ZERO_WEIGHT = ("exact", "error", "+1", "-1")
 
@@ -70,3 +73,34 @@ def _split_rows(w: np.ndarray) -> TernaryWeights | None:
     signs = np.where(w > 0, 1, np.where(w < 0, -1, 0)).astype(np.int8)
     signs[dead] = 1
     return TernaryWeights(signs, scale.astype(np.float32), int((signs == 0).sum()))
+
+
+@dataclass(frozen=True)
+class TwoLevelWeights:
+    """``signs`` int8 [O,KH,KW,C/groups] of -1/+1, w = center + half * signs; both float32 [O]."""
+
+    signs: np.ndarray
+    center: np.ndarray
+    half: np.ndarray
+
+
+def two_levels(w: np.ndarray) -> TwoLevelWeights | None:
+    """Weights [O,KH,KW,C] of which each output channel has two values (AdaBin); None for others."""
+    flat = w.reshape(len(w), -1).astype(np.float64)
+    if flat.shape[1] < _FEW:
+        return None
+    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+    size = np.maximum(np.abs(low), np.abs(high))
+    upper = flat > (low + high) / 2
+    distance = np.where(upper, high - flat, flat - low)
+    # A third value in one channel, or a channel of one value alone, is no sign.
+    if np.any(distance > TOLERANCE * size) or np.any(high - low <= 10 * TOLERANCE * size):
+        return None
+    counts = upper.sum(axis=1), (~upper).sum(axis=1)
+    means = (
+        np.where(upper, flat, 0).sum(axis=1) / counts[0],
+        np.where(upper, 0, flat).sum(axis=1) / counts[1],
+    )
+    signs = np.where(upper, 1, -1).astype(np.int8).reshape(w.shape)
+    center, half = (means[0] + means[1]) / 2, (means[0] - means[1]) / 2
+    return TwoLevelWeights(signs, center.astype(np.float32), half.astype(np.float32))

@@ -168,7 +168,10 @@ class _Planner:
         weights = tuple(a for a in value.args[:count] if constant(a) is not None)
         operands = list(value.args[count:])
         tensors = [self.env[a] if constant(a) is None else None for a in operands]
-        layouts = tuple(b.layout if b is not None else None for b in tensors)
+        layouts = tuple(
+            _tensor_layout(a) if b is None else b.layout
+            for a, b in zip(operands, tensors, strict=True)
+        )
         request = tasks.Request(value, tuple(b.layout for b in data), layouts)
         vectors = _pad_vectors(operands, epilogue, shape[3])
         self._call(
@@ -267,10 +270,19 @@ def _only_convolves(value: relax.Expr, var: relax.Var) -> bool:
     )
 
 
+def _tensor_layout(operand: relax.Expr) -> Layout | None:
+    """Where a constant tensor's elements lie; None for a vector."""
+    shape = ops.shape_of(operand)
+    if len(shape) != 4:
+        return None
+    n, h, w, c = shape
+    return Layout((n, h, w, c), Storage.FLOAT32.dtype)
+
+
 def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) -> list[np.ndarray]:
     """Per-channel constants padded to whole vectors; a padded threshold is never reached.
 
-    Tensor operands get an empty array.
+    Computed tensors get an empty array, constant ones are padded likewise.
     """
     lanes = round_up(channels, LANES)
     thresholds = {o.threshold for o in epilogue.outputs if o.is_bits}
@@ -278,7 +290,10 @@ def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) 
     padded: list[np.ndarray] = []
     for i, operand in enumerate(operands):
         if i in tensors:
-            padded.append(np.empty(0, np.float32))
+            known = constant(operand)
+            rest = 0 if known is None else round_up(known.shape[3], LANES) - known.shape[3]
+            whole = np.empty(0, np.float32) if known is None else known
+            padded.append(np.pad(whole, [(0, 0)] * 3 + [(0, rest)]) if rest else whole)
             continue
         rest = np.inf if i in thresholds else 0.0
         full = np.full(lanes, rest, np.float32)

@@ -50,6 +50,7 @@ TERNARY = SIGNS * (torch.arange(8 * 4 * 9).reshape(8, 4, 3, 3) % 3 != 0)
 GROUPED = TERNARY[:, :2]
 DEPTHWISE = SIGNS[:4, :1]
 OTHERS = torch.where(SIGNS > 0, 0.5, 0.25)
+FOUR = SIGNS * torch.where(torch.arange(9).reshape(3, 3) % 2 > 0, 0.5, 0.25)
 WIDE = torch.cat([SIGNS[:, :, :2, :2]] * 2, 1)
 DEAD = SIGNS * (torch.arange(8) != 3).reshape(8, 1, 1, 1)
 FLOAT = nn.Conv2d(4, 4, 3, padding=1)
@@ -66,7 +67,7 @@ def pad(x, value):
         (1, lambda x, _: conv(SIGNS, padding=1)(torch.sign(F.relu(x)))),
         (1, lambda x, _: conv(SIGNS, padding=1, stride=2)(torch.sign(-F.relu6(x)))),
         (1, lambda x, _: conv(SIGNS)(pad(torch.sign(F.relu(x)), 1.0))),
-        (2, lambda x, _: conv(SIGNS)(pad(torch.sign(F.relu(x)), -1.0))),
+        (1, lambda x, _: conv(SIGNS)(pad(torch.sign(F.relu(x)), -1.0))),
         (2, lambda x, _: conv(SIGNS)(torch.sign(pad(x, 0.0)))),
         (2, lambda x, _: conv(SIGNS)(torch.sign(pad(x, -0.5)))),
         (1, lambda x, f: conv(SIGNS)(torch.sign(pad(F.relu(f(x)), 0.0)))),
@@ -84,9 +85,11 @@ def pad(x, value):
         (4, lambda x, _: conv(GROUPED, groups=2)(torch.sign(x))),
         (2, lambda x, _: conv(TERNARY)(torch.where(x > 0, 1.0, -1.0).to(x.dtype))),
         (2, lambda x, _: conv((SIGNS > 0) * 0.5)(torch.sign(F.relu(x)))),
-        (0, lambda x, _: conv(OTHERS)(torch.sign(x))),
+        (4, lambda x, _: conv(OTHERS)(torch.sign(x))),
+        (0, lambda x, _: conv(FOUR)(torch.sign(x))),
         (0, lambda x, _: torch.sign(F.relu(x))),
-        (0, lambda x, _: conv(SIGNS)(F.max_pool2d(torch.sign(x), 2))),
+        (2, lambda x, _: conv(SIGNS)(F.max_pool2d(torch.sign(x), 2))),
+        (0, lambda x, _: conv(SIGNS)(F.avg_pool2d(torch.sign(x), 2))),
         (1, lambda x, _: conv(DEAD)(torch.sign(F.relu(x)))),
         (3, lambda x, _: conv(WIDE)(torch.sign(conv(SIGNS)(torch.sign(F.relu(x)))))),
     ],
@@ -102,7 +105,7 @@ def test_zeros_are_exact(binary, function):
 def test_a_sign_with_a_float_reader_keeps_its_zeros():
     def forward(x, float_conv):
         s = torch.sign(F.relu(x))
-        return conv(SIGNS, padding=1)(s) + conv(OTHERS, padding=1)(s)
+        return conv(SIGNS, padding=1)(s) + conv(FOUR, padding=1)(s)
 
     graph, found, wanted = computed(Applied(forward, FLOAT), image(4))
     np.testing.assert_array_equal(found, wanted)

@@ -1,6 +1,7 @@
 """``verify`` against faults put into the compiler, and against what is no fault."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,13 +116,14 @@ def test_a_fault_of_a_pass_is_found(monkeypatch, tmp_path):
 
 
 def test_a_sign_that_is_wrong_only_at_exact_zeros_is_found(monkeypatch, tmp_path):
-    """sign(relu(x)) taken for where(x >= 0, 1, -1): all zeros, no distance from the threshold."""
-    as_plus = recognise_sign._match_sign
+    """sign(x) taken for where(x >= 0, 1, -1) where x is often 0: no distance from the threshold."""
+    one_step = recognise_sign._one_step
 
-    def without_zero(node):
-        return as_plus(node)[0], 1
+    def without_zero(steps):
+        step = one_step(steps)
+        return step and replace(step, zero=1)
 
-    monkeypatch.setattr(recognise_sign, "_match_sign", without_zero)
+    monkeypatch.setattr(recognise_sign, "_one_step", without_zero)
 
     class Zeros(nn.Module):
         def __init__(self):
@@ -129,7 +131,7 @@ def test_a_sign_that_is_wrong_only_at_exact_zeros_is_found(monkeypatch, tmp_path
             self.conv = BinaryConv2d(8, 8, 3)
 
         def forward(self, x):
-            return self.conv(torch.sign(torch.relu(x)))
+            return self.conv(torch.sign(nn.functional.max_pool2d(torch.relu(x), 2)))
 
     with pytest.raises(MismatchError):
         bnn_compiler.compile(Zeros(), (torch.randn(1, 8, 7, 7),), output=tmp_path / "n.bnn")

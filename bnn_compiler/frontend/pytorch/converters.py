@@ -173,6 +173,10 @@ def _leaky_relu(ctx: Context, x: Any, slope: float = 0.01) -> Value:
     return ctx.builder.leaky_relu(ctx.data(x), slope)
 
 
+def _abs(ctx: Context, x: Any) -> Value:
+    return _leaky_relu(ctx, x, -1.0)
+
+
 def _sign(ctx: Context, x: Any, zero: int = 0) -> Value:
     return ctx.builder.sign(ctx.data(x), int(zero))
 
@@ -206,6 +210,7 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "_prelu_kernel": _prelu,
     "leaky_relu": _leaky_relu,
     "rrelu": _rrelu,
+    "abs": _abs,
     "max_pool2d": convert_pool.max_pool2d,
     "max_pool2d_with_indices": convert_pool.max_pool2d,
     "avg_pool2d": convert_pool.avg_pool2d,

@@ -145,11 +145,10 @@ def _result(context: Context, node: Any) -> Value:
 
 def _remember(context: Context, node: Node) -> None:
     """Note which of PyTorch's values the variable of ``node`` is."""
-    origin, source = node.meta.get("origin"), ""
-    if node.target is sign_marker:
-        source = str(node.args[0].meta.get("origin", ""))  # type: ignore[union-attr]
+    origin = node.meta.get("origin")
+    source, levels = node.meta.get("sign", (None, None))
     if origin is not None:
-        context.builder.remember(context.env[node], str(origin), source)
+        context.builder.remember(context.env[node], str(origin), str(source or ""), levels)
 
 
 def _flatten(out: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from torch.fx import Node
 from torch.fx.node import map_aggregate, map_arg
 
 from bnn_compiler.errors import VerifyError
-from bnn_compiler.frontend.oracle import Observation, Origin, Truth
+from bnn_compiler.frontend.oracle import Levels, Observation, Origin, Truth
 from bnn_compiler.frontend.pytorch.state import unchanged
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating, op_name
 
@@ -142,16 +142,18 @@ def _array(value: torch.Tensor) -> NDArray[Any]:
 def _truth(origin: Origin, run: "_TwoPrecisions") -> Truth | None:
     """None for a value that is not what the importer took it for."""
     found = run.kept.get(origin.value)
-    before = run.kept.get(origin.source) if origin.source else None
     size = int(np.prod(origin.shape))
     if found is None or found.value.size != size:
         return None
-    value = _nhwc(found.value, origin.shape)
     if not origin.source:
-        return Truth(value, found.rounding)
-    if before is None or before.margin is None or before.margin.size != size:
+        return Truth(_nhwc(found.value, origin.shape), found.rounding)
+    before, margin = run.kept.get(origin.source), run.margins.get(origin.value)
+    if before is None or margin is None or margin.size != size:
         return None
-    return Truth(value, before.rounding, _nhwc(before.margin, origin.shape))
+    value = found.value
+    if origin.levels is not None:
+        value = np.rint((value - origin.levels.center) / origin.levels.half).astype(np.float32)
+    return Truth(_nhwc(value, origin.shape), before.rounding, _nhwc(margin, origin.shape))
 
 
 def _nhwc(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -177,6 +179,14 @@ def rounding_of(value: torch.Tensor, exact: torch.Tensor, longest: int) -> float
     return _TIMES * differ + floor * float(finite.max())
 
 
+def _margin(value: torch.Tensor, exact: torch.Tensor, levels: Levels | None) -> NDArray[np.float64]:
+    """How far a sign's input is from where it decides, in float32 or float64: the larger."""
+    if levels is None:
+        return _array(torch.maximum(exact.abs(), value.abs().double()))
+    edge = torch.from_numpy(levels.edge)
+    return _array(torch.maximum((exact - edge).abs(), (value - edge).abs().double()))
+
+
 def longest_sum(traced: TracedGraph) -> int:
     """Products of the longest sum of a convolution or a linear layer."""
     longest = 1
@@ -195,14 +205,16 @@ class _TwoPrecisions:
         self, traced: TracedGraph, origins: Mapping[str, Origin], keep_outputs: bool = False
     ) -> None:
         self._traced = traced
-        self._signs = {o.value: o.source for o in origins.values() if o.source}
+        self._signs = {o.value: o for o in origins.values() if o.source}
         self._wanted = {o.value for o in origins.values()}
         self._longest = longest_sum(traced)
-        self._before = set(self._signs.values())
+        self._before = {o.source for o in self._signs.values()}
         self._keep_outputs = keep_outputs
         self._single: dict[Node, Any] = {}
         self._double: dict[Node, Any] = {}
         self.kept: dict[str, Truth] = {}
+        #: Of each sign by its own name: how far its input is from its edge, in float32 or float64.
+        self.margins: dict[str, NDArray[np.float64]] = {}
         self.double_outputs: list[torch.Tensor] = []
         self.decided_zeros = 0
 
@@ -258,31 +270,31 @@ class _TwoPrecisions:
 
     def _decide(self, node: Node) -> None:
         """The sign's decision holds in both; where float32 met 0 by rounding it is +1."""
-        value = self._single[node]
-        source = self._before_value(node)
-        if source is not None and source.shape == value.shape:
-            accidents = (value == 0) & (source != 0)
+        value, levels = self._single[node], self._signs[node.name].levels
+        margin = self.margins.get(node.name)
+        if margin is not None and margin.shape == value.shape:
+            center, half = (
+                (torch.zeros(()), torch.ones(()))
+                if levels is None
+                else map(torch.from_numpy, (levels.center, levels.half))
+            )
+            accidents = (value == center) & torch.from_numpy(margin != 0)
             count = int(accidents.sum())
             if count:
                 self.decided_zeros += count
-                value = torch.where(accidents, torch.ones_like(value), value)
+                value = torch.where(accidents, center + half, value)
                 self._single[node] = value
         self._double[node] = value.double()
-
-    def _before_value(self, node: Node) -> torch.Tensor | None:
-        name = self._signs[node.name]
-        found = self.kept.get(name)
-        return None if found is None or found.margin is None else torch.from_numpy(found.margin)
 
     def _keep(self, node: Node) -> None:
         value, exact = self._single[node], self._as_double(node)
         if isinstance(value, tuple | list):
             value, exact = value[0], exact[0]
-        margin = None
-        if node.name in self._before:
-            margin = _array(torch.maximum(exact.abs(), value.abs().double()))
+        for name, sign in self._signs.items():
+            if sign.source == node.name:
+                self.margins[name] = _margin(value, exact, sign.levels)
         kept = value.float() if node.name in self._wanted else torch.empty(0)
-        self.kept[node.name] = Truth(_array(kept), rounding_of(value, exact, self._longest), margin)
+        self.kept[node.name] = Truth(_array(kept), rounding_of(value, exact, self._longest))
 
     def _outputs(self, node: Node) -> list[Truth]:
         found = []

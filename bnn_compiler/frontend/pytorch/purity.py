@@ -30,6 +30,15 @@ def is_random(node: Any) -> bool:
     return all(argument(node, name) is not False for name in ("train", "training"))
 
 
+def is_impure(node: Any) -> bool:
+    """Whether a node's result is random, or memory that somebody reads as it is."""
+    return is_random(node) or _is_undefined(node)
+
+
+def _is_undefined(node: Any) -> bool:
+    return op_name(node) in _UNDEFINED and not all(_overwrites(u, node) for u in node.users)
+
+
 def refuse_impure(graph: Graph) -> None:
     """Raise UnsupportedError for random numbers or uninitialised memory in ``graph``.
 
@@ -42,7 +51,7 @@ def refuse_impure(graph: Graph) -> None:
                 " for the same input"
             )
     for node in graph.nodes:
-        if op_name(node) in _UNDEFINED and not all(_overwrites(u, node) for u in node.users):
+        if _is_undefined(node):
             raise UnsupportedError(
                 f"{describe(node)} makes a tensor of undefined values; use torch.zeros"
             )

@@ -1,24 +1,28 @@
 """Bi-Real-50's Leakyclip, written as mask arithmetic, becomes leaky ReLUs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.fx import Graph, Node
+from torch.fx import Node
 
-from bnn_compiler.frontend.pytorch.recognise_sign import scalar
+from bnn_compiler.frontend.pytorch.constants import Constants
 from bnn_compiler.frontend.pytorch.trace import op_name
 
 aten = torch.ops.aten
+#: The number that an argument stands for.
+Scalar = Callable[[Any], float | None]
 
 
-def recognise_leaky(graph: Graph) -> None:
+def recognise_leaky(constants: Constants) -> None:
     """Where both pieces meet at the mask's edge c, a blend is one leaky ReLU around it.
 
     (s*x + t) * (x < c) + x * (1 - (x < c))   ->   leaky_relu(x - c, s) + c
     (s*x + t) * (x > c) + x * (1 - (x > c))   ->   c - leaky_relu(c - x, s)
     """
+    graph = constants.graph
     for node in list(graph.nodes):
-        found = _match(node)
+        found = _match(node, constants.number)
         if found is None:
             continue
         x, side, edge, slope = found
@@ -38,7 +42,7 @@ def recognise_leaky(graph: Graph) -> None:
         graph.erase_node(node)
 
 
-def _match(node: Node) -> tuple[Node, str, float, float] | None:
+def _match(node: Node, scalar: Scalar) -> tuple[Node, str, float, float] | None:
     """(x, "lt" or "gt", edge, slope) of a blend."""
     if op_name(node) != "add" or not _is_plain(node):
         return None
@@ -48,10 +52,10 @@ def _match(node: Node) -> tuple[Node, str, float, float] | None:
             if op_name(compare) not in ("lt", "gt"):
                 continue
             edge = scalar(compare.args[1])
-            kept = [b for b, m in _factors(rest) if _is_complement(m, mask)]
+            kept = [b for b, m in _factors(rest) if _is_complement(m, mask, scalar)]
             if edge is None or not kept or not _same_side(kept[0], compare, edge):
                 continue
-            line = _line(piece, kept[0])
+            line = _line(piece, kept[0], scalar)
             if line is None:
                 continue
             slope, shift = line
@@ -97,7 +101,7 @@ def _uncast(node: Any) -> Any:
     return node
 
 
-def _is_complement(node: Any, mask: Any) -> bool:
+def _is_complement(node: Any, mask: Any, scalar: Scalar) -> bool:
     """Whether ``node`` is 1 - mask."""
     if not isinstance(node, Node) or not _is_plain(node):
         return False
@@ -106,11 +110,11 @@ def _is_complement(node: Any, mask: Any) -> bool:
     return op_name(node) == "sub" and scalar(node.args[0]) == 1.0 and node.args[1] is mask
 
 
-def _line(node: Any, x: Node) -> tuple[float, float] | None:
+def _line(node: Any, x: Node, scalar: Scalar) -> tuple[float, float] | None:
     """(s, t) if ``node`` is s * x + t."""
     if op_name(node) in ("add", "sub") and _is_plain(node):
         shift = scalar(node.args[1])
-        inner = _line(node.args[0], x)
+        inner = _line(node.args[0], x, scalar)
         if shift is None or inner is None:
             return None
         return inner[0], inner[1] + (shift if op_name(node) == "add" else -shift)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from bnn_compiler.frontend.pytorch.purity import is_random, refuse_impure
+from bnn_compiler.frontend.pytorch.constants import Constants
+from bnn_compiler.frontend.pytorch.purity import is_impure, is_random, refuse_impure
 from bnn_compiler.frontend.pytorch.recognise_leaky import recognise_leaky
 from bnn_compiler.frontend.pytorch.recognise_sign import recognise_sign
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, interpreter, op_name
@@ -42,13 +43,16 @@ def simplify(traced: TracedGraph) -> TracedGraph:
     traced = traced.copy()
     for node in list(traced.graph.nodes):
         _drop_identity(node)
-    for step in (_merge_equal, _cancel_straight_through, recognise_sign, recognise_leaky):
+    for step in (_merge_equal, _cancel_straight_through):
         step(traced.graph)
         _remove_dead(traced.graph)
-    refuse_impure(traced.graph)
     constants = dict(traced.constants)
     _fold_constants(traced, constants)
+    for recognise in (recognise_leaky, recognise_sign):
+        _remove_dead(traced.graph)
+        recognise(Constants(traced.graph, constants))
     _remove_dead(traced.graph)
+    refuse_impure(traced.graph)
     used = {str(n.target) for n in traced.graph.nodes if n.op == "get_attr"}
     kept = {k: v for k, v in constants.items() if k in used}
     return TracedGraph(traced.graph, kept, traced.inputs, traced.note)
@@ -121,7 +125,11 @@ def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> 
         elif op_name(node) in _SHAPED:
             shape = node.args[0].meta["val"].shape
             known[node] = node.target(torch.zeros(shape), *node.args[1:], **node.kwargs)
-        elif node.op == "call_function" and all(a in known for a in node.all_input_nodes):
+        elif (
+            node.op == "call_function"
+            and all(a in known for a in node.all_input_nodes)
+            and not is_impure(node)
+        ):
             evaluate.env = known
             with torch.no_grad():
                 known[node] = evaluate.run_node(node)

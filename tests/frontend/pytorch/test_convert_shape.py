@@ -148,7 +148,7 @@ REFUSED = {
         "several values",
     ),
     "rows": (lambda m, x: torch.cat((x, x), 2), "dim=2"),
-    "along the width": (lambda m, x: x + torch.arange(9.0), r"per channel \(9\)"),
+    "along the width": (lambda m, x: x * torch.arange(9.0), r"per channel \(9\)"),
     "antialias": (
         lambda m, x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
         "_upsample_bilinear2d_aa",
