@@ -124,7 +124,7 @@ class _Sizes:
 
     input_bytes: int
     row_bytes: int
-    steps: int
+    steps: float
     tensors: int
     outputs: int
     packed: int
@@ -135,7 +135,7 @@ class _Sizes:
         return _Sizes(
             work.x.bytes,
             4 * work.x.physical[2] * work.x.channels * work.kernel[0],
-            len(task.epilogue.steps),
+            sum(s.work for s in task.epilogue.steps),
             sum(s.reads_tensor for s in task.epilogue.steps),
             len(task.epilogue.outputs),
             sum(o.is_bits for o in task.epilogue.outputs),

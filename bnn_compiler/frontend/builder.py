@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from bnn_compiler.errors import ModelError, UnsupportedError
+from bnn_compiler.frontend import elementwise
 from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.frontend.value import Place, Value, squeeze_equal
 from bnn_compiler.ops import relax_ops as ops
@@ -213,23 +214,25 @@ class Builder:
         if not isinstance(a, Value):
             x, c = self.per_channel(a, b)
             return self.affine(x, np.full_like(c, factor), c)
-        x, y = self._same_shape(a, b)
+        a = self._computed(a)
         if factor != 1:
-            y = self.affine(y, *(np.full(y.channels, v) for v in (factor, 0.0)))
-        return self.emit(relax.op.add(x.expr, y.expr), x.flat)
+            b = self.affine(b, *(np.full(b.channels, v) for v in (factor, 0.0)))
+        return elementwise.combine(self, "add", a, b)
 
     def multiply(self, a: Value | Constant, b: Value | Constant) -> Value:
-        """a * b, where one is a scalar or one value per channel."""
+        """a * b; one of them may be a scalar or one value per channel."""
         for x, c in ((a, b), (b, a)):
             if not isinstance(c, Value):
                 value, scale = self.per_channel(c, self._computed(x))
                 return self.affine(value, scale, np.zeros_like(scale))
-        raise self.fail("the product of two computed tensors cannot be compiled")
+        return elementwise.combine(self, "multiply", self._computed(a), self._computed(b))
 
     def divide(self, a: Value | Constant, b: Value | Constant) -> Value:
-        """a / b, where b is a scalar or one value per channel."""
+        """a / b; one of them may be a scalar or one value per channel."""
+        if isinstance(b, Value) and isinstance(a, Value):
+            return elementwise.combine(self, "divide", a, b)
         if isinstance(b, Value):
-            raise self.fail("division by a computed tensor cannot be compiled")
+            return self.multiply(elementwise.function(self, "reciprocal", b), a)
         value, divisor = self.per_channel(b, self._computed(a))
         with np.errstate(divide="ignore"):
             return self.affine(value, 1.0 / divisor.astype(np.float64), np.zeros_like(divisor))
@@ -256,13 +259,6 @@ class Builder:
         if isinstance(operand, Value):
             return operand
         raise self.fail("needs a computed tensor here, not a constant")
-
-    def _same_shape(self, x: Value, y: Value) -> tuple[Value, Value]:
-        if x.flat and y.flat and not (x.is_vector and y.is_vector):
-            x, y = self.vector(x), self.vector(y)
-        if x.flat != y.flat or ops.shape_of(x.expr) != ops.shape_of(y.expr):
-            raise self.fail("its two inputs have different shapes")
-        return x, y
 
     # ---- pools
 

@@ -350,6 +350,27 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
+class _Counter:
+    """An arithmetic that only counts."""
+
+    def __init__(self) -> None:
+        self.operations = 0
+
+    def __getattr__(self, _: str) -> Callable[..., str]:
+        def count(*_: Any) -> str:
+            self.operations += 1
+            return ""
+
+        return count
+
+
+def operations(name: str, params: Sequence[float] = ()) -> int:
+    """How many operations the function's chain has. Raises KeyError for an unknown one."""
+    counter = _Counter()
+    FUNCTIONS[name].chain(counter, "", *params)
+    return counter.operations
+
+
 def evaluate(name: str, x: Float, params: Sequence[float] = ()) -> Float:
     """The function's values in numpy, of the shape of ``x``. Raises KeyError for an unknown one."""
     with np.errstate(all="ignore"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_compiler.frontend.pytorch import convert_pool, convert_shape
+from bnn_compiler.frontend.pytorch import convert_functions, convert_pool, convert_shape
 from bnn_compiler.frontend.pytorch.context import Context, pair
 from bnn_compiler.frontend.value import Value
 
@@ -206,6 +206,7 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "_prelu_kernel": _prelu,
     "leaky_relu": _leaky_relu,
     "rrelu": _rrelu,
+    **convert_functions.HANDLERS,
     "max_pool2d": convert_pool.max_pool2d,
     "max_pool2d_with_indices": convert_pool.max_pool2d,
     "avg_pool2d": convert_pool.avg_pool2d,
