@@ -190,7 +190,7 @@ def _sizes(task: Task) -> tuple[float, ...]:
         *work.shape,
         work.x.bytes,
         4 * work.x.physical[2] * work.x.channels * work.kernel[0],
-        len(task.epilogue.steps),
+        sum(s.work for s in task.epilogue.steps),
         sum(s.reads_tensor for s in task.epilogue.steps),
         len(task.epilogue.outputs),
         sum(o.is_bits for o in task.epilogue.outputs),

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from bnn_compiler.errors import ModelError, UnsupportedError
+from bnn_compiler.frontend import elementwise
 from bnn_compiler.frontend.oracle import Levels, Origin
 from bnn_compiler.frontend.value import Place, Value, channels_last, is_image, squeeze_equal
 from bnn_compiler.ops import relax_ops as ops
@@ -213,8 +214,7 @@ class Builder:
             return self._plus(self._computed(b), factor, a)
         if not isinstance(b, Value):
             return self._plus(a, 1, factor * b)
-        x, y = self._same_shape(a, b)
-        return self.emit(relax.op.add(x.expr, self._times(y, factor).expr), x.flat)
+        return elementwise.combine(self, "add", a, self._times(b, factor))
 
     def _times(self, x: Value, factor: float) -> Value:
         n = x.channels
@@ -229,17 +229,19 @@ class Builder:
         return self.emit(relax.op.add(self._times(x, factor).expr, whole))
 
     def multiply(self, a: Value | Constant, b: Value | Constant) -> Value:
-        """a * b, where one is a scalar or one value per channel."""
+        """a * b; one of them may be a scalar or one value per channel."""
         for x, c in ((a, b), (b, a)):
             if not isinstance(c, Value):
                 value, scale = self.per_channel(c, self._computed(x))
                 return self.affine(value, scale, np.zeros_like(scale))
-        raise self.fail("the product of two computed tensors cannot be compiled")
+        return elementwise.combine(self, "multiply", self._computed(a), self._computed(b))
 
     def divide(self, a: Value | Constant, b: Value | Constant) -> Value:
-        """a / b, where b is a scalar or one value per channel."""
+        """a / b; one of them may be a scalar or one value per channel."""
+        if isinstance(b, Value) and isinstance(a, Value):
+            return elementwise.combine(self, "divide", a, b)
         if isinstance(b, Value):
-            raise self.fail("division by a computed tensor cannot be compiled")
+            return self.multiply(elementwise.function(self, "reciprocal", b), a)
         value, divisor = self.per_channel(b, self._computed(a))
         with np.errstate(divide="ignore"):
             return self.affine(value, 1.0 / divisor.astype(np.float64), np.zeros_like(divisor))
@@ -266,13 +268,6 @@ class Builder:
         if isinstance(operand, Value):
             return operand
         raise self.fail("needs a computed tensor here, not a constant")
-
-    def _same_shape(self, x: Value, y: Value) -> tuple[Value, Value]:
-        if x.flat and y.flat and not (x.is_vector and y.is_vector):
-            x, y = self.vector(x), self.vector(y)
-        if x.flat != y.flat or ops.shape_of(x.expr) != ops.shape_of(y.expr):
-            raise self.fail("its two inputs have different shapes")
-        return x, y
 
     # ---- pools
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import tvm
 from tvm import te, tirx
 
+from bnn_compiler.kernels import functions
 from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.ops.epilogue import Epilogue, Step
+from bnn_compiler.ops.functions import FUNCTIONS
 from bnn_compiler.ops.rounding import round_up
 
 Index = tuple[tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr]
@@ -80,7 +82,7 @@ def finish(
     def compute(*index: tirx.Var) -> tvm.ir.Expr:
         v = anchor(*index)
         for step in epilogue.steps:
-            v = _apply(step, v, operands, tensors, index)
+            v = _apply(step, v, operands, tensors, shape, index)
         return v
 
     value = te.compute((n, h, w, lanes), compute, name="value")
@@ -113,10 +115,14 @@ def _pack(value: te.Tensor, threshold: te.Tensor, compare: str, name: str) -> te
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A step's tensor operand: its value at (n, y, x, c), its channels."""
+    """A step's tensor operand: its value at (n, y, x, c), its channels.
+
+    ``spread`` is its value where a dimension of 1 is repeated along that of the result.
+    """
 
     at: Value
     channels: int
+    spread: Value
 
 
 def _add_tile(v: tvm.ir.Expr, index: Index, t: Shortcut) -> tvm.ir.Expr:
@@ -152,19 +158,33 @@ def _sign(v: tvm.ir.Expr, _: Index, zero: float) -> tvm.ir.Expr:
     return tirx.Select(v > f32(0), f32(1), below)
 
 
+def _chosen(better: type, v: tvm.ir.Expr, t: tvm.ir.Expr) -> tvm.ir.Expr:
+    return tirx.Select(better(t, v), t, v)
+
+
+def _function(name: str) -> Callable[..., tvm.ir.Expr]:
+    return lambda v, _, *params: functions.call(name, v, params)
+
+
 #: Each kind of ops/epilogue.py's STEPS: (value, index, *operands, *params) -> value. An operand is
 #: a Shortcut, or the element of a per-channel vector.
 FORMS: dict[str, Callable[..., tvm.ir.Expr]] = {
     "affine": lambda v, _, scale, bias: fma(v, scale, bias),
     "bias": lambda v, _, bias: v + bias,
-    "add": lambda v, index, t: v + t.at(*index),
+    "add": lambda v, index, t: v + t.spread(*index),
     "add_tile": _add_tile,
     "add_pad": _add_pad,
     "add_avg2": _add_avg2,
     "add_avg2_tile": _add_avg2_tile,
     "prelu": lambda v, _, slope: tirx.Select(v > f32(0), v, product(v, slope)),
     "clip": lambda v, _, lo, hi: tirx.min(tirx.max(v, f32(lo)), f32(hi)),
+    "multiply": lambda v, index, t: product(v, t.spread(*index)),
+    "divide": lambda v, index, t: tirx.Div(v, t.spread(*index)),
+    "divide_into": lambda v, index, t: tirx.Div(t.spread(*index), v),
+    "minimum": lambda v, index, t: _chosen(tirx.LT, v, t.spread(*index)),
+    "maximum": lambda v, index, t: _chosen(tirx.GT, v, t.spread(*index)),
     "sign": _sign,
+    **{name: _function(name) for name in FUNCTIONS},
 }
 
 
@@ -173,6 +193,7 @@ def _apply(
     v: tvm.ir.Expr,
     operands: list[te.Tensor],
     layouts: list[Layout | None],
+    shape: tuple[int, int, int, int],
     index: Index,
 ) -> tvm.ir.Expr:
     def operand(i: int) -> Shortcut | tvm.ir.Expr:
@@ -180,6 +201,12 @@ def _apply(
         if not step.reads_tensor:
             return operands[i][index[3]]
         assert layout is not None
-        return Shortcut(read(operands[i], layout), layout.shape[3])
+        at, sizes = read(operands[i], layout), layout.shape
+
+        def spread(*where: tvm.ir.Expr) -> tvm.ir.Expr:
+            repeated = [s == 1 and whole > 1 for s, whole in zip(sizes, shape, strict=True)]
+            return at(*(0 if r else w for r, w in zip(repeated, where, strict=True)))
+
+        return Shortcut(at, sizes[3], spread)
 
     return FORMS[step.kind](v, index, *map(operand, step.operands), *step.params)

@@ -18,6 +18,7 @@ from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.ops.epilogue import STEPS, Epilogue
+from bnn_compiler.ops.functions import FUNCTIONS
 from bnn_compiler.target import Hardware
 
 #: Kinds of kernels, each with coefficients of its own: of convolutions the family of the schedule,
@@ -46,7 +47,12 @@ ALIKE = {"tile": "concat", "pad_channels": "concat"}
 TERMS = ("reduction", "epilogue", "tiles", "rows", "read", "tensors", "written", "weights", "call")
 
 #: Steps that are counted as others, for the same reason.
-_LIKE = {"add_pad": ("add",), "add_avg2_tile": ("add_tile", "add_avg2")}
+_LIKE: dict[str, tuple[str, ...]] = {
+    "add_pad": ("add",),
+    "add_avg2_tile": ("add_tile", "add_avg2"),
+    **dict.fromkeys(("multiply", "divide", "divide_into", "minimum", "maximum"), ("add",)),
+    **dict.fromkeys(FUNCTIONS, ("affine",)),
+}
 _OWN = (
     "kind",
     "read_bytes",
@@ -179,7 +185,7 @@ def _plain(task: PlainTask, kernel: Kernel, hardware: Hardware) -> tuple[float, 
         taps = task.data[0].shape[1] * task.data[0].shape[2]
     else:
         taps = task.work.kernel[0] * task.work.kernel[1] if task.work else 1
-    after = 1.5 * len(task.epilogue.steps) + len(task.epilogue.outputs)
+    after = 1.5 * sum(s.work for s in task.epilogue.steps) + len(task.epilogue.outputs)
     return PLAIN[ALIKE.get(task.op, task.op)] * taps * elements / lanes, after * elements / lanes
 
 

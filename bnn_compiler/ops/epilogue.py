@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnn_compiler.ops.functions import FUNCTIONS, Function, evaluate, operations
 from bnn_compiler.ops.reference import Float, avg_pool2d, fma
 from bnn_compiler.ops.window import Window
 
@@ -75,9 +76,40 @@ def _extended(t: Float, channels: int) -> Float:
     return np.pad(t, ((0, 0), (0, 0), (0, 0), (0, max(0, channels - t.shape[3]))))
 
 
+def _product(v: Float, t: Float) -> Float:
+    with np.errstate(all="ignore"):
+        return v * t + np.float32(0)
+
+
+def _quotient(v: Float, t: Float) -> Float:
+    with np.errstate(all="ignore"):
+        return v / t
+
+
+def _smaller(v: Float, t: Float) -> Float:
+    return np.where(t < v, t, v).astype(np.float32)
+
+
+def _larger(v: Float, t: Float) -> Float:
+    return np.where(t > v, t, v).astype(np.float32)
+
+
+def _function(name: str, function: Function) -> StepKind:
+    """The step that a relax.bnn.function of this name becomes."""
+    falls = function.falls
+    return StepKind(
+        lambda v, *params: evaluate(name, v, params),
+        name.replace("_", " "),
+        params=function.params,
+        falls=None if falls is None else lambda: bool(falls),
+        literals=lambda call: tuple(float(p) for p in call.attrs["params"]),
+    )
+
+
 #: Every kind of step. ``bias`` is an affine map of scale 1, ``add_tile``, ``add_pad`` and those of
 #: ``add_avg2`` are additions of what a tile, a pad or a pool makes: passes/fuse_epilogue.py sees
-#: those. Of a tensor with more channels than v, each adds the leading ones.
+#: those. Of a tensor with more channels than v, each adds the leading ones; ``add`` and the steps
+#: from ``multiply`` on repeat a tensor along dimensions of 1. Functions are steps of their names.
 STEPS: dict[str, StepKind] = {
     # fma(v, scale[c], bias[c])
     "affine": StepKind(
@@ -142,6 +174,16 @@ STEPS: dict[str, StepKind] = {
         source="relax.clip",
         literals=lambda call: tuple(float(a.value) for a in call.args[1:3]),
     ),
+    # v * t
+    "multiply": StepKind(_product, "product", 1, tensor=True, source="relax.multiply"),
+    # v / t
+    "divide": StepKind(_quotient, "quotient", 1, tensor=True, source="relax.divide"),
+    # t / v
+    "divide_into": StepKind(lambda v, t: _quotient(t, v), "quotient", 1, tensor=True),
+    # t < v ? t : v
+    "minimum": StepKind(_smaller, "minimum", 1, tensor=True, source="relax.minimum"),
+    # t > v ? t : v
+    "maximum": StepKind(_larger, "maximum", 1, tensor=True, source="relax.maximum"),
     # -1, zero or +1, as float32
     "sign": StepKind(
         lambda v, zero: np.where(v == 0, np.float32(zero), np.sign(v)).astype(np.float32),
@@ -151,7 +193,11 @@ STEPS: dict[str, StepKind] = {
         source="relax.bnn.sign",
         literals=lambda call: (float(call.attrs["zero"]),),
     ),
+    **{name: _function(name, function) for name, function in FUNCTIONS.items()},
 }
+
+#: Operations on two tensors that change with their order: what they are in the other one.
+EXCHANGED = {"divide": "divide_into"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +212,16 @@ class Step:
     def reads_tensor(self) -> bool:
         """Whether its operand is a tensor, not a per-channel vector."""
         return STEPS[self.kind].tensor
+
+    @property
+    def work(self) -> float:
+        """How many operations of other steps, one each, a function is about."""
+        return operations(self.kind, self.params) / 2 if self.kind in FUNCTIONS else 1.0
+
+    @property
+    def may_be_infinite(self) -> bool:
+        """Whether it makes infinities or NaNs of finite values, such as those of unused lanes."""
+        return self.kind in FUNCTIONS or "divide" in self.kind
 
     def apply(self, v: Float, operands: Sequence[Float]) -> Float:
         """Its value in numpy; ``operands`` are all of the call's."""

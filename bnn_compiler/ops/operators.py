@@ -7,6 +7,7 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 |---|---|---|
 | sign | x float32 | -1, 0 or +1 as float32; attribute ``zero`` says what sign(0) is |
 | affine | x, scale [C], bias [C] | fma(x, scale, bias) |
+| function | x float32 | a function of ops/functions.py: attributes ``function`` and ``params`` |
 | bits_max_pool2d | bits, flip uint32 [words] | per channel OR (flip 0) or AND (flip 1) |
 | map | x, operands... | epilogue(x) |
 | conv2d | bits, w int8 [O,KH,KW,C/groups] of -1/+1, operands... | epilogue(exact integer) |
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 
 from bnn_compiler.ops import reference, resize
 from bnn_compiler.ops.epilogue import STEPS
+from bnn_compiler.ops.functions import evaluate
 from bnn_compiler.ops.window import Window
 from bnn_compiler.ops.winograd import winograd_conv2d
 
@@ -173,6 +175,12 @@ OPERATORS: dict[str, Operator] = {
         anchor=False,
     ),
     "affine": Operator(3, _same, lambda _, x, s, b: STEPS["affine"].meaning(x, s, b), anchor=False),
+    "function": Operator(
+        1,
+        _same,
+        lambda attrs, x: evaluate(str(attrs["function"]), x, [float(p) for p in attrs["params"]]),
+        anchor=False,
+    ),
     "bits_max_pool2d": Operator(
         2,
         lambda attrs, shapes: (*_pooled(attrs, shapes)[:3], int(attrs["channels"])),

@@ -13,6 +13,7 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.ops.operators import tiled
+from bnn_compiler.passes import arithmetic_facts
 from bnn_compiler.passes.facts import Fact, constant, distinct, joined
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
 from bnn_compiler.passes.weights import split_weights
@@ -131,8 +132,8 @@ def _prelu(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     )
 
 
-def _add(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
-    a, b = (atoms.fact(x) for x in value.args)
+def _add(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    a, b = (f.wide(_channels(expr)) for f in map(atoms.fact, value.args))
     related = bool(a.roots & b.roots)
     listed: tuple[Vector, ...] | None = None
     if not related and () in (a.atoms, b.atoms):
@@ -255,6 +256,7 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.clip": _clip,
     "relax.nn.prelu": _prelu,
     "relax.add": _add,
+    **arithmetic_facts.RULES,
     "relax.nn.max_pool2d": _keep,
     "relax.nn.avg_pool2d": _average,
     "relax.mean": _average,
@@ -294,7 +296,8 @@ def _ask_prelu(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
 def _ask_add(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
     facts = [atoms.fact(a) for a in value.args]
     everything = np.ones(number.size, bool)
-    if facts[0].roots & facts[1].roots:
+    channels = {_channels(a) for a in value.args}
+    if facts[0].roots & facts[1].roots or len(channels) > 1:
         return everything
     for fact, other in zip(facts, reversed(value.args), strict=True):
         if fact.atoms is not None:
@@ -338,6 +341,7 @@ _QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
     "relax.clip": _ask_clip,
     "relax.nn.prelu": _ask_prelu,
     "relax.add": _ask_add,
+    **arithmetic_facts.QUESTIONS,
     "relax.nn.max_pool2d": _ask_first,
     "relax.image.resize2d": _ask_resize,
     "relax.concat": _ask_concat,

@@ -20,6 +20,9 @@ class Elementwise:
 def elementwise(expr: relax.Expr) -> Elementwise | None:
     """The step that a call is; None for anything that no row of STEPS has as its source."""
     source = ops.called(expr)
+    if source == "relax.bnn.function":
+        name = str(expr.attrs["function"])
+        return Elementwise(name, (), STEPS[name].literals(expr))
     for name, kind in STEPS.items():
         if source and kind.source == source:
             return Elementwise(name, tuple(expr.args[1 : 1 + kind.operands]), kind.literals(expr))

@@ -52,6 +52,12 @@ class Fact:
             lattice=lattice,
         )
 
+    def wide(self, channels: int) -> "Fact":
+        """Of one channel, repeated; of as many as ``channels``, the same."""
+        if self.low.size == channels:
+            return self
+        return self.taken(np.zeros(channels, np.int64))
+
     def framed(self, fill: float) -> "Fact":
         """Of an image with a border of ``fill``."""
         edge = np.full(self.low.size, fill)

@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.epilogue import Epilogue, Output, Step
+from bnn_compiler.ops.epilogue import EXCHANGED, STEPS, Epilogue, Output, Step
 from bnn_compiler.ops.graph import Graph, array, base_name, bind, derived
 from bnn_compiler.ops.operators import OPERATORS, VARIADIC
 from bnn_compiler.ops.window import Window
@@ -97,9 +97,15 @@ def _start(graph: Graph, var: relax.Var, value: relax.Call) -> Fusion:
     if found is not None:
         name, data, attrs = found
         return Fusion(var, name, data, {**attrs, "layer": layer})
-    fusion = Fusion(var, "map", [value.args[0]], {"layer": layer})
-    _absorb(graph, fusion, var, value, value.args[0])
+    whole = next((a for a in value.args[:2] if _covers(a, var)), value.args[0])
+    fusion = Fusion(var, "map", [whole], {"layer": layer})
+    _absorb(graph, fusion, var, value, whole)
     return fusion
+
+
+def _covers(expr: relax.Expr, result: relax.Expr) -> bool:
+    """Whether no dimension of ``expr`` is repeated in ``result``."""
+    return ops.shape_of(expr) == ops.shape_of(result)
 
 
 def _absorb(
@@ -107,11 +113,18 @@ def _absorb(
 ) -> bool:
     """Append ``value``, which reads ``into``, to the fusion; False if it cannot hold it."""
     step = elementwise(value)
-    if step is None:
+    if step is None or not _covers(into, var):
         return False
-    if step.kind == "add":
-        other = value.args[1] if value.args[0].same_as(into) else value.args[0]
-        fusion.step(*_shortcut(graph, other))
+    if STEPS[step.kind].tensor:
+        first = value.args[0].same_as(into)
+        other = value.args[1] if first else value.args[0]
+        if other.same_as(fusion.end) and not fusion.data[0].same_as(into):
+            # Nothing will be called so any longer.
+            return False
+        if step.kind == "add" and _covers(other, var):
+            fusion.step(*_shortcut(graph, other))
+        else:
+            fusion.step(step.kind if first else EXCHANGED.get(step.kind, step.kind), other)
     elif step.kind == "affine" and np.all(array(step.operands[0]) == 1):
         fusion.step("bias", step.operands[1])
     else:

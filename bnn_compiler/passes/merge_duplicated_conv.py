@@ -30,6 +30,8 @@ def _branch(graph: Graph, var: relax.Expr) -> tuple[relax.Call, relax.Call, rela
     add = graph.value(var)
     if add is None or not ops.is_op(add, "relax.add") or graph.only_user(var) is None:
         return None
+    if ops.shape_of(add.args[0]) != ops.shape_of(add.args[1]):
+        return None
     for side, other in ((0, 1), (1, 0)):
         affine = graph.value(add.args[side])
         if affine is None or not ops.is_op(affine, "relax.bnn.affine"):

@@ -286,6 +286,8 @@ def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) 
     """
     lanes = round_up(channels, LANES)
     thresholds = {o.threshold for o in epilogue.outputs if o.is_bits}
+    # Infinity equals that of a division by an unused channel; nothing equals NaN.
+    unreached = np.nan if any(s.may_be_infinite for s in epilogue.steps) else np.inf
     tensors = {i for s in epilogue.steps if s.reads_tensor for i in s.operands}
     padded: list[np.ndarray] = []
     for i, operand in enumerate(operands):
@@ -295,7 +297,7 @@ def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) 
             whole = np.empty(0, np.float32) if known is None else known
             padded.append(np.pad(whole, [(0, 0)] * 3 + [(0, rest)]) if rest else whole)
             continue
-        rest = np.inf if i in thresholds else 0.0
+        rest = unreached if i in thresholds else 0.0
         full = np.full(lanes, rest, np.float32)
         full[:channels] = array(operand)
         padded.append(full)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_compiler.frontend.pytorch import convert_pool, convert_shape
+from bnn_compiler.frontend.pytorch import convert_functions, convert_pool, convert_shape
 from bnn_compiler.frontend.pytorch.context import Context, pair
 from bnn_compiler.frontend.value import Value
 
@@ -173,10 +173,6 @@ def _leaky_relu(ctx: Context, x: Any, slope: float = 0.01) -> Value:
     return ctx.builder.leaky_relu(ctx.data(x), slope)
 
 
-def _abs(ctx: Context, x: Any) -> Value:
-    return _leaky_relu(ctx, x, -1.0)
-
-
 def _sign(ctx: Context, x: Any, zero: int = 0) -> Value:
     return ctx.builder.sign(ctx.data(x), int(zero))
 
@@ -210,7 +206,7 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "_prelu_kernel": _prelu,
     "leaky_relu": _leaky_relu,
     "rrelu": _rrelu,
-    "abs": _abs,
+    **convert_functions.HANDLERS,
     "max_pool2d": convert_pool.max_pool2d,
     "max_pool2d_with_indices": convert_pool.max_pool2d,
     "avg_pool2d": convert_pool.avg_pool2d,

@@ -16,6 +16,7 @@ from tvm.target.codegen import llvm_get_cpu_archlist
 
 from bnn_compiler.errors import TargetError
 from bnn_compiler.kernels.cpu.bare_api import KeepLocalsOnStack, MakeBareAPI, TakeRange
+from bnn_compiler.kernels.cpu.function_code import ImportFunctions
 from bnn_compiler.kernels.cpu.lanes import LanesOfVectors
 from bnn_compiler.kernels.cpu.lookups import PairLookUps, ShuffleTables
 from bnn_compiler.kernels.cpu.pairs import PairProducts
@@ -113,6 +114,7 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             MakeBareAPI(),
             KeepLocalsOnStack(),
             x.LowerTVMBuiltin(),
+            ImportFunctions(),
             x.LowerIntrin(),
         ]
     )

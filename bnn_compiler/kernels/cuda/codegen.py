@@ -18,8 +18,10 @@ from tvm.target import Target as TvmTarget
 
 from bnn_compiler.kernels.cuda import nvcc
 from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
+from bnn_compiler.kernels.cuda.function_code import definition
 from bnn_compiler.kernels.cuda.rounding import DefineRounding
 from bnn_compiler.kernels.cuda.votes import Votes
+from bnn_compiler.kernels.functions import calls_of
 from bnn_compiler.target import Target
 
 #: Raised when the passes of the pipeline make other code of the same kernel: tuned records
@@ -50,7 +52,10 @@ def kernels(
     functions: Mapping[str, tirx.PrimFunc], tvm_target: Mapping[str, Any]
 ) -> tuple[str, dict[str, Launch]]:
     """CUDA source of every kernel, without what it calls, and how to launch each."""
-    named = {symbol: _numbered(f, symbol) for symbol, f in functions.items()}
+    named, called = {}, set()
+    for symbol, f in functions.items():
+        named[symbol], found = calls_of(_numbered(f, symbol))
+        called.update(found)
     gpu = TvmTarget(dict(tvm_target))
     mod = tirx.transform.BindTarget(gpu.with_host(TvmTarget("llvm")))(tvm.IRModule(named))
     mod = _pipeline()(mod)
@@ -63,7 +68,8 @@ def kernels(
         launches[symbol] = Launch(name, *dimensions(functions[symbol]), 0, order)
     with _no_compiler():
         module = tvm.get_global_func("target.build.cuda")(device, gpu)
-    return _body(module.inspect_source()), launches
+    definitions = "".join(map(definition, sorted(called)))
+    return definitions + _body(module.inspect_source()), launches
 
 
 def dimensions(function: tirx.PrimFunc) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

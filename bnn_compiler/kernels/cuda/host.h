@@ -193,6 +193,16 @@ static inline void __syncwarp() { bnn::meet(bnn::warp().meeting); }
 BNN_DEVICE float bnn_fma(float a, float b, float c) { return std::fmaf(a, b, c); }
 BNN_DEVICE float bnn_max(float a, float b) { return a > b ? a : b; }
 BNN_DEVICE float bnn_min(float a, float b) { return a < b ? a : b; }
+static inline int32_t bnn_bits(float a) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &a, sizeof bits);
+  return bits;
+}
+static inline float bnn_from_bits(int32_t a) {
+  float value;
+  __builtin_memcpy(&value, &a, sizeof value);
+  return value;
+}
 BNN_DEVICE void bnn_begin() {}
 BNN_DEVICE uint32_t bnn_ballot(bool bit) {
   return bnn::together(&bit, [](const void **bits) {

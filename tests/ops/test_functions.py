@@ -1,0 +1,120 @@
+"""Functions of one value: as near to the true one as is said, at every exponent."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bnn_compiler.ops.functions import FUNCTIONS, evaluate
+
+
+def sample(each=40):
+    """Floats of every exponent and both signs, special ones, and many where functions bend."""
+    rng = np.random.default_rng(0)
+    mantissas = rng.integers(0, 1 << 23, (255, each), np.uint32)
+    mantissas[:, :3] = 0, 1, (1 << 23) - 1
+    bits = (np.arange(255, dtype=np.uint32)[:, None] << 23) | mantissas
+    x = bits.ravel().view(np.float32)
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan], np.float32)
+    return np.concatenate([x, -x, np.linspace(-20, 20, 20001, dtype=np.float32), special])
+
+
+X = sample()
+EXACT = torch.from_numpy(X.astype(np.float64))
+
+
+def ulps(found, exact):
+    """The distance in units of the last place; 0 for equal infinities and NaNs."""
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(np.float32)
+        unit = np.maximum(2.0 ** (np.floor(np.log2(np.abs(exact))) - 23), 2.0**-149)
+        distance = np.abs(found - exact) / unit
+    same = (found == rounded) | (np.isnan(found) & np.isnan(exact))
+    return np.where(same, 0, np.where(np.isfinite(rounded) & np.isfinite(found), distance, np.inf))
+
+
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf"])
+def test_primitives_are_within_two_ulps(name):
+    exact = getattr(torch, name)(EXACT).numpy()
+    distance = ulps(evaluate(name, X), exact)
+    assert distance.max() < 2, X[distance.argmax()]
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, -1, -2, 7, 0.5, 1.5, 2.2, -1.7, 1 / 3, 65, 100])
+def test_powers(exponent):
+    with np.errstate(all="ignore"):
+        exact = np.power(X.astype(np.float64), float(np.float32(exponent)))
+    if exponent == 0.5:
+        exact[np.isneginf(X)] = np.nan
+    limit = {7: 4.5, 3: 2, -2: 2, 65: 5, 100: 6}.get(exponent, 1.3)
+    distance = ulps(evaluate("power", X, (exponent,)), exact)
+    assert distance.max() < limit, X[distance.argmax()]
+
+
+SELU = (1.6732632423543772 * 1.0507009873554805, 1.0507009873554805, 1.0)
+LIKE_TORCH = [
+    ("sqrt", (), torch.sqrt),
+    ("rsqrt", (), torch.rsqrt),
+    ("reciprocal", (), torch.reciprocal),
+    ("square", (), torch.square),
+    ("abs", (), torch.abs),
+    ("negative", (), torch.neg),
+    ("round", (), torch.round),
+    ("floor", (), torch.floor),
+    ("ceil", (), torch.ceil),
+    ("trunc", (), torch.trunc),
+    ("silu", (), F.silu),
+    ("gelu", (), F.gelu),
+    ("gelu_tanh", (), lambda x: F.gelu(x, approximate="tanh")),
+    ("mish", (), F.mish),
+    ("softplus", (1.0, 20.0), F.softplus),
+    ("softplus", (2.0, 10.0), lambda x: F.softplus(x, 2, 10)),
+    ("log_sigmoid", (), F.logsigmoid),
+    ("elu", (0.7, 1.0, 1.0), lambda x: F.elu(x, 0.7)),
+    ("elu", (0.7, 1.0, 1 / 0.7), lambda x: F.celu(x, 0.7)),
+    ("elu", SELU, F.selu),
+    ("softsign", (), F.softsign),
+    ("hard_sigmoid", (), F.hardsigmoid),
+    ("hard_swish", (), F.hardswish),
+    ("threshold", (0.3, 7.0), lambda x: F.threshold(x, 0.3, 7.0)),
+    ("softshrink", (0.5,), F.softshrink),
+    ("hardshrink", (0.5,), F.hardshrink),
+    ("tanhshrink", (), F.tanhshrink),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "torch_function"), LIKE_TORCH, ids=lambda v: str(v)[:24]
+)
+def test_the_others_are_pytorchs(name, params, torch_function):
+    found, wanted = evaluate(name, X, params), torch_function(torch.from_numpy(X)).numpy()
+    assert np.array_equal(np.isnan(found), np.isnan(wanted))
+    number = np.isfinite(wanted)
+    assert np.array_equal(found[~number & ~np.isnan(wanted)], wanted[~number & ~np.isnan(wanted)])
+    # Where a small result is the difference of larger numbers, PyTorch's digits are no better.
+    cancelled = name in ("gelu", "gelu_tanh", "tanhshrink")
+    least = 1e-7 * np.minimum(np.abs(X[number]), 4) if cancelled else 1e-36
+    error = np.abs(found[number] - wanted[number])
+    assert np.all(error <= 5e-7 * np.abs(wanted[number]) + least)
+
+
+def test_every_function_is_tested():
+    primitive = {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "power"}
+    assert primitive | {name for name, *_ in LIKE_TORCH} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", [n for n, f in FUNCTIONS.items() if f.falls is not None])
+def test_monotone_functions_are_in_every_bit(name):
+    params = next(p for n, p, _ in LIKE_TORCH if n == name)
+    x = np.sort(X[~np.isnan(X)])
+    y = evaluate(name, x, params)
+    y = y[~np.isnan(y)]
+    steps = y[1:] >= y[:-1]
+    assert np.all(~steps | (y[1:] == y[:-1]) if FUNCTIONS[name].falls else steps)
+
+
+def test_a_parameter_is_a_float32():
+    assert evaluate("hardshrink", np.float32([0.1]), (0.1,)) == 0
+    assert math.isnan(evaluate("power", np.float32([-2.0]), (0.3,))[0])
