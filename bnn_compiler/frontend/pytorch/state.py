@@ -36,7 +36,7 @@ class _Held:
     def hold(self, found: Any) -> None:
         if id(found) in self._seen:
             return
-        if isinstance(found, torch.Tensor):
+        if isinstance(found, torch.Tensor) and found.layout == torch.strided:
             self._seen.add(id(found))
             self._tensors.append((found, found.data, found.requires_grad))
             self.values[id(found)] = found.detach().clone()
