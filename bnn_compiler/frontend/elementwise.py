@@ -1,16 +1,27 @@
 """Functions of one computed value, and operations on two, written by a builder."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tvm import relax
 
+from bnn_compiler.errors import UnsupportedError
 from bnn_compiler.frontend.value import Value
 from bnn_compiler.ops import relax_ops as ops
 
-if TYPE_CHECKING:
-    from bnn_compiler.frontend.builder import Builder
+
+class Writer(Protocol):
+    """What of frontend/builder.py is used here."""
+
+    def emit(self, expr: relax.Expr, flat: bool = False) -> Value:
+        """Bind an expression to a variable."""
+
+    def vector(self, x: Value) -> Value:
+        """A flat value with a channel per feature."""
+
+    def fail(self, why: str) -> UnsupportedError:
+        """The error for the current place."""
+
 
 _OPERATIONS = {
     "add": relax.op.add,
@@ -21,13 +32,13 @@ _OPERATIONS = {
 }
 
 
-def function(builder: "Builder", name: str, x: Value, params: Sequence[float] = ()) -> Value:
+def function(builder: Writer, name: str, x: Value, params: Sequence[float] = ()) -> Value:
     """A function of ops/functions.py; each literal is rounded to float32."""
     call = ops.call_op("function", [x.expr], function=name, params=[float(p) for p in params])
     return builder.emit(call, x.flat)
 
 
-def combine(builder: "Builder", operation: str, x: Value, y: Value) -> Value:
+def combine(builder: Writer, operation: str, x: Value, y: Value) -> Value:
     """x and y added, multiplied, ...; a dimension of 1 of one of them is repeated.
 
     Raises UnsupportedError if neither has the shape of the result.
@@ -47,14 +58,8 @@ def combine(builder: "Builder", operation: str, x: Value, y: Value) -> Value:
     return builder.emit(_OPERATIONS[operation](x.expr, y.expr), x.flat)
 
 
-def power(builder: "Builder", x: Value, exponent: float) -> Value:
+def power(builder: Writer, x: Value, exponent: float) -> Value:
     """x to a number's power."""
     if exponent == 1:
         return x
     return function(builder, "power", x, (exponent,))
-
-
-def bounded(builder: "Builder", operation: str, x: Value, bound: float) -> Value:
-    """The minimum or maximum of a value and a number."""
-    low, high = (-math.inf, bound) if operation == "minimum" else (bound, math.inf)
-    return builder.clip(x, low, high)

@@ -331,6 +331,7 @@ RULES: dict[str, Rule] = {
     **_all(_batch_norm, "batch_norm", "_native_batch_norm_legit_no_training"),
     **_all(_prelu, "prelu", "_prelu_kernel"),
     **_all(_pointwise, "hardtanh", "relu6", "leaky_relu", "rrelu", "where"),
+    **_all(_pointwise, "hardswish", "log_sigmoid"),
     **_all(_same, "to", "_to_copy", "type_as", "detach", "detach_", "clone"),
     "alias": _alias,
     **_all(_same, "contiguous", "lift_fresh_copy", "zeros_like", "ones_like", "full_like"),

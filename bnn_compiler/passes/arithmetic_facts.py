@@ -6,7 +6,7 @@ monotone in every bit, or bounded. Results that underflow are accidents.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from tvm import relax
@@ -16,8 +16,16 @@ from bnn_compiler.ops.functions import FUNCTIONS, evaluate
 from bnn_compiler.passes.facts import Fact, distinct
 from bnn_compiler.passes.lattice import Mask, Vector
 
-if TYPE_CHECKING:
-    from bnn_compiler.passes.atoms import Atoms
+
+class Known(Protocol):
+    """What of Atoms is used here."""
+
+    def fact(self, expr: relax.Expr) -> Fact:
+        """What is known of an expression."""
+
+    def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
+        """Per channel, whether it is the number more often than by accident."""
+
 
 #: What functions are bounded by, whatever they are given.
 _BOUNDS = {
@@ -67,7 +75,7 @@ def _flats(name: str, params: list[float], fact: Fact) -> list[tuple[float, Mask
     return [(v, (fact.low <= end) & (fact.high >= start)) for v, start, end in found]
 
 
-def _function(atoms: "Atoms", _: relax.Expr, value: relax.Call) -> Fact:
+def _function(atoms: Known, _: relax.Expr, value: relax.Call) -> Fact:
     fact, (name, params) = atoms.fact(value.args[0]), _of(value)
     low, high = (np.full(fact.low.size, float(v)) for v in _BOUNDS.get(name, (-np.inf, np.inf)))
     if FUNCTIONS[name].falls is not None:
@@ -82,7 +90,7 @@ def _function(atoms: "Atoms", _: relax.Expr, value: relax.Call) -> Fact:
     return replace(fact, low=low, high=high, atoms=listed, lattice=None)
 
 
-def _ask_function(atoms: "Atoms", value: relax.Call, number: Vector) -> Mask:
+def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:
     source, (name, params) = value.args[0], _of(value)
     maybe = np.ones(number.size, bool)
     for v, inside in _flats(name, params, atoms.fact(source)):
@@ -98,13 +106,13 @@ def _ask_function(atoms: "Atoms", value: relax.Call, number: Vector) -> Mask:
     return np.ones(number.size, bool)
 
 
-def _facts(atoms: "Atoms", expr: relax.Expr, value: relax.Call) -> tuple[Fact, Fact]:
+def _facts(atoms: Known, expr: relax.Expr, value: relax.Call) -> tuple[Fact, Fact]:
     channels = ops.shape_of(expr)[-1]
     a, b = (atoms.fact(x).wide(channels) for x in value.args)
     return a, b
 
 
-def _scaled(atoms: "Atoms", expr: relax.Expr, value: relax.Call) -> Fact:
+def _scaled(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
     """Products and quotients: of continuous values that have nothing to do with each other, so."""
     a, b = _facts(atoms, expr, value)
     infinite = np.full(a.low.size, np.inf)
@@ -116,7 +124,7 @@ def _scaled(atoms: "Atoms", expr: relax.Expr, value: relax.Call) -> Fact:
 
 
 def _extreme(choose: Callable[..., Vector]) -> Callable[..., Fact]:
-    def fact(atoms: "Atoms", expr: relax.Expr, value: relax.Call) -> Fact:
+    def fact(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
         a, b = _facts(atoms, expr, value)
         listed = None
         if a.atoms is not None and b.atoms is not None:
@@ -127,7 +135,7 @@ def _extreme(choose: Callable[..., Vector]) -> Callable[..., Fact]:
     return fact
 
 
-def _may_equal(atoms: "Atoms", expr: relax.Expr, number: Vector) -> Mask:
+def _may_equal(atoms: Known, expr: relax.Expr, number: Vector) -> Mask:
     """Asked for each channel of a wider tensor."""
     if ops.shape_of(expr)[-1] == number.size:
         return atoms.may_equal(expr, number)
@@ -135,16 +143,16 @@ def _may_equal(atoms: "Atoms", expr: relax.Expr, number: Vector) -> Mask:
     return np.array([found[i][0] for i in np.searchsorted(np.unique(number), number)])
 
 
-def _ask_product(atoms: "Atoms", value: relax.Call, number: Vector) -> Mask:
+def _ask_product(atoms: Known, value: relax.Call, number: Vector) -> Mask:
     zeros = np.zeros(number.size)
     return (number != 0) | np.logical_or(*(_may_equal(atoms, a, zeros) for a in value.args))
 
 
-def _ask_quotient(atoms: "Atoms", value: relax.Call, number: Vector) -> Mask:
+def _ask_quotient(atoms: Known, value: relax.Call, number: Vector) -> Mask:
     return (number != 0) | _may_equal(atoms, value.args[0], np.zeros(number.size))
 
 
-def _ask_either(atoms: "Atoms", value: relax.Call, number: Vector) -> Mask:
+def _ask_either(atoms: Known, value: relax.Call, number: Vector) -> Mask:
     return np.logical_or(*(_may_equal(atoms, a, number) for a in value.args))
 
 

@@ -92,3 +92,13 @@ def test_depthwise_with_a_multiplier():
     assert found.sizes == {"layers.0": 8}
     last = found.layers[-1]
     assert size(last.inputs, (5, *found.full[1:])) == 15
+
+
+def test_a_gate_and_what_it_gates_are_one_group():
+    conv, gate, head = nn.Conv2d(3, 24, 3), nn.Conv2d(24, 24, 1), nn.Conv2d(24, 5, 1)
+
+    def excited(x, conv, gate, head):
+        y = conv(x)
+        return head(F.hardswish(y * torch.sigmoid(gate(y.mean((2, 3), keepdim=True)))))
+
+    assert list(applied(excited, conv, gate, head).sizes.values()) == [24]

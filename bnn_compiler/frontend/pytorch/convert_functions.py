@@ -82,7 +82,9 @@ def _extreme(operation: str) -> Callable[..., Value]:
                 continue
             if np.unique(constant).size != 1:
                 raise ctx.fail("a constant operand must be one number")
-            return elementwise.bounded(ctx.builder, operation, ctx.data(x), float(constant.flat[0]))
+            number = float(constant.flat[0])
+            limits = {"high": number} if operation == "minimum" else {"low": number}
+            return ctx.builder.clip(ctx.data(x), **limits)
         return elementwise.combine(ctx.builder, operation, ctx.data(a), ctx.data(b))
 
     return convert

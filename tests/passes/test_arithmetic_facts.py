@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.passes.test_atoms import BINARY, CONV, atoms_of, norm
+
+
+@pytest.mark.parametrize(
+    ("zero", "function", "layers"),
+    [
+        (False, lambda x, conv: torch.sigmoid(conv(x)), (CONV,)),
+        (False, lambda x, conv: F.silu(conv(x)), (CONV,)),
+        (True, lambda x, conv: F.silu(F.relu(conv(x))), (CONV,)),
+        (True, lambda x, conv: F.hardswish(conv(x)), (CONV,)),
+        (True, lambda x, conv: F.hardsigmoid(conv(x)), (CONV,)),
+        (False, lambda x, conv: F.hardsigmoid(conv(x)) + 0.5, (CONV,)),
+        (True, lambda x, conv: torch.round(conv(x)), (CONV,)),
+        (True, lambda x, conv: torch.tanh(conv(x)), (BINARY,)),
+        (False, lambda x, conv: torch.tanh(conv(x) + 0.5), (BINARY,)),
+        (False, lambda x, conv: conv(x) * torch.sigmoid(F.avg_pool2d(x, 3, 1)), (CONV,)),
+        (False, lambda x, conv, bn: bn(conv(x)) * torch.sigmoid(conv(x)), (CONV, norm(0.1))),
+        (True, lambda x, conv: F.relu(conv(x)) * torch.sigmoid(conv(x)), (CONV,)),
+        (True, lambda x, conv: F.relu(conv(x)) / torch.exp(conv(x)), (CONV,)),
+        (False, lambda x, conv: torch.minimum(conv(x), torch.tanh(conv(x))), (CONV,)),
+        (True, lambda x, conv: torch.maximum(conv(x), F.relu(conv(x))), (CONV,)),
+        (False, lambda x, conv: conv(x) * torch.sigmoid(conv(x).mean((2, 3), True)), (CONV,)),
+    ],
+)
+def test_zeros_of_functions_and_products(zero, function, layers):
+    atoms, result = atoms_of(function, *layers)
+    assert atoms.may_be_zero(result) == zero
+
+
+def test_what_a_function_makes_of_numbers_and_ranges():
+    atoms, result = atoms_of(lambda x, conv: F.hardsigmoid(F.hardtanh(conv(x))), CONV)
+    fact = atoms.fact(result)
+    third, two_thirds = np.float32(2) / np.float32(6), np.float32(4) / np.float32(6)
+    assert np.all(fact.low == third) and np.all(fact.high == two_thirds)
+    assert {float(a[0]) for a in fact.atoms} == {float(third), float(two_thirds)}
