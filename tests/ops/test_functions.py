@@ -86,7 +86,7 @@ LIKE_TORCH = [
 
 
 @pytest.mark.parametrize(
-    ("name", "params", "torch_function"), LIKE_TORCH, ids=lambda v: str(v)[:24]
+    ("name", "params", "torch_function"), LIKE_TORCH, ids=[f"{n}{p}" for n, p, _ in LIKE_TORCH]
 )
 def test_the_others_are_pytorchs(name, params, torch_function):
     found, wanted = evaluate(name, X, params), torch_function(torch.from_numpy(X)).numpy()
