@@ -15,6 +15,7 @@ from bnn_compiler.errors import InputError
 from bnn_compiler.runtime.manifest import ALIGN, TensorEntry
 
 _FLOAT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
+_HALVES = ("torch.float16", "torch.bfloat16")
 _Array = np.ndarray
 #: The first byte of an array. Raises TypeError or ValueError unless it is writable, in C order and
 #: not empty. Its ``addressof`` is ``address`` in a third of the time.
@@ -79,20 +80,23 @@ class Tensor:
     def checked(self, value: Any) -> NDArray[Any]:
         """``value`` as an aligned array in C order, the same memory where that is possible.
 
-        Raises InputError for another type, dtype or shape.
+        Half precision is widened, which is exact. Raises InputError for another type, dtype or
+        shape.
         """
         given = value.dtype if is_tensor(value) else None
         if given is not None:
             try:
-                value = value.detach().cpu().numpy()
+                value = (widened(value) if self.dtype == _FLOAT32 else value).detach().cpu().numpy()
             except (TypeError, RuntimeError, NotImplementedError) as e:
-                if str(given) == "torch.bfloat16":
+                if str(given) in _HALVES:
                     raise self._wrong_dtype(given) from e
                 raise InputError(f"input {self.name} cannot be read as an array: {e}") from e
         if not isinstance(value, np.ndarray):
             raise InputError(
                 f"input {self.name} is a {type(value).__name__}; give a numpy array or tensor"
             )
+        if self.dtype == _FLOAT32:
+            value = widened(value)
         if value.dtype != self.dtype:
             raise self._wrong_dtype(value.dtype if given is None else given)
         if value.shape != self.shape:
@@ -138,6 +142,13 @@ class Tensor:
             if found in ("uint8", "torch.uint8"):
                 way += ', or compile(input_dtype="uint8") for images as bytes'
         return InputError(f"input {self.name} is {found}, compiled for {self.dtype}; {way}")
+
+
+def widened(value: Any) -> Any:
+    """An array or tensor of half precision as float32, which is exact; any other as it is."""
+    if is_tensor(value):
+        return value.float() if str(value.dtype) in _HALVES else value
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def is_tensor(value: object) -> bool:

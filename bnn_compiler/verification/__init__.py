@@ -18,7 +18,7 @@ from bnn_compiler.frontend.oracle import Observation, Truth
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.runtime import Artifact
-from bnn_compiler.runtime.tensors import is_tensor
+from bnn_compiler.runtime.tensors import is_tensor, widened
 from bnn_compiler.verification import playback
 from bnn_compiler.verification.kernels import kernel_checks
 from bnn_compiler.verification.report import (
@@ -103,7 +103,10 @@ def _samples(artifact: Artifact, samples: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    return value.detach().cpu().numpy() if is_tensor(value) else np.asarray(value)
+    """As ``run`` reads it."""
+    value = widened(value if is_tensor(value) else np.asarray(value))
+    array: NDArray[Any] = value.detach().cpu().numpy() if is_tensor(value) else value
+    return array
 
 
 def _run(artifact: Artifact, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
