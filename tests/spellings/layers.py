@@ -1,9 +1,12 @@
 """Blocks around binary convolutions: shortcuts, gates, activations, padding, one dimension."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.author_style import where_sign
 from tests.spellings.spelling import Body, PlainSign, SignConv, Spelling, stem
 
 
@@ -134,6 +137,19 @@ class Bottle(nn.Module):
         return F.conv2d(bits, PlainSign.apply(self.conv), None, 1, 1)
 
 
+class PooledSigns(nn.Module):
+    """Batch norm, sign, max-pool, and nothing else in front of the convolution."""
+
+    def __init__(self, sign: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.conv, self.norm = stem(8), conv(), nn.BatchNorm2d(8)
+        self.sign, self.last = sign, nn.Parameter(torch.randn(8, 8, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        bits = F.max_pool2d(self.sign(self.norm(self.conv(self.stem(x)))), 2)
+        return F.conv2d(bits, PlainSign.apply(self.last), None, 1, 1)
+
+
 class Ceiled(nn.Module):
     """A shortcut pooled with ceil_mode, in front of a float 1x1."""
 
@@ -176,6 +192,8 @@ SPELLINGS = (
     Spelling("signs padded by -1, dilated", lambda: Body(PaddedBelow(3)), 1),
     Spelling("one dimension", Memory, 3, shape=(2, 10, 24)),
     Spelling("bits pooled, shuffled, cut and joined", Bottle, 1),
+    Spelling("pooled signs", lambda: PooledSigns(PlainSign.apply), 2),
+    Spelling("pooled signs, +1 at zero", lambda: PooledSigns(where_sign), 2),
     Spelling("pooled with ceil_mode", Ceiled, 1, floats=2, shape=(2, 3, 13, 13)),
     Spelling("halves by the same weights", TwoActivations, 2),
 )

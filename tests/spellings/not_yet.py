@@ -25,6 +25,8 @@ NOT_YET: dict[str, str] = {
     "one bit or two by a gate": "round, sigmoid, product of two computed values",
     "one dimension": "inputs of three dimensions, conv1d",
     "bits pooled, shuffled, cut and joined": "tensors of five dimensions",
+    "pooled signs": "convolutions of pooled signs run in float",
+    "pooled signs, +1 at zero": "convolutions of pooled signs run in float",
     "pooled with ceil_mode": "ceil_mode of an average pool",
     "halves by the same weights": "split",
     "centred per image": "mean over channels",

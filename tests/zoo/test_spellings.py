@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import bnn_compiler
 from tests.network import anchors, assert_agrees
 from tests.spellings import ALL, NOT_YET
 from tests.spellings.spelling import settle
@@ -28,3 +29,12 @@ def test_every_name_is_of_one_spelling():
     names = [s.name for s in ALL]
     assert len(set(names)) == len(names)
     assert set(NOT_YET) <= set(names)
+
+
+def test_pooled_signs_are_compared(tmp_path):
+    (spelling,) = (s for s in ALL if s.name == "pooled signs, +1 at zero")
+    model, x = settle(spelling.make(), spelling.shape), torch.randn(spelling.shape)
+    artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "net.bnn")
+    report = bnn_compiler.verify(artifact, model, [x])
+    assert report.ok, report.text()
+    assert len(report.signs) == 2
