@@ -10,7 +10,9 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array, bind, derived
+from bnn_compiler.ops.window import Window
 from bnn_compiler.passes.atoms import Atoms
+from bnn_compiler.passes.pool_before_scale import sign_below_pools
 from bnn_compiler.passes.sign_planes import SignPlanes, plane, sign_planes
 from bnn_compiler.passes.weights import TwoLevelWeights, split_weights, two_levels
 
@@ -21,6 +23,8 @@ class BinarizeConv:
         s = bnn.sign(x)                          b = bnn.map(x, 0; outputs=["bits>=:0"])
         y = nn.conv2d(pad(s, v), W)       ->     i = bnn.conv2d(b, sign(W); pad_value=v)
                                                  y = bnn.affine(i, |W|, 0)
+
+    Max-pools in between become max-pools of bits.
 
     Zeros of the signs (``sign_planes``) and of the weights (``TernaryWeights.planes``) become
     sums of planes: i is then a sum of up to four such convolutions, and the scale is shared.
@@ -47,7 +51,7 @@ _WORDS = {">=": "from_0", ">": "above_0"}
 
 @dataclass
 class _Rewrite:
-    """State of one run; ``bits`` has the planes made so far, by the sign and the compare."""
+    """State of one run; ``bits``: planes made so far, by the sign or pool, and the compare."""
 
     graph: Graph
     atoms: Atoms
@@ -55,10 +59,11 @@ class _Rewrite:
     bits: dict[tuple[relax.Var, str], relax.Var] = field(default_factory=dict)
 
     def convolution(self, var: relax.Var, conv: relax.Call) -> None:
-        source, padding, pad_value = _padded_source(self.graph, conv)
-        sign = self.graph.value(source)
-        if sign is None or not ops.is_op(sign, "relax.bnn.sign"):
+        padded, padding, pad_value = _padded_source(self.graph, conv)
+        found = sign_below_pools(self.graph, padded)
+        if found is None:
             return
+        source, sign, pools = found
         weights = split_weights(array(conv.args[1]))
         levels = None if weights else two_levels(array(conv.args[1]))
         if weights is None and levels is None:
@@ -72,7 +77,7 @@ class _Rewrite:
             "pad_value": planes.pad_value,
             "channels": ops.shape_of(sign.args[0])[3],
         }
-        bits = [self._plane(source, sign, compare, planes) for compare in planes.compares]
+        bits = [self._plane(source, sign, pools, c, planes) for c in planes.compares]
         work = _Sums(var.name, bits, planes, attrs)
         if weights is not None:
             work.product(weights.planes(self.zero_weight, var.name), weights.scale)
@@ -82,16 +87,31 @@ class _Rewrite:
         self.graph.replace(var, [*inner, (var, last)])
 
     def _plane(
-        self, source: relax.Var, sign: relax.Call, compare: str, planes: SignPlanes
+        self,
+        source: relax.Var,
+        sign: relax.Call,
+        pools: Sequence[relax.Var],
+        compare: str,
+        planes: SignPlanes,
     ) -> relax.Var:
-        """The bits ``compare`` of a sign; NAME__bits where they are all of it."""
-        if (source, compare) not in self.bits:
-            packed = plane(sign.args[0], compare)
-            what = "bits" if planes.divisor == 1 else f"bits_{_WORDS[compare]}"
-            bits = bind(packed, derived(source.name, what))
-            self.bits[source, compare] = bits
-            self.graph.replace(source, [(source, sign), (bits, packed)])
-        return self.bits[source, compare]
+        """The bits ``compare`` of a sign, max-pooled; NAME__bits where they are all of it."""
+        what = "bits" if planes.divisor == 1 else f"bits_{_WORDS[compare]}"
+        bits = self._made(source, compare, what, plane(sign.args[0], compare))
+        for pool in pools:
+            value = self.graph.values[pool]
+            window = Window.of(value.attrs, value.attrs.pool_size).attrs()
+            channels = ops.shape_of(pool)[3]
+            never = relax.const(np.zeros(ops.words(channels), np.uint32))
+            pooled = ops.call_op("bits_max_pool2d", [bits, never], **window, channels=channels)
+            bits = self._made(pool, compare, what, pooled)
+        return bits
+
+    def _made(self, var: relax.Var, compare: str, what: str, made: relax.Call) -> relax.Var:
+        """``made``, bound behind ``var`` as its bits, once."""
+        if (var, compare) not in self.bits:
+            bits = self.bits[var, compare] = bind(made, derived(var.name, what))
+            self.graph.replace(var, [(var, self.graph.values[var]), (bits, made)])
+        return self.bits[var, compare]
 
 
 @dataclass

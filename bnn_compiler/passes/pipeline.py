@@ -14,7 +14,7 @@ from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
-from bnn_compiler.passes.pool_before_sign import PoolBeforeSign
+from bnn_compiler.passes.pool_before_scale import PoolBeforeScale
 from bnn_compiler.passes.sign_before_pad import SignBeforePad
 from bnn_compiler.passes.unscale_signs import UnscaleSigns
 
@@ -35,7 +35,7 @@ def phases(
             "recognise",
             (
                 FoldTile(),
-                PoolBeforeSign(),
+                PoolBeforeScale(),
                 SignBeforePad(),
                 UnscaleSigns(),
                 BinarizeConv(zero_weight),

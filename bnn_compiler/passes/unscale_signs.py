@@ -11,6 +11,7 @@ from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, affine_operands, array, bind, derived
 from bnn_compiler.ops.reference import windows
 from bnn_compiler.ops.window import Window
+from bnn_compiler.passes.pool_before_scale import sign_below_pools
 
 Vector = NDArray[np.float64]
 #: How far from -1, 0 and +1 the padding value may be in the units of the signs.
@@ -38,7 +39,7 @@ class UnscaleSigns:
 
 @dataclass(frozen=True)
 class _TwoLevels:
-    """A convolution's input: shift + scale * ``sign``, with ``fill`` around it."""
+    """A convolution's input: shift + scale * ``sign``, perhaps pooled, with ``fill`` around it."""
 
     sign: relax.Expr
     scale: float
@@ -73,8 +74,7 @@ def _two_levels(graph: Graph, conv: relax.Call) -> _TwoLevels | None:
         inner, bias = (v.astype(np.float64) for v in found)
         scale, shift = scale * inner, scale * bias + shift
         source = graph.values[source].args[0]
-    sign = graph.value(source)
-    if sign is None or not ops.is_op(sign, "relax.bnn.sign") or scale.size == 1:
+    if sign_below_pools(graph, source) is None or scale.size == 1:
         return None
     if scale[0] == 0 or np.any(scale != scale[0]):
         return None

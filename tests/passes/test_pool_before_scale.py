@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bnn_compiler.passes.pool_before_sign import PoolBeforeSign
+from bnn_compiler.passes.pool_before_scale import PoolBeforeScale
 from tests.network import Applied, after, anchors, assert_agrees, image, names
 
 CONV = nn.Conv2d(4, 8, 3)
@@ -60,4 +60,4 @@ def test_the_pool_behind_a_binary_convolution_works_on_bits():
 )
 def test_must_not_fire_on_what_falls_or_is_no_sign(network):
     before = names(after(Applied(network), image(4)))
-    assert names(after(Applied(network), image(4), PoolBeforeSign())) == before
+    assert names(after(Applied(network), image(4), PoolBeforeScale())) == before
