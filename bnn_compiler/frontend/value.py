@@ -1,5 +1,6 @@
 """What the builder's operators take and give, and where an operator is."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,14 @@ from bnn_compiler.ops import relax_ops as ops
 
 @dataclass(frozen=True)
 class Value:
-    """A computed tensor: ``expr`` is NHWC; ``flat`` if its framework sees it as [N, C*H*W]."""
+    """A computed tensor: ``expr`` is NHWC; ``flat`` if its framework sees it as [N, C*H*W].
+
+    The ``expr`` of a ``plain`` one is dense and has the framework's own shape, of any rank.
+    """
 
     expr: relax.Expr
     flat: bool = False
+    plain: bool = False
 
     @property
     def is_vector(self) -> bool:
@@ -24,9 +29,17 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape that its framework sees: [N, C, H, W] or [N, F]."""
+        """The shape that its framework sees: [N, C, H, W], [N, F], or any of a plain one."""
+        if self.plain:
+            return ops.shape_of(self.expr)
         n, h, w, c = ops.shape_of(self.expr)
         return (n, c * h * w) if self.flat else (n, c, h, w)
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """[N, H, W, C], as a buffer has it; [1, 1, 1, size] of a plain one."""
+        shape = ops.shape_of(self.expr)
+        return (1, 1, 1, math.prod(shape)) if self.plain else shape
 
     @property
     def channels(self) -> int:

@@ -18,6 +18,7 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 | max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
 | tile | x, operands... | epilogue(``channels`` channels of x from ``start`` on, in turn) |
 | pad_channels | x, operands... | epilogue(x with ``before`` and ``after`` more channels) |
+| general | x... | the value of ``program`` (ops/general.py), dense and of any rank |
 | concat | x..., operands... (``inputs`` says how many x) | epilogue(value) |
 
 To add one: a row of OPERATORS, and for an anchor a row of plan/tasks.py and its kernel.
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from bnn_compiler.ops import reference, resize
 from bnn_compiler.ops.epilogue import STEPS
 from bnn_compiler.ops.functions import evaluate
+from bnn_compiler.ops.general import Program
 from bnn_compiler.ops.window import Window
 from bnn_compiler.ops.winograd import winograd_conv2d
 
@@ -253,6 +255,12 @@ OPERATORS: dict[str, Operator] = {
         lambda attrs, x: x[..., tiled(attrs, x.shape[3])],
     ),
     "pad_channels": Operator(1, _widened, _pad_channels),
+    "general": Operator(
+        VARIADIC,
+        lambda attrs, shapes: Program.parse(list(attrs["program"])).shape(shapes),
+        lambda attrs, *xs: Program.parse(list(attrs["program"])).evaluate(xs),
+        anchor=False,
+    ),
     "concat": Operator(
         VARIADIC,
         _joined,

@@ -12,6 +12,7 @@ from bnn_compiler.passes.fold_affine import FoldAffine
 from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
+from bnn_compiler.passes.group_general import GroupGeneral
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
 from bnn_compiler.passes.pool_before_scale import PoolBeforeScale
@@ -30,6 +31,7 @@ def phases(
     last: list[Pass] = [ByteInput(byte_input)] if byte_input else []
     if allow_reorder:
         last.append(FilterStridedConv())
+    last.append(GroupGeneral())
     return (
         (
             "recognise",

@@ -116,6 +116,8 @@ class _Planner:
             self._permute(var, value)
         elif ops.is_op(value, "relax.bnn.bits_max_pool2d"):
             self._bits_pool(var, value)
+        elif ops.is_op(value, "relax.bnn.general"):
+            self._general(var, value)
         elif ops.anchor_name(value):
             self._anchor(var, value)
         else:
@@ -157,6 +159,15 @@ class _Planner:
         result = self._result(var, shape, Storage.BITS)
         task = PlainTask("bits_max_pool2d", (source.layout,), work)
         self._call(var, task, (source,), (result,), weights=(value.args[1],))
+        self.env[var] = result
+
+    def _general(self, var: relax.Var, value: relax.Call) -> None:
+        arguments = [self.env[a] if constant(a) is None else array(a) for a in value.args]
+        result = self._buffer("arena", var.name, tasks.dense(ops.shape_of(var)))
+        # Each may be the caller's.
+        unaligned = tuple(range(len(arguments) + 1))
+        task = tasks.general(value)
+        self._call(var, task, (), (result,), operands=tuple(arguments), unaligned=unaligned)
         self.env[var] = result
 
     def _anchor(self, var: relax.Var, value: relax.Call) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from tvm import relax
 
@@ -9,6 +10,7 @@ from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.ops.window import Window
 
 
@@ -97,6 +99,18 @@ def _pad_channels(request: Request) -> PlainTask:
     attrs = request.call.attrs
     widths = int(attrs["before"]), int(attrs["after"])
     return request.plain(None, *widths, float(attrs["pad_value"]))
+
+
+def dense(shape: Sequence[int]) -> Layout:
+    """How a plain tensor lies in memory: its elements in row-major order."""
+    return Layout((1, 1, 1, prod(shape)), Storage.FLOAT32.dtype, dense=True)
+
+
+def general(call: relax.Call) -> PlainTask:
+    """A call of bnn.general: the shapes of its arguments and the lines of its program."""
+    shapes = tuple(ops.shape_of(a) for a in call.args)
+    lines = tuple(str(line) for line in call.attrs["program"])
+    return PlainTask("general", tuple(map(dense, shapes)), parameters=(shapes, lines))
 
 
 TASKS: dict[str, Callable[[Request], Task | PlainTask]] = {

@@ -84,7 +84,8 @@ class Session:
             stored[:] = pack_bits(np.full(channels, 1 if buffer.fill else -1))
             _inside(buffer, stored)[:] = pack_bits(value)
         else:
-            _inside(buffer, stored)[..., :channels] = value
+            # A plain tensor is kept as [1, 1, 1, size], in whatever shape it is.
+            _inside(buffer, stored)[..., :channels] = value.reshape(buffer.shape)
         self._executor.write(self.workspace, buffer.offset, stored.reshape(-1).view(np.uint8))
 
     def _arena(self, identifier: int) -> BufferEntry:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch.fx import Node
 
 from bnn_compiler.errors import UnsupportedError
+from bnn_compiler.frontend import general
 from bnn_compiler.frontend.builder import Builder
 from bnn_compiler.frontend.pytorch.trace import TracedGraph
 from bnn_compiler.frontend.value import Value
@@ -17,7 +18,8 @@ class Context:
 
     def __init__(self, traced: TracedGraph) -> None:
         self.builder = Builder({i.name: i.shape for i in traced.inputs})
-        self.env: dict[Node, Value] = {}
+        #: A list where an operator has several results.
+        self.env: dict[Node, Value | list[Value]] = {}
         self.node: Node
         self._constants = traced.constants
 
@@ -34,10 +36,25 @@ class Context:
         return None
 
     def data(self, node: Any) -> Value:
-        """The value of a computed node."""
-        if isinstance(node, Node) and node in self.env:
-            return self.env[node]
+        """The value of a computed node, in the form that the builder's own operators take.
+
+        Raises UnsupportedError for a constant, or a tensor of another rank.
+        """
+        return general.image(self.builder, self.any(node))
+
+    def any(self, node: Any) -> Value:
+        """The value of a computed node as it is. Raises UnsupportedError for a constant."""
+        found = self.env.get(node) if isinstance(node, Node) else None
+        if isinstance(found, Value):
+            return found
         raise self.fail("needs a computed tensor here, not a constant")
+
+    def plain(self, node: Any) -> general.Operand:
+        """A computed value as a plain one, a constant, or a number."""
+        constant = self.constant(node)
+        if constant is None:
+            return general.plain(self.builder, self.any(node))
+        return constant if isinstance(node, Node) else float(constant)
 
     def operand(self, node: Any) -> Value | NDArray[Any]:
         """Either of the two."""

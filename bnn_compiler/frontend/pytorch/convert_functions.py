@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_compiler.frontend import elementwise
+from bnn_compiler.frontend import elementwise, general
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.value import Value
 
@@ -20,7 +20,10 @@ def _function(name: str) -> Callable[..., Value]:
 
 
 def _apply(ctx: Context, name: str, x: Any, params: Sequence[float] = ()) -> Value:
-    return elementwise.function(ctx.builder, name, ctx.data(x), params)
+    value = ctx.any(x)
+    if value.plain:
+        return general.call(ctx.builder, name, [value], *map(float, params))
+    return elementwise.function(ctx.builder, name, value, params)
 
 
 def _gelu(ctx: Context, x: Any, approximate: str = "none") -> Value:

@@ -1,7 +1,7 @@
 """A simplified FX graph becomes a Relax module: one converter per operator, then the builder."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -9,13 +9,22 @@ import tvm
 from torch.fx import Node
 
 from bnn_compiler.errors import UnsupportedError
+from bnn_compiler.frontend import general
 from bnn_compiler.frontend.incomplete import Incomplete, Problem
 from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.frontend.pytorch.context import Context
+from bnn_compiler.frontend.pytorch.convert_general import GENERAL
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.markers import sign as sign_marker
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, arguments, describe
 from bnn_compiler.frontend.value import Place, Value
+
+#: What is computed on images and matrices even if its input is a plain value: all else stays one.
+_COMPUTED = (
+    *("conv2d", "linear", "batch_norm", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
+    *("adaptive_avg_pool2d", "upsample_nearest2d", "_upsample_nearest_exact2d"),
+    *("upsample_bilinear2d", "_native_batch_norm_legit_no_training"),
+)
 
 
 def import_graph(traced: TracedGraph) -> tuple[tvm.IRModule, dict[str, Origin]]:
@@ -75,7 +84,7 @@ class _Walk:
 
     def _call(self, node: Node, place: Place) -> None:
         context = self.context
-        known = _name(node.target) in HANDLERS
+        known = _name(node.target) in HANDLERS or _name(node.target) in GENERAL
         if known and any(n in self._missing for n in node.all_input_nodes):
             self._stand_in(node)
             return
@@ -99,7 +108,9 @@ class _Walk:
             computed = source.op == "call_function" and source in self.context.env
             if computed and source not in self._passed:
                 self._passed.add(source)
-                self.context.builder.output(self.context.env[source])
+                made = self.context.env[source]
+                if isinstance(made, Value):
+                    self.context.builder.output(made)
         self._passed.add(node)
         value = node.meta.get("val")
         try:
@@ -115,40 +126,78 @@ def to_relax(traced: TracedGraph) -> tvm.IRModule:
     return import_graph(traced)[0]
 
 
-def _call(context: Context, node: Node) -> Value:
-    handler = HANDLERS.get(_name(node.target))
-    if handler is None:
-        known = ", ".join(sorted(HANDLERS))
+def _call(context: Context, node: Node) -> Value | list[Value]:
+    """By the converter of images and matrices, else by that of plain values.
+
+    What reads a plain value is one, unless only the first computes it.
+    """
+    name = _name(node.target)
+    handlers = [t[name] for t in (HANDLERS, GENERAL) if name in t]
+    if not handlers:
+        known = ", ".join(sorted(HANDLERS.keys() | GENERAL.keys()))
         raise context.fail(f"this operator cannot be compiled. Supported: {known}")
+    if name == "getitem":
+        several = context.env.get(node.args[0])  # type: ignore[arg-type]
+        if isinstance(several, list):
+            return _one_of(context, several, node.args[1])
     expected = node.meta.get("val")
-    if isinstance(expected, torch.Tensor) and expected.dtype != torch.float32:
-        raise context.fail(f"its result is {expected.dtype}; only float32 can be compiled")
+    is_float = not isinstance(expected, torch.Tensor) or expected.dtype == torch.float32
+    sources = [context.env.get(n) for n in node.all_input_nodes]
+    plain = any(isinstance(v, list) or (isinstance(v, Value) and v.plain) for v in sources)
+    if not is_float or (plain and name not in _COMPUTED):
+        handlers.reverse()
+    if not is_float and name not in GENERAL:
+        dtype = getattr(expected, "dtype", None)
+        raise context.fail(f"its result is {dtype}; only float32 can be compiled")
+    first: UnsupportedError | None = None
+    for handler in handlers:
+        try:
+            found: Value | list[Value] = _converted(context, node, handler)
+            return found
+        except UnsupportedError as e:
+            first = first or e
+    assert first is not None
+    raise first
+
+
+def _one_of(context: Context, values: list[Value], index: Any) -> Value:
+    if index >= len(values):
+        raise context.fail(f"result {index} of this operator is not computed")
+    return values[index]
+
+
+def _converted(context: Context, node: Node, handler: Callable[..., Any]) -> Value | list[Value]:
     args, kwargs = arguments(node)
     try:
         bound = inspect.signature(handler).bind(context, *args, **kwargs)
     except TypeError as e:
         raise context.fail(f"this form of the operator cannot be compiled: {e}") from e
-    value: Value = handler(*bound.args, **bound.kwargs)
-    if isinstance(expected, torch.Tensor) and value.shape != tuple(expected.shape):
+    value: Value | list[Value] = handler(*bound.args, **bound.kwargs)
+    expected = node.meta.get("val")
+    shape = tuple(expected.shape) if isinstance(expected, torch.Tensor) else None
+    if isinstance(value, Value) and shape not in (None, value.shape):
         raise context.fail(
-            f"its result has shape {list(expected.shape)}, which cannot be compiled (one of"
+            f"its result has shape {list(shape or ())}, which cannot be compiled (one of"
             f" {list(value.shape)} could)"
         )
     return value
 
 
 def _result(context: Context, node: Any) -> Value:
-    if node not in context.env:
+    found = context.env.get(node)
+    if not isinstance(found, Value):
         raise context.fail(f"output {node} does not depend on the input; return it from Python")
-    return context.env[node]
+    if node.meta["val"].dtype != torch.float32:
+        raise context.fail(f"output {node} is {node.meta['val'].dtype}; only float32 can be one")
+    return general.result(context.builder, found)
 
 
 def _remember(context: Context, node: Node) -> None:
     """Note which of PyTorch's values the variable of ``node`` is."""
-    origin = node.meta.get("origin")
+    origin, value = node.meta.get("origin"), context.env[node]
     source, levels = node.meta.get("sign", (None, None))
-    if origin is not None:
-        context.builder.remember(context.env[node], str(origin), str(source or ""), levels)
+    if origin is not None and isinstance(value, Value):
+        context.builder.remember(value, str(origin), str(source or ""), levels)
 
 
 def _flatten(out: Any) -> list[Any]:

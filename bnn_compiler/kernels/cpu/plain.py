@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tvm import tirx
 
-from bnn_compiler.kernels.cpu import channelwise, schedule
+from bnn_compiler.kernels.cpu import channelwise, general, schedule
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -14,6 +14,8 @@ from bnn_compiler.ops.resize import resize_tables
 
 def function(task: PlainTask) -> tirx.PrimFunc:
     """The scheduled kernel: inputs, constants after the first, epilogue's operands, outputs."""
+    if task.op == "general":
+        return general.function(task)
     if task.op in WORDS:
         return schedule.words(WORDS[task.op](task))
     return schedule.channelwise(STAGES[task.op](task))

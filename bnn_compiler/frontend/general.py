@@ -1,0 +1,81 @@
+"""Operators on tensors of any rank: plain values, which are dense in the framework's own order.
+
+What the builder's own operators cannot take goes here, a primitive (ops/primitives.py) at a time:
+
+    y = general.call(builder, "add", [x, 1.0])
+    y = general.call(builder, "permute", [y], (0, 2, 1))
+    builder.conv2d(general.image(builder, y), ...)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+
+from bnn_compiler.frontend.builder import Builder
+from bnn_compiler.frontend.value import Value
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.general import Program, Step
+
+#: A computed tensor, a constant one of any shape, or a number.
+Operand = Value | NDArray[Any] | float
+
+
+def plain(builder: Builder, x: Value) -> Value:
+    """``x`` as a plain value."""
+    if x.plain:
+        return x
+    nchw = builder.emit(relax.op.permute_dims(x.expr, [0, 3, 1, 2]), name="plain").expr
+    if tuple(x.shape) != ops.shape_of(nchw):
+        nchw = builder.emit(relax.op.reshape(nchw, list(x.shape)), name="plain").expr
+    return Value(nchw, plain=True)
+
+
+def image(builder: Builder, x: Value) -> Value:
+    """``x`` as the builder's own operators take it. Raises UnsupportedError for another rank."""
+    if not x.plain:
+        return x
+    if len(x.shape) not in (2, 4):
+        raise builder.fail(
+            f"a tensor of shape {list(x.shape)}; this operator is compiled for [N, C, H, W] and"
+            " [N, F]"
+        )
+    flat = len(x.shape) == 2
+    nchw = x.expr
+    if flat:
+        nchw = builder.emit(relax.op.reshape(nchw, [*x.shape, 1, 1]), name="image").expr
+    return builder.emit(relax.op.permute_dims(nchw, [0, 2, 3, 1]), flat, name="image")
+
+
+def call(builder: Builder, op: str, operands: Sequence[Operand], *params: Any) -> Value:
+    """A primitive of plain values. Raises UnsupportedError if it yields no element."""
+    arguments: list[relax.Expr] = []
+    steps: list[Step] = []
+    names = []
+    for operand in operands:
+        if isinstance(operand, Value):
+            arguments.append(plain(builder, operand).expr)
+            names.append(f"a{len(arguments) - 1}")
+        elif isinstance(operand, int | float):
+            names.append(f"t{len(steps)}")
+            steps.append(Step("number", (), (float(operand),)))
+        else:
+            arguments.append(relax.const(np.ascontiguousarray(operand, np.float32)))
+            names.append(f"a{len(arguments) - 1}")
+    program = Program((*steps, Step(op, tuple(names), params)))
+    if 0 in program.shape([ops.shape_of(a) for a in arguments]):
+        raise builder.fail("its result has no element")
+    expr = ops.call_op("general", arguments, inputs=len(arguments), program=program.lines)
+    found = builder.emit(expr)
+    return Value(found.expr, plain=True)
+
+
+def result(builder: Builder, x: Value) -> Value:
+    """An output: memory of its own for what else may read a plain value."""
+    if not x.plain:
+        return x
+    copy = Program((Step("copy", ("a0",)),))
+    expr = ops.call_op("general", [x.expr], inputs=1, program=copy.lines)
+    return Value(builder.emit(expr, name="output").expr, plain=True)

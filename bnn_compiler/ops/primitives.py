@@ -1,0 +1,179 @@
+"""The primitives of general programs (general.py): shape and meaning of each in numpy.
+
+Sums and products run in index order along the reduced axes, the last fastest; ``matmul`` is a chain
+of fma over the last axis of its first operand. kernels/primitives.py has the same table in TE.
+
+| primitive | operands; parameters | value |
+|---|---|---|
+| number | ; value | one number, of rank 0 |
+| add, sub, mul, div, max, min, equal, less, less_equal | a, b | with numpy's broadcast |
+| where | condition, a, b | a where the condition is not 0 |
+| clip | x; low, high | min(max(x, low), high) |
+| sign | x; zero | -1, 1, or zero |
+| copy | x | x |
+| reshape, expand | x; shape | numpy's reshape and broadcast_to |
+| permute | x; axes | numpy's transpose |
+| slice | x; starts, steps, sizes | of every axis |
+| pad | x; widths before, widths after, value | a border of one number |
+| concat | x...; axis | |
+| take | x, indices; axis | numpy's take, of indices within the axis |
+| sum, prod, reduce_max, reduce_min | x; axes | without the reduced axes |
+| cumsum | x; axis | |
+| matmul | a [..., I, K], b [..., K, J] | [..., I, J] |
+
+Functions of one value (functions.py) are primitives too, with their literals as parameters.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnn_compiler.ops.reference import fma
+
+Shape = tuple[int, ...]
+Array = NDArray[np.float32]
+
+
+class Kind(Enum):
+    """What a primitive does to indices."""
+
+    #: Each element is made of those at the same (or broadcast) index.
+    MAP = "map"
+    #: Each element is one of an operand.
+    MOVE = "move"
+    #: Each element is made of many.
+    REDUCE = "reduce"
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """``shape`` (parameters, operands' shapes), and ``meaning`` (parameters, *operands)."""
+
+    kind: Kind
+    shape: Callable[[Sequence[Any], Sequence[Shape]], Shape]
+    meaning: Callable[..., Any]
+
+
+def _broadcast(_: Sequence[Any], shapes: Sequence[Shape]) -> Shape:
+    return tuple(np.broadcast_shapes(*shapes))
+
+
+def _given(params: Sequence[Any], _: Sequence[Shape]) -> Shape:
+    return tuple(params[-1])
+
+
+def _first(_: Sequence[Any], shapes: Sequence[Shape]) -> Shape:
+    return shapes[0]
+
+
+def _padded(params: Sequence[Any], shapes: Sequence[Shape]) -> Shape:
+    return tuple(b + n + a for b, n, a in zip(params[0], shapes[0], params[1], strict=True))
+
+
+def _joined(params: Sequence[Any], shapes: Sequence[Shape]) -> Shape:
+    (axis,) = params
+    first = shapes[0]
+    return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
+
+
+def _taken(params: Sequence[Any], shapes: Sequence[Shape]) -> Shape:
+    (axis,) = params
+    return (*shapes[0][:axis], *shapes[1], *shapes[0][axis + 1 :])
+
+
+def _reduced(params: Sequence[Any], shapes: Sequence[Shape]) -> Shape:
+    (axes,) = params
+    return tuple(n for i, n in enumerate(shapes[0]) if i not in axes)
+
+
+def _multiplied(_: Sequence[Any], shapes: Sequence[Shape]) -> Shape:
+    a, b = shapes
+    return (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+
+
+def _rows(x: Array, axes: Sequence[int]) -> Array:
+    """The reduced axes as the first one."""
+    kept = [i for i in range(x.ndim) if i not in axes]
+    moved = x.transpose(*axes, *kept)
+    return moved.reshape(prod(x.shape[i] for i in axes), *(x.shape[i] for i in kept))
+
+
+def _sum(params: Sequence[Any], x: Array) -> Array:
+    rows = _rows(x, params[0])
+    total = np.zeros(rows.shape[1:], np.float32)
+    for row in rows:
+        total = total + row
+    return total
+
+
+def _prod(params: Sequence[Any], x: Array) -> Array:
+    rows = _rows(x, params[0])
+    total = np.ones(rows.shape[1:], np.float32)
+    for row in rows:
+        total = total * row
+    return total
+
+
+def _matmul(_: Sequence[Any], a: Array, b: Array) -> Array:
+    total = np.zeros(_multiplied((), (a.shape, b.shape)), np.float32)
+    for k in range(a.shape[-1]):
+        total = fma(a[..., :, k, None], b[..., k, None, :], total)
+    return total
+
+
+def _slice(params: Sequence[Any], x: Array) -> Array:
+    starts, steps, sizes = params
+    parts = zip(starts, steps, sizes, strict=True)
+    return x[tuple(slice(first, first + step * n, step) for first, step, n in parts)]
+
+
+def _map(meaning: Callable[..., Any]) -> Primitive:
+    return Primitive(Kind.MAP, _broadcast, meaning)
+
+
+PRIMITIVES: dict[str, Primitive] = {
+    "number": Primitive(Kind.MAP, lambda *_: (), lambda params: np.float32(params[0])),
+    "add": _map(lambda _, a, b: a + b),
+    "sub": _map(lambda _, a, b: a - b),
+    "mul": _map(lambda _, a, b: a * b),
+    "div": _map(lambda _, a, b: a / b),
+    "max": _map(lambda _, a, b: np.maximum(a, b)),
+    "min": _map(lambda _, a, b: np.minimum(a, b)),
+    "equal": _map(lambda _, a, b: a == b),
+    "less": _map(lambda _, a, b: a < b),
+    "less_equal": _map(lambda _, a, b: a <= b),
+    "where": _map(lambda _, c, a, b: np.where(c != 0, a, b)),
+    "clip": _map(
+        lambda p, x: np.minimum(np.maximum(x, np.float32(p[0])), np.float32(p[1])),
+    ),
+    "sign": _map(lambda p, x: np.where(x > 0, 1, np.where(x < 0, -1, p[0]))),
+    "copy": _map(lambda _, x: x),
+    "reshape": Primitive(Kind.MOVE, _given, lambda p, x: x.reshape(p[0])),
+    "expand": Primitive(Kind.MOVE, _given, lambda p, x: np.broadcast_to(x, p[0])),
+    "permute": Primitive(
+        Kind.MOVE,
+        lambda p, shapes: tuple(shapes[0][i] for i in p[0]),
+        lambda p, x: x.transpose(p[0]),
+    ),
+    "slice": Primitive(Kind.MOVE, _given, _slice),
+    "pad": Primitive(
+        Kind.MOVE,
+        _padded,
+        lambda p, x: np.pad(x, list(zip(p[0], p[1], strict=True)), constant_values=p[2]),
+    ),
+    "concat": Primitive(Kind.MOVE, _joined, lambda p, *xs: np.concatenate(xs, p[0])),
+    "take": Primitive(Kind.MOVE, _taken, lambda p, x, i: np.take(x, i.astype(np.int64), p[0])),
+    "sum": Primitive(Kind.REDUCE, _reduced, _sum),
+    "prod": Primitive(Kind.REDUCE, _reduced, _prod),
+    "reduce_max": Primitive(Kind.REDUCE, _reduced, lambda p, x: x.max(tuple(p[0]))),
+    "reduce_min": Primitive(Kind.REDUCE, _reduced, lambda p, x: x.min(tuple(p[0]))),
+    "cumsum": Primitive(
+        Kind.REDUCE, _first, lambda p, x: np.add.accumulate(x, p[0], dtype=np.float32)
+    ),
+    "matmul": Primitive(Kind.REDUCE, _multiplied, _matmul),
+}
