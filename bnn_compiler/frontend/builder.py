@@ -90,6 +90,7 @@ class Builder:
 
         A variable is the first that it is said to be.
         """
+        value = value.image or value
         if isinstance(value.expr, relax.Var):
             origin = Origin(name, value.stored, source, levels)
             self.origins.setdefault(value.expr.name, origin)

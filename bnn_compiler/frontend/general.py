@@ -30,23 +30,36 @@ def plain(builder: Builder, x: Value) -> Value:
     nchw = builder.emit(relax.op.permute_dims(x.expr, [0, 3, 1, 2]), name="plain").expr
     if tuple(x.shape) != ops.shape_of(nchw):
         nchw = builder.emit(relax.op.reshape(nchw, list(x.shape)), name="plain").expr
-    return Value(nchw, plain=True)
+    return Value(nchw, plain=True, image=x)
 
 
 def image(builder: Builder, x: Value) -> Value:
-    """``x`` as the builder's own operators take it. Raises UnsupportedError for another rank."""
+    """``x`` as the builder's own operators take it; [N, C, L] is an image of one row.
+
+    Raises UnsupportedError for another rank.
+    """
     if not x.plain:
         return x
-    if len(x.shape) not in (2, 4):
+    if x.image is not None:
+        return x.image
+    if len(x.shape) not in (2, 3, 4):
         raise builder.fail(
-            f"a tensor of shape {list(x.shape)}; this operator is compiled for [N, C, H, W] and"
-            " [N, F]"
+            f"a tensor of shape {list(x.shape)}; this operator is compiled for [N, C, H, W],"
+            " [N, C, L] and [N, F]"
         )
-    flat = len(x.shape) == 2
-    nchw = x.expr
-    if flat:
-        nchw = builder.emit(relax.op.reshape(nchw, [*x.shape, 1, 1]), name="image").expr
+    flat, nchw = len(x.shape) == 2, x.expr
+    if len(x.shape) < 4:
+        full = [*x.shape, 1, 1] if flat else [*x.shape[:2], 1, x.shape[2]]
+        nchw = builder.emit(relax.op.reshape(nchw, full), name="image").expr
     return builder.emit(relax.op.permute_dims(nchw, [0, 2, 3, 1]), flat, name="image")
+
+
+def row(builder: Builder, x: Value) -> Value:
+    """An image of one row as the plain value [N, C, L] that its framework sees."""
+    n, c, _, length = x.shape
+    whole = builder.emit(relax.op.permute_dims(x.expr, [0, 3, 1, 2]), name="plain").expr
+    expr = builder.emit(relax.op.reshape(whole, [n, c, length]), name="plain").expr
+    return Value(expr, plain=True, image=x)
 
 
 def call(builder: Builder, op: str, operands: Sequence[Operand], *params: Any) -> Value:

@@ -15,12 +15,14 @@ from bnn_compiler.ops import relax_ops as ops
 class Value:
     """A computed tensor: ``expr`` is NHWC; ``flat`` if its framework sees it as [N, C*H*W].
 
-    The ``expr`` of a ``plain`` one is dense and has the framework's own shape, of any rank.
+    The ``expr`` of a ``plain`` one is dense and has the framework's own shape, of any rank;
+    ``image`` has its elements as an image where that is known, [N, C, 1, L] for [N, C, L].
     """
 
     expr: relax.Expr
     flat: bool = False
     plain: bool = False
+    image: "Value | None" = None
 
     @property
     def is_vector(self) -> bool:

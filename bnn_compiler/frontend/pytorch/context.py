@@ -1,5 +1,6 @@
 """What a converter is given beside its operator's arguments, and the forms of those."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,13 +57,41 @@ class Context:
             return general.plain(self.builder, self.any(node))
         return constant if isinstance(node, Node) else float(constant)
 
+    def tensor(self, node: Any) -> Value:
+        """A computed value as a plain one. Raises UnsupportedError for a constant."""
+        return general.plain(self.builder, self.any(node))
+
+    def call(self, op: str, *operands: general.Operand, params: Sequence[Any] = ()) -> Value:
+        """A primitive (ops/primitives.py) of plain values."""
+        return general.call(self.builder, op, operands, *params)
+
+    def rank(self, node: Any) -> int:
+        """Of a computed node."""
+        return len(self.any(node).shape)
+
+    def axes(self, node: Any, dims: Any) -> tuple[int, ...]:
+        """Dimensions of a computed node counted from 0, in order; None or () are all."""
+        n = self.rank(node)
+        listed = range(n) if dims is None else dims if isinstance(dims, list | tuple) else [dims]
+        return tuple(sorted(int(d) % n for d in (listed or range(n))))
+
     def operand(self, node: Any) -> Value | NDArray[Any]:
-        """Either of the two."""
+        """Either of the two; beside images of one row, a constant has a dimension for it."""
         constant = self.constant(node)
-        return self.data(node) if constant is None else constant
+        if constant is None:
+            return self.data(node)
+        value = self.node.meta.get("val")
+        rows = value is not None and value.dim() == 3 and constant.ndim > 1
+        return np.expand_dims(constant, -2) if rows else constant
 
 
 def pair(value: Any) -> list[int]:
     """One number or two as (height, width)."""
     numbers = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
     return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def row_pair(value: Any, beside: int) -> list[int]:
+    """A number of a row as (height, width); ``beside`` is the height's."""
+    (number,) = value if isinstance(value, list | tuple) else [value]
+    return [beside, int(number)]

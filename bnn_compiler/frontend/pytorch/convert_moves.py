@@ -11,31 +11,29 @@ from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.value import Value
 
 
-def _call(ctx: Context, op: str, *operands: general.Operand, params: Sequence[Any] = ()) -> Value:
-    return general.call(ctx.builder, op, operands, *params)
-
-
-def _value(ctx: Context, x: Any) -> Value:
-    return general.plain(ctx.builder, ctx.any(x))
-
-
 def _wanted(ctx: Context) -> tuple[int, ...]:
     """The shape of the node's result, as PyTorch has it."""
     return tuple(int(v) for v in ctx.node.meta["val"].shape)
 
 
 def _reshape(ctx: Context, x: Any, *_: Any, **__: Any) -> Value:
-    return _call(ctx, "reshape", _value(ctx, x), params=(_wanted(ctx),))
+    image, wanted = ctx.any(x).image, _wanted(ctx)
+    if image is not None and image.shape == wanted:
+        return image
+    source = ctx.any(x)
+    if not source.plain and len(wanted) == 3 and source.shape == (*wanted[:2], 1, wanted[2]):
+        return general.row(ctx.builder, source)
+    return ctx.call("reshape", ctx.tensor(x), params=(_wanted(ctx),))
 
 
 def _expand(ctx: Context, x: Any, *_: Any, **__: Any) -> Value:
-    return _call(ctx, "expand", _value(ctx, x), params=(_wanted(ctx),))
+    return ctx.call("expand", ctx.tensor(x), params=(_wanted(ctx),))
 
 
 def _permute(ctx: Context, x: Any, dims: Sequence[int]) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     axes = tuple(int(d) % len(value.shape) for d in dims)
-    return _call(ctx, "permute", value, params=(axes,))
+    return ctx.call("permute", value, params=(axes,))
 
 
 def _transpose(ctx: Context, x: Any, first: int, second: int) -> Value:
@@ -53,13 +51,13 @@ def _cut(ctx: Context, x: Value, dim: int, start: int, count: int, step: int = 1
     starts = tuple(start if i == axis else 0 for i in range(n))
     steps = tuple(step if i == axis else 1 for i in range(n))
     sizes = tuple(count if i == axis else size for i, size in enumerate(x.shape))
-    return _call(ctx, "slice", x, params=(starts, steps, sizes))
+    return ctx.call("slice", x, params=(starts, steps, sizes))
 
 
 def _slice(
     ctx: Context, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     kept = range(value.shape[dim])[slice(start, end, step)]
     if not kept:
         raise ctx.fail("it keeps no element")
@@ -67,17 +65,17 @@ def _slice(
 
 
 def _select(ctx: Context, x: Any, dim: int, index: int) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     part = _cut(ctx, value, dim, index % value.shape[dim], 1)
-    return _call(ctx, "reshape", part, params=(_wanted(ctx),))
+    return ctx.call("reshape", part, params=(_wanted(ctx),))
 
 
 def _narrow(ctx: Context, x: Any, dim: int, start: int, length: int) -> Value:
-    return _cut(ctx, _value(ctx, x), dim, start, length)
+    return _cut(ctx, ctx.tensor(x), dim, start, length)
 
 
 def _split(ctx: Context, x: Any, sizes: Any, dim: int = 0) -> list[Value]:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     total = value.shape[dim]
     if isinstance(sizes, int):
         sizes = [min(sizes, total - first) for first in range(0, total, sizes)]
@@ -90,11 +88,11 @@ def _chunk(ctx: Context, x: Any, chunks: int, dim: int = 0) -> list[Value]:
 
 
 def _unbind(ctx: Context, x: Any, dim: int = 0) -> list[Value]:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     axis = dim % len(value.shape)
     shape = value.shape[:axis] + value.shape[axis + 1 :]
     parts = [_cut(ctx, value, axis, i, 1) for i in range(value.shape[axis])]
-    return [_call(ctx, "reshape", p, params=(shape,)) for p in parts]
+    return [ctx.call("reshape", p, params=(shape,)) for p in parts]
 
 
 def _join(ctx: Context, tensors: Sequence[Any], dim: int, *, new: bool) -> Value:
@@ -103,8 +101,8 @@ def _join(ctx: Context, tensors: Sequence[Any], dim: int, *, new: bool) -> Value
     axis = dim % (len(known[0]) + new)
     if new:
         shapes = [(*s[:axis], 1, *s[axis:]) for s in known]
-        parts = [_call(ctx, "reshape", p, params=(s,)) for p, s in zip(parts, shapes, strict=True)]
-    return _call(ctx, "concat", *parts, params=(axis,))
+        parts = [ctx.call("reshape", p, params=(s,)) for p, s in zip(parts, shapes, strict=True)]
+    return ctx.call("concat", *parts, params=(axis,))
 
 
 def _cat(ctx: Context, tensors: Any, dim: int = 0) -> Value:
@@ -116,33 +114,31 @@ def _stack(ctx: Context, tensors: Any, dim: int = 0) -> Value:
 
 
 def _take(ctx: Context, x: Value, axis: int, indices: Sequence[int]) -> Value:
-    return _call(ctx, "take", x, np.asarray(indices, np.float32), params=(axis,))
+    return ctx.call("take", x, np.asarray(indices, np.float32), params=(axis,))
 
 
 def _repeat(ctx: Context, x: Any, sizes: Sequence[int]) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     shape = (*[1] * (len(sizes) - len(value.shape)), *value.shape)
     doubled = tuple(n for pair in zip([1] * len(shape), shape, strict=True) for n in pair)
     wide = tuple(n for pair in zip(sizes, shape, strict=True) for n in pair)
-    parts = _call(ctx, "reshape", value, params=(doubled,))
-    return _call(
-        ctx, "reshape", _call(ctx, "expand", parts, params=(wide,)), params=(_wanted(ctx),)
-    )
+    parts = ctx.call("reshape", value, params=(doubled,))
+    return ctx.call("reshape", ctx.call("expand", parts, params=(wide,)), params=(_wanted(ctx),))
 
 
 def _repeat_interleave(ctx: Context, x: Any, repeats: Any, dim: Any = None, **__: Any) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     if not isinstance(repeats, int):
         raise ctx.fail("it repeats a computed number of times; one constant can be compiled")
     if dim is None:
-        value = _call(ctx, "reshape", value, params=((math.prod(value.shape),),))
+        value = ctx.call("reshape", value, params=((math.prod(value.shape),),))
         dim = 0
     axis = dim % len(value.shape)
     return _take(ctx, value, axis, np.repeat(np.arange(value.shape[axis]), repeats).tolist())
 
 
 def _flip(ctx: Context, x: Any, dims: Any) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     for dim in dims:
         axis = int(dim) % len(value.shape)
         last = value.shape[axis] - 1
@@ -151,18 +147,18 @@ def _flip(ctx: Context, x: Any, dims: Any) -> Value:
 
 
 def _roll(ctx: Context, x: Any, shifts: Any, dims: Any = ()) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     shape = value.shape
     if not dims:
-        value, dims = _call(ctx, "reshape", value, params=((math.prod(shape),),)), [0]
+        value, dims = ctx.call("reshape", value, params=((math.prod(shape),),)), [0]
     for shift, dim in zip(_listed(shifts), _listed(dims), strict=True):
         axis = int(dim) % len(value.shape)
         n = value.shape[axis]
         first = -int(shift) % n
         if first:
             ends = (_cut(ctx, value, axis, first, n - first), _cut(ctx, value, axis, 0, first))
-            value = _call(ctx, "concat", *ends, params=(axis,))
-    return _call(ctx, "reshape", value, params=(shape,))
+            value = ctx.call("concat", *ends, params=(axis,))
+    return ctx.call("reshape", value, params=(shape,))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -171,7 +167,7 @@ def _listed(value: Any) -> list[Any]:
 
 def _pad(ctx: Context, x: Any, pads: Any, mode: str = "constant", value: Any = 0) -> Value:
     """F.pad: widths before and after, of the last dimension first."""
-    found = _value(ctx, x)
+    found = ctx.tensor(x)
     n = len(found.shape)
     widths = [(0, 0)] * n
     for i in range(len(pads) // 2):
@@ -183,7 +179,7 @@ def _pad(ctx: Context, x: Any, pads: Any, mode: str = "constant", value: Any = 0
     widths = [(max(b, 0), max(a, 0)) for b, a in widths]
     if mode == "constant":
         ends = tuple(zip(*widths, strict=True))
-        return _call(ctx, "pad", found, params=(*ends, float(value or 0)))
+        return ctx.call("pad", found, params=(*ends, float(value or 0)))
     names = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
     if mode not in names:
         raise ctx.fail(f"mode {mode!r}; constant, {', '.join(names)} can be compiled")
@@ -206,38 +202,38 @@ def _constant_pad(ctx: Context, x: Any, pads: Any, value: float = 0) -> Value:
 
 
 def _pixel_shuffle(ctx: Context, x: Any, factor: int) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     *lead, c, h, w = value.shape
     k, r = len(lead), factor
-    parts = _call(ctx, "reshape", value, params=((*lead, c // (r * r), r, r, h, w),))
+    parts = ctx.call("reshape", value, params=((*lead, c // (r * r), r, r, h, w),))
     axes = (*range(k), k, k + 3, k + 1, k + 4, k + 2)
-    turned = _call(ctx, "permute", parts, params=(axes,))
-    return _call(ctx, "reshape", turned, params=(_wanted(ctx),))
+    turned = ctx.call("permute", parts, params=(axes,))
+    return ctx.call("reshape", turned, params=(_wanted(ctx),))
 
 
 def _pixel_unshuffle(ctx: Context, x: Any, factor: int) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     *lead, c, h, w = value.shape
     k, r = len(lead), factor
-    parts = _call(ctx, "reshape", value, params=((*lead, c, h // r, r, w // r, r),))
+    parts = ctx.call("reshape", value, params=((*lead, c, h // r, r, w // r, r),))
     axes = (*range(k), k, k + 2, k + 4, k + 1, k + 3)
-    turned = _call(ctx, "permute", parts, params=(axes,))
-    return _call(ctx, "reshape", turned, params=(_wanted(ctx),))
+    turned = ctx.call("permute", parts, params=(axes,))
+    return ctx.call("reshape", turned, params=(_wanted(ctx),))
 
 
 def _channel_shuffle(ctx: Context, x: Any, groups: int) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     n, c, *rest = value.shape
-    parts = _call(ctx, "reshape", value, params=((n, groups, c // groups, *rest),))
+    parts = ctx.call("reshape", value, params=((n, groups, c // groups, *rest),))
     axes = (0, 2, 1, *range(3, 3 + len(rest)))
-    turned = _call(ctx, "permute", parts, params=(axes,))
-    return _call(ctx, "reshape", turned, params=(value.shape,))
+    turned = ctx.call("permute", parts, params=(axes,))
+    return ctx.call("reshape", turned, params=(value.shape,))
 
 
 def _index_select(ctx: Context, x: Any, dim: int, index: Any) -> Value:
-    value = _value(ctx, x)
+    value = ctx.tensor(x)
     axis = dim % len(value.shape)
-    return _call(ctx, "take", value, _indices(ctx, index, value.shape[axis]), params=(axis,))
+    return ctx.call("take", value, _indices(ctx, index, value.shape[axis]), params=(axis,))
 
 
 def _indices(ctx: Context, index: Any, size: int) -> np.ndarray:
@@ -253,8 +249,8 @@ def _index(ctx: Context, x: Any, indices: Sequence[Any]) -> Value:
     if len(given) != 1 or str(given[0][1].meta["val"].dtype) == "torch.bool":
         raise ctx.fail("one constant tensor of integers can index")
     ((axis, index),) = given
-    value = _value(ctx, x)
-    return _call(ctx, "take", value, _indices(ctx, index, value.shape[axis]), params=(axis,))
+    value = ctx.tensor(x)
+    return ctx.call("take", value, _indices(ctx, index, value.shape[axis]), params=(axis,))
 
 
 #: PyTorch operator -> converter of plain values.

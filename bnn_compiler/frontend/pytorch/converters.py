@@ -1,66 +1,26 @@
 """One converter per PyTorch operator: the form of aten's arguments in, the builder's calls out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from bnn_compiler.frontend.pytorch import convert_functions, convert_pool, convert_shape
-from bnn_compiler.frontend.pytorch.context import Context, pair
+from bnn_compiler.frontend.pytorch import (
+    convert_conv,
+    convert_functions,
+    convert_pool,
+    convert_shape,
+)
+from bnn_compiler.frontend.pytorch.context import Context
+from bnn_compiler.frontend.pytorch.convert_conv import bias_of
 from bnn_compiler.frontend.value import Value
-
-# ---- convolutions
-
-
-def _conv2d(
-    ctx: Context,
-    x: Any,
-    w: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Value:
-    weight = ctx.constant(w)
-    if weight is None:
-        raise ctx.fail("its weight is computed at run time; only constant weights can be compiled")
-    return ctx.builder.conv2d(
-        ctx.data(x),
-        weight,
-        _bias(ctx, bias),
-        strides=pair(stride),
-        padding=_conv_padding(padding, weight.shape[2:], pair(dilation)),
-        dilation=pair(dilation),
-        groups=groups,
-    )
-
-
-def _conv_padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """(top, left, bottom, right); of an even "same" padding the larger half is behind."""
-    if padding == "valid":
-        return [0, 0, 0, 0]
-    if padding == "same":
-        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        before = [t // 2 for t in total]
-        return before + [t - b for t, b in zip(total, before, strict=True)]
-    return pair(padding) * 2
-
-
-def _bias(ctx: Context, bias: Any) -> np.ndarray | None:
-    if bias is None:
-        return None
-    b = ctx.constant(bias)
-    if b is None:
-        raise ctx.fail("its bias is computed at run time")
-    return b
 
 
 def _linear(ctx: Context, x: Any, w: Any, bias: Any = None) -> Value:
     value, weight = ctx.data(x), ctx.constant(w)
     if weight is None:
         raise ctx.fail("needs a constant weight and a [N, F] input")
-    return ctx.builder.linear(value, weight, _bias(ctx, bias))
+    return ctx.builder.linear(value, weight, bias_of(ctx, bias))
 
 
 # ---- normalisation and element-wise operators
@@ -184,7 +144,7 @@ def _same(ctx: Context, x: Any, memory_format: Any = None) -> Value:
 #: PyTorch operator (its aten name without overload) -> converter.
 HANDLERS: dict[str, Callable[..., Value]] = {
     "sign": _sign,
-    "conv2d": _conv2d,
+    **convert_conv.HANDLERS,
     "linear": _linear,
     "batch_norm": _batch_norm,
     "_native_batch_norm_legit_no_training": _batch_norm_no_training,
@@ -207,10 +167,13 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "leaky_relu": _leaky_relu,
     "rrelu": _rrelu,
     **convert_functions.HANDLERS,
+    "max_pool1d": convert_pool.max_pool1d,
+    "avg_pool1d": convert_pool.avg_pool1d,
     "max_pool2d": convert_pool.max_pool2d,
     "max_pool2d_with_indices": convert_pool.max_pool2d,
     "avg_pool2d": convert_pool.avg_pool2d,
     "adaptive_avg_pool2d": convert_pool.adaptive_avg_pool2d,
+    "adaptive_max_pool2d": convert_pool.adaptive_max_pool2d,
     "mean": convert_pool.mean,
     "cat": convert_shape.cat,
     "slice": convert_shape.channel_slice,

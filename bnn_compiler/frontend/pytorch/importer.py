@@ -22,6 +22,7 @@ from bnn_compiler.frontend.value import Place, Value
 #: What is computed on images and matrices even if its input is a plain value: all else stays one.
 _COMPUTED = (
     *("conv2d", "linear", "batch_norm", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
+    *("conv1d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "avg_pool1d"),
     *("adaptive_avg_pool2d", "upsample_nearest2d", "_upsample_nearest_exact2d"),
     *("upsample_bilinear2d", "_native_batch_norm_legit_no_training"),
 )
@@ -143,7 +144,7 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
     expected = node.meta.get("val")
     is_float = not isinstance(expected, torch.Tensor) or expected.dtype == torch.float32
     sources = [context.env.get(n) for n in node.all_input_nodes]
-    plain = any(isinstance(v, list) or (isinstance(v, Value) and v.plain) for v in sources)
+    plain = any(isinstance(v, list) or (isinstance(v, Value) and _stays(v)) for v in sources)
     if not is_float or (plain and name not in _COMPUTED):
         handlers.reverse()
     if not is_float and name not in GENERAL:
@@ -160,7 +161,12 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
     raise first
 
 
-def _one_of(context: Context, values: list[Value], index: Any) -> Value:
+def _stays(value: Value) -> bool:
+    """Whether what reads it is better computed on plain values: rows of an image are not."""
+    return value.plain and (value.image is None or len(value.shape) != 3)
+
+
+def _one_of(context: Context, values: list[Value], index: int) -> Value:
     if index >= len(values):
         raise context.fail(f"result {index} of this operator is not computed")
     return values[index]
@@ -175,9 +181,13 @@ def _converted(context: Context, node: Node, handler: Callable[..., Any]) -> Val
     value: Value | list[Value] = handler(*bound.args, **bound.kwargs)
     expected = node.meta.get("val")
     shape = tuple(expected.shape) if isinstance(expected, torch.Tensor) else None
-    if isinstance(value, Value) and shape not in (None, value.shape):
+    if not isinstance(value, Value) or shape is None:
+        return value
+    if len(shape) == 3 and value.shape == (*shape[:2], 1, shape[2]):
+        value = general.row(context.builder, value)
+    if value.shape != shape:
         raise context.fail(
-            f"its result has shape {list(shape or ())}, which cannot be compiled (one of"
+            f"its result has shape {list(shape)}, which cannot be compiled (one of"
             f" {list(value.shape)} could)"
         )
     return value
