@@ -41,7 +41,7 @@ PLAIN = {
 KINDS = (*CONVOLUTIONS, *PLAIN)
 #: Plain operators that are counted as another one, which moves channels like them: a kind of their
 #: own would make every model that was learnt before worthless.
-ALIKE = {"tile": "concat", "pad_channels": "concat"}
+ALIKE = {"tile": "concat", "pad_channels": "concat", "general": "concat"}
 
 #: Cycles of reductions and of epilogues, tiles, rows, bytes, halos; each in proportion to time.
 TERMS = ("reduction", "epilogue", "tiles", "rows", "read", "tensors", "written", "weights", "call")

@@ -92,6 +92,8 @@ class _Planner:
     def _external(self, var: relax.Var) -> Buffer:
         shape = ops.shape_of(var)
         full = (*shape, *(1,) * (4 - len(shape)))
+        if len(shape) not in (2, 4):
+            full = tasks.dense(shape).shape
         layout = Layout(full, str(var.ty.dtype), dense=True)  # type: ignore[arg-type]
         buffer = self._buffer("input", var.name, layout)
         buffer.shape = shape

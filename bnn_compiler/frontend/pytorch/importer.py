@@ -140,7 +140,7 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
     if name == "getitem":
         several = context.env.get(node.args[0])  # type: ignore[arg-type]
         if isinstance(several, list):
-            return _one_of(context, several, node.args[1])
+            return _one_of(context, several, int(str(node.args[1])))
     expected = node.meta.get("val")
     is_float = not isinstance(expected, torch.Tensor) or expected.dtype == torch.float32
     sources = [context.env.get(n) for n in node.all_input_nodes]
