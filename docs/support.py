@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from bnn_compiler.frontend.pytorch.convert_general import GENERAL
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.ops.epilogue import STEPS
 from bnn_compiler.ops.operators import OPERATORS
+from bnn_compiler.ops.primitives import PRIMITIVES
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- operators: python docs/support.py -->\n", "<!-- end of operators -->\n"
@@ -15,12 +17,19 @@ def table() -> str:
     """The list as Markdown."""
     rows = {
         # What begins with an underscore is a form that torch makes of another one.
-        "PyTorch operators with a converter": (n for n in HANDLERS if not n.startswith("_")),
+        "PyTorch operators of images, rows and matrices": _public(HANDLERS),
+        "of tensors of any rank": _public(GENERAL),
         "operators with a kernel": (n for n, o in OPERATORS.items() if o.anchor or o.bits),
         "fused into the kernel in front": STEPS,
+        "primitives of any rank": PRIMITIVES,
     }
     lines = [f"| {what} | {_names(names)} |\n" for what, names in rows.items()]
     return "| operators | |\n|---|---|\n" + "".join(lines)
+
+
+def _public(names: Iterable[str]) -> Iterable[str]:
+    """Without the forms that torch makes of other operators, which begin with an underscore."""
+    return (name for name in names if not name.startswith("_"))
 
 
 def with_table(text: str) -> str:

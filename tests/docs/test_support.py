@@ -10,7 +10,7 @@ def test_the_readme_lists_the_operators_that_there_are():
 
 
 def test_an_old_list_is_replaced_and_the_rest_kept():
-    old = f"before\n{SUPPORT['BEGIN']}| old |\n{SUPPORT['END']}after\n"
+    old = f"before\n{SUPPORT['BEGIN']}| of yesterday |\n{SUPPORT['END']}after\n"
     new = SUPPORT["with_table"](old)
-    assert new.startswith("before\n") and new.endswith("after\n") and "old" not in new
+    assert new.startswith("before\n") and new.endswith("after\n") and "yesterday" not in new
     assert "`conv2d`" in new and new.count(SUPPORT["BEGIN"]) == 1
