@@ -22,7 +22,7 @@ from bnn_compiler.frontend.value import Place, Value
 #: What is computed on images and matrices even if its input is a plain value: all else stays one.
 _COMPUTED = (
     *("conv2d", "linear", "batch_norm", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
-    *("conv1d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "avg_pool1d"),
+    *("sign", "conv1d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "avg_pool1d"),
     *("adaptive_avg_pool2d", "upsample_nearest2d", "_upsample_nearest_exact2d"),
     *("upsample_bilinear2d", "_native_batch_norm_legit_no_training"),
 )
