@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bnn_compiler.errors import ModelError, UnsupportedError
+from bnn_compiler.frontend import general
 from bnn_compiler.frontend.builder import Builder
 from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.frontend.value import Place
@@ -133,9 +134,10 @@ def test_errors_name_the_place(name):
         _built((2, 3, 4, 4), write)
 
 
-def test_an_input_of_another_rank():
-    with pytest.raises(UnsupportedError, match=r"^the input: .*\[1, 3, 4\]; supported"):
-        _built((1, 3, 4), lambda b, x: x)
+def test_an_input_of_another_rank_is_plain():
+    builder, _ = _built((1, 3, 4), lambda b, x: general.call(b, "exp", [x]))
+    (param,) = builder.module()["main"].params
+    assert tuple(int(v) for v in param.ty.shape) == (1, 3, 4)
 
 
 def test_a_network_without_output():

@@ -6,5 +6,5 @@ NOT_YET: dict[str, str] = {
     "index of the largest": "argmax",
     "binary layer of tokens": "features that are last run in float",
     "attention between binary layers": "features that are last run in float",
-    "attention of computed signs": "features that are last run in float, products of computed signs too",
+    "attention of computed signs": "products of computed signs, which run in float",
 }

@@ -69,8 +69,12 @@ def _masked_fill(ctx: Context, x: Any, mask: Any, value: Any) -> Value:
 def _clamp(ctx: Context, x: Any, min: Any = None, max: Any = None) -> Value:
     found = ctx.plain(x)
     for op, bound in (("max", min), ("min", max)):
-        if bound is not None:
-            found = ctx.call(op, found, ctx.plain(bound))
+        if bound is None:
+            continue
+        limit = ctx.plain(bound)
+        if not isinstance(limit, Value) and np.isnan(limit).any():
+            raise ctx.fail("its bound is NaN")
+        found = ctx.call(op, found, limit)
     return found if isinstance(found, Value) else ctx.call("copy", found)
 
 

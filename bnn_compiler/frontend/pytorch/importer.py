@@ -142,14 +142,16 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
         if isinstance(several, list):
             return _one_of(context, several, int(str(node.args[1])))
     expected = node.meta.get("val")
-    is_float = not isinstance(expected, torch.Tensor) or expected.dtype == torch.float32
+    dtype = expected.dtype if isinstance(expected, torch.Tensor) else torch.float32
     sources = [context.env.get(n) for n in node.all_input_nodes]
     plain = any(isinstance(v, list) or (isinstance(v, Value) and _stays(v)) for v in sources)
-    if not is_float or (plain and name not in _COMPUTED):
+    if dtype != torch.float32:
+        # Truth values and integers are plain values only.
+        handlers = [GENERAL[name]] if name in GENERAL and not dtype.is_floating_point else []
+        if not handlers:
+            raise context.fail(f"its result is {dtype}; only float32 can be compiled")
+    elif plain and name not in _COMPUTED:
         handlers.reverse()
-    if not is_float and name not in GENERAL:
-        dtype = getattr(expected, "dtype", None)
-        raise context.fail(f"its result is {dtype}; only float32 can be compiled")
     first: UnsupportedError | None = None
     for handler in handlers:
         try:

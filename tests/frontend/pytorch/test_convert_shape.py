@@ -132,23 +132,31 @@ def test_channels(name):
     assert_agrees(Function(lambda m, x: CHANNELS[name](x)), image(9, 9, batch=2))
 
 
-REFUSED = {
-    "transposed": (lambda m, x: x.transpose(2, 3).reshape(x.shape), "transpose"),
-    "three dimensions": (lambda m, x: x.flatten(2), r"\[1, 9, 81\]"),
-    "squeezed batch": (lambda m, x: x.mean((2, 3), keepdim=True).squeeze(), r"\[9\]"),
-    "cropped": (lambda m, x: functional.pad(x, (-1, 0)), "crops"),
-    "reflected": (lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "reflect"),
-    "padded batch": (lambda m, x: functional.pad(x, (0, 0, 0, 0, 0, 0, 1, 1)), "to a batch"),
-    "rows cut": (lambda m, x: x[:, :, 1:], r"\[1:.*of dim=2; only channels"),
-    "every second channel": (lambda m, x: x[:, ::2], "steps of 1"),
-    "no channel": (lambda m, x: x[:, 9:], r"keeps no channel|\[1, 0, 9, 9\]"),
-    "rows repeated": (lambda m, x: x.repeat(1, 2, 2, 1), "only channels"),
-    "a constant of several values": (
-        lambda m, x: torch.cat((x, torch.arange(81.0).view(1, 1, 9, 9)), 1),
-        "several values",
+OTHERS = {
+    "transposed": lambda m, x: x.transpose(2, 3).reshape(x.shape),
+    "three dimensions": lambda m, x: x.flatten(2),
+    "squeezed batch": lambda m, x: x.mean((2, 3), keepdim=True).squeeze(),
+    "cropped": lambda m, x: functional.pad(x, (-1, 0)),
+    "reflected": lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="reflect"),
+    "padded batch": lambda m, x: functional.pad(x, (0, 0, 0, 0, 0, 0, 1, 1)),
+    "rows cut": lambda m, x: x[:, :, 1:],
+    "every second channel": lambda m, x: x[:, ::2],
+    "rows repeated": lambda m, x: x.repeat(1, 2, 2, 1),
+    "a constant of several values": lambda m, x: torch.cat(
+        (x, torch.arange(81.0).view(1, 1, 9, 9)), 1
     ),
-    "rows": (lambda m, x: torch.cat((x, x), 2), "dim=2"),
-    "along the width": (lambda m, x: x * torch.arange(9.0), r"per channel \(9\)"),
+    "rows": lambda m, x: torch.cat((x, x), 2),
+    "along the width": lambda m, x: x * torch.arange(9.0),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_image_of_channels(name):
+    assert_agrees(Function(OTHERS[name]), network.image(9, 9))
+
+
+REFUSED = {
+    "no channel": (lambda m, x: x[:, 9:], r"keeps no |\[1, 0, 9, 9\]"),
     "antialias": (
         lambda m, x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
         "_upsample_bilinear2d_aa",
@@ -157,7 +165,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_would_change_the_layout_is_refused(name):
+def test_what_cannot_be_computed_is_refused(name):
     function, match = REFUSED[name]
     with pytest.raises(UnsupportedError, match=match):
         fused(Function(function), network.image(9, 9))
