@@ -127,9 +127,9 @@ def _matmul(_: Sequence[Any], a: Array, b: Array) -> Array:
 
 
 def _slice(params: Sequence[Any], x: Array) -> Array:
-    starts, steps, sizes = params
-    parts = zip(starts, steps, sizes, strict=True)
-    return x[tuple(slice(first, first + step * n, step) for first, step, n in parts)]
+    for axis, (first, step, count) in enumerate(zip(*params, strict=True)):
+        x = np.take(x, first + step * np.arange(count), axis)
+    return x
 
 
 def _map(meaning: Callable[..., Any]) -> Primitive:

@@ -43,8 +43,10 @@ def _compare(op: str, *, turned: bool = False, negated: bool = False) -> Callabl
     return convert
 
 
-def _logical(op: str) -> Callable[..., Value]:
+def _logical(op: str, *, bitwise: bool = False) -> Callable[..., Value]:
     def convert(ctx: Context, a: Any, b: Any) -> Value:
+        if bitwise:
+            _check_bool(ctx)
         return ctx.call(op, _truth(ctx, a), _truth(ctx, b))
 
     return convert
@@ -52,6 +54,16 @@ def _logical(op: str) -> Callable[..., Value]:
 
 def _truth(ctx: Context, x: Any) -> Value:
     return ctx.call("sub", 1.0, ctx.call("equal", ctx.plain(x), 0.0))
+
+
+def _check_bool(ctx: Context) -> None:
+    if str(ctx.node.meta["val"].dtype) != "torch.bool":
+        raise ctx.fail("bits of integers; only truth values can be compiled")
+
+
+def _bitwise_not(ctx: Context, x: Any) -> Value:
+    _check_bool(ctx)
+    return _not(ctx, x)
 
 
 def _not(ctx: Context, x: Any) -> Value:
@@ -178,12 +190,12 @@ GENERAL: dict[str, Callable[..., Any]] = {
     "ge": _compare("less_equal", turned=True),
     "logical_and": _logical("min"),
     "logical_or": _logical("max"),
-    "bitwise_and": _logical("min"),
-    "bitwise_or": _logical("max"),
-    "__and__": _logical("min"),
-    "__or__": _logical("max"),
+    "bitwise_and": _logical("min", bitwise=True),
+    "bitwise_or": _logical("max", bitwise=True),
+    "__and__": _logical("min", bitwise=True),
+    "__or__": _logical("max", bitwise=True),
     "logical_not": _not,
-    "bitwise_not": _not,
+    "bitwise_not": _bitwise_not,
     "where": _where,
     "masked_fill": _masked_fill,
     "clamp": _clamp,

@@ -49,6 +49,7 @@ class Moved(nn.Module):
 def test_moves(name, tmp_path):
     model, x = Moved(MOVES[name]).eval(), torch.randn(X)
     net = bnn_compiler.compile(model, (x,), output=tmp_path / "n.bnn", check=False)
+    assert bnn_compiler.verify(net, model, [x]).ok
     found, wanted = torch.as_tensor(net.run(x)), model(x)
     assert found.shape == wanted.shape
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)

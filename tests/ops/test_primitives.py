@@ -1,0 +1,57 @@
+"""Each primitive in numpy means what torch computes."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnn_compiler.ops.general import Program
+from bnn_compiler.ops.primitives import PRIMITIVES
+
+X = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+Y = np.random.default_rng(1).standard_normal((4, 1)).astype(np.float32)
+
+CASES = {
+    "number(;2.5)": lambda x, y: torch.tensor(2.5),
+    "add(a0,a1)": lambda x, y: x + y,
+    "sub(a0,a1)": lambda x, y: x - y,
+    "mul(a0,a1)": lambda x, y: x * y,
+    "div(a0,a1)": lambda x, y: x / y,
+    "max(a0,a1)": torch.maximum,
+    "min(a0,a1)": torch.minimum,
+    "equal(a0,a0)": lambda x, y: (x == x).float(),
+    "less(a0,a1)": lambda x, y: (x < y).float(),
+    "less_equal(a0,a1)": lambda x, y: (x <= y).float(),
+    "where(a0,a0,a1)": lambda x, y: torch.where(x != 0, x, y),
+    "clip(a0;-0.5,0.25)": lambda x, y: x.clamp(-0.5, 0.25),
+    "sign(a0;0)": lambda x, y: x.sign(),
+    "copy(a0)": lambda x, y: x,
+    "reshape(a0;[5,12])": lambda x, y: x.reshape(5, 12),
+    "expand(a1;[2,4,3])": lambda x, y: y.expand(2, 4, 3),
+    "permute(a0;[2,0,1])": lambda x, y: x.permute(2, 0, 1),
+    "slice(a0;[1,0,4],[1,2,-2],[2,2,3])": lambda x, y: x[1:, ::2].flip(2)[:, :, ::2],
+    "pad(a0;[0,1,0],[2,0,1],7)": lambda x, y: torch.nn.functional.pad(
+        x, (0, 1, 1, 0, 0, 2), value=7.0
+    ),
+    "concat(a0,a0;1)": lambda x, y: torch.cat((x, x), 1),
+    "sum(a0;[0,2])": lambda x, y: x.sum((0, 2)),
+    "prod(a0;[1])": lambda x, y: x.prod(1),
+    "reduce_max(a0;[1,2])": lambda x, y: x.amax((1, 2)),
+    "reduce_min(a0;[0])": lambda x, y: x.amin(0),
+    "cumsum(a0;1)": lambda x, y: x.cumsum(1),
+    "matmul(a0,t0)": lambda x, y: x @ x.transpose(1, 2),
+    "take(a0,a2;2)": lambda x, y: x[:, :, [4, 0]],
+}
+BEFORE = {"matmul(a0,t0)": ("permute(a0;[0,2,1])",)}
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_meanings(line):
+    given = [X, Y, np.array([4, 0], np.float32)]
+    program = Program.parse([*BEFORE.get(line, ()), line])
+    found, wanted = program.evaluate(given), CASES[line](torch.from_numpy(X), torch.from_numpy(Y))
+    assert found.shape == tuple(wanted.shape) == program.shape([g.shape for g in given])
+    torch.testing.assert_close(torch.from_numpy(np.array(found)), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_every_primitive_is_tested():
+    assert {line.partition("(")[0] for line in CASES} == set(PRIMITIVES)
