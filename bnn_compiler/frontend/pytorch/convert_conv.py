@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bnn_compiler.frontend import general
 from bnn_compiler.frontend.pytorch.context import Context, pair, row_pair
 from bnn_compiler.frontend.value import Value
+from bnn_compiler.ops.rounding import ceil_div
 
 
 def _weight(ctx: Context, w: Any) -> NDArray[Any]:
@@ -168,7 +169,7 @@ def _transposed(
         ]
         for r in rows
     ]
-    return _interleaved(ctx, phases)
+    return _interleaved(ctx, phases, size)
 
 
 class _Axis:
@@ -179,25 +180,23 @@ class _Axis:
 
     @staticmethod
     def phases(n: int, out: int, stride: int, padding: int, kernel: int) -> "list[_Axis] | None":
-        """What outputs 0, stride, ... ; 1, stride + 1, ... are made of; None if they differ in
-        count, or one of them has no tap or would cut its input.
+        """What outputs 0, stride, ... ; 1, stride + 1, ... are made of, equally many of each; None
+        if one of them has no tap or would cut its input.
         """
-        if out % stride:
-            return None
-        found = []
+        found, count = [], ceil_div(out, stride)
         for first in range(stride):
             residue = (first + padding) % stride
             taps = list(range(residue, kernel, stride))[::-1]
             start = (first + padding - residue) // stride
-            before, after = len(taps) - 1 - start, start + out // stride - n
+            before, after = len(taps) - 1 - start, start + count - n
             if not taps or min(before, after) < 0:
                 return None
             found.append(_Axis(taps, before, after))
         return found
 
 
-def _interleaved(ctx: Context, phases: list[list[Value]]) -> Value:
-    """Rows and columns of images in turn."""
+def _interleaved(ctx: Context, phases: list[list[Value]], size: Sequence[int]) -> Value:
+    """Rows and columns of images in turn, the first of each."""
     if len(phases) == len(phases[0]) == 1:
         return phases[0][0]
     n, c, h, w = phases[0][0].shape
@@ -207,7 +206,11 @@ def _interleaved(ctx: Context, phases: list[list[Value]]) -> Value:
         lines.append(general.call(ctx.builder, "concat", parts, 5))
     whole = general.call(ctx.builder, "concat", lines, 3)
     shape = (n, c, h * len(phases), w * len(phases[0]))
-    return general.image(ctx.builder, general.call(ctx.builder, "reshape", [whole], shape))
+    whole = general.call(ctx.builder, "reshape", [whole], shape)
+    if shape[2:] != tuple(size):
+        kept = (n, c, *size)
+        whole = general.call(ctx.builder, "slice", [whole], (0,) * 4, (1,) * 4, kept)
+    return general.image(ctx.builder, whole)
 
 
 def _over_zeros(

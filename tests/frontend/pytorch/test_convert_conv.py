@@ -36,6 +36,8 @@ TRANSPOSED = {
     "k3 s2 p1 o1": ((16, 8, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
     "k2 s2": ((16, 33, 2, 2), {"stride": 2}),
     "k3 s1 p1": ((16, 8, 3, 3), {"padding": 1}),
+    "odd, k3 s2 p1": ((16, 8, 3, 3), {"stride": 2, "padding": 1}),
+    "odd, k3 s2": ((16, 8, 3, 3), {"stride": 2}),
     "grouped": ((16, 3, 4, 4), {"stride": 2, "padding": 1, "groups": 4}),
 }
 
