@@ -106,7 +106,9 @@ class Builder:
         if len(shape) == 2:
             image = self._bb.emit(relax.op.reshape(var, [*shape, 1, 1]))
             return self.emit(relax.op.permute_dims(image, [0, 2, 3, 1]), True)
-        return Value(var, plain=True)
+        if shape:
+            return Value(var, plain=True)
+        raise self.fail("an input has shape []; give it a dimension")
 
     def output(self, value: Value) -> None:
         """Add an output, in the shape that the framework sees."""

@@ -21,7 +21,7 @@ def matrix(*kernels):
 
 
 def test_every_plain_kernel_of_the_compiler_is_known():
-    assert {*features.PLAIN, *features.ALIKE} == {*plain.STAGES, *plain.WORDS}
+    assert {*features.PLAIN, *features.ALIKE} == {*plain.STAGES, *plain.WORDS, "general"}
     assert set(features.ALIKE.values()) <= set(features.PLAIN)
 
 

@@ -74,10 +74,7 @@ def test_a_constant_output():
         (("text",), "is a str"),
         ((), "empty"),
         (torch.zeros(1, 3, 4, 4), "is a Tensor; give a tuple"),
-        ((torch.zeros(5),), r"\[5\]"),
         ((torch.zeros(()),), r"\[\]"),
-        ((torch.zeros(1, 3, 4),), r"\[1, 3, 4\]"),
-        ((torch.zeros(1, 3, 4, 4, 4),), r"\[1, 3, 4, 4, 4\]"),
     ],
 )
 def test_inputs_that_cannot_be_compiled(inputs, match):
