@@ -92,8 +92,7 @@ class Builder:
         """
         value = value.image or value
         if isinstance(value.expr, relax.Var):
-            origin = Origin(name, value.stored, source, levels)
-            self.origins.setdefault(value.expr.name, origin)
+            self.origins.setdefault(value.expr.name, Origin(name, value.stored, source, levels))
 
     def input(self, name: str, extra: Sequence[int] = ()) -> Value:
         """One of the inputs, or of the shape ``extra`` one more."""
