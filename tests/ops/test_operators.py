@@ -49,6 +49,12 @@ EXAMPLES = {
     "tile": ([X], {"start": 3, "channels": 9}, 1),
     "pad_channels": ([X], {"before": 1, "after": 2, "pad_value": -1.0}, 1),
     "concat": ([X, X], {"inputs": 2}, 2),
+    "function": ([X], {"function": "sigmoid", "params": []}, 1),
+    "general": (
+        [X, X],
+        {"inputs": 2, "program": ["sub(a0,a1)", "slice(t0;[0,1,0,0],[1,2,1,1],[2,3,9,5])"]},
+        2,
+    ),
 }
 
 
