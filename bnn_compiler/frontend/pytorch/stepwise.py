@@ -278,9 +278,9 @@ class Stepwise:
         if name == "mul" and bool((constant == 0).all()):
             return (), (torch.zeros_like(piece.low),)
         neutral = 1.0 if name in ("mul", "div") else 0.0
-        if bool((constant == neutral).all()) and (moving[0] or name in ("mul", "add")):
-            return (), (None,)
-        return None
+        # A bias per channel that happens to be 0 stays: what reads the sum may read it twice.
+        same = constant.numel() == 1 and float(constant) == neutral
+        return ((), (None,)) if same and (moving[0] or name in ("mul", "add")) else None
 
     def _cast(self, node: Node, here: dict[Node, Tensor | None], piece: Piece) -> Part | None:
         """A cast that changes nothing."""
