@@ -91,11 +91,16 @@ def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
     for tensor in stages.outputs:
         block = sch.get_sblock(tensor.op.name)
         sch.reverse_compute_at(block, loop, preserve_unit_loops=True)
-        lane = sch.get_loops(block)[-1]
-        if int(sch.get(lane).extent) != WORD:
-            _, lane = sch.split(lane, [None, WORD])
-        sch.bind(lane, "threadIdx.x")
+        bind_lane(sch, block)
     sch.set_scope(sch.get_sblock(stages.value.op.name), 0, "local")
+
+
+def bind_lane(sch: s_tir.Schedule, block: object) -> None:
+    """Bind the last loop of a block, over a word's channels, to the lanes of a warp."""
+    lane = sch.get_loops(block)[-1]
+    if int(sch.get(lane).extent) != WORD:
+        _, lane = sch.split(lane, [None, WORD])
+    sch.bind(lane, "threadIdx.x")
 
 
 def _reduction(sch: s_tir.Schedule, tensor: te.Tensor, loop: object) -> None:
