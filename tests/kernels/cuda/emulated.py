@@ -60,7 +60,7 @@ def run_program(program, loaded, inputs):
     for buffer, value in zip(program.inputs, inputs, strict=True):
         caller[buffer.id] = np.ascontiguousarray(value)
     for buffer in program.outputs:
-        caller[buffer.id] = np.full(buffer.external, np.nan, np.float32)
+        caller[buffer.id] = np.full(buffer.external, 99, buffer.layout.dtype)
 
     def start(buffer):
         at = caller.get(buffer.id)

@@ -54,7 +54,7 @@ def assert_equal(cases, folder):
     loaded = emulated.library(functions, folder)
     for i, (given, lines) in enumerate(cases):
         wanted = np.asarray(Program.parse(lines).evaluate(given))
-        found = np.full(wanted.shape, np.nan, np.float32)
+        found = np.full(wanted.shape, 99, wanted.dtype)
         emulated.call(loaded, f"k{i}", [a.ctypes.data for a in (*given, found)])
         assert np.array_equal(found, wanted), lines
 

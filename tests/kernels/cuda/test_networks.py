@@ -20,7 +20,7 @@ from tests.spellings.spelling import settle
 
 #: Kinds of kernels that the others have not.
 SPELLINGS = (
-    "attention between binary layers",
+    "attention of computed signs",
     "enlarged by pixel shuffle",
     "reflected, folded, cut",
     "one dimension",
