@@ -169,6 +169,11 @@ def _resize(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     return _unknown(expr)
 
 
+def _tokens(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    image = len(ops.shape_of(value.args[0])) == 4 and _channels(value.args[0]) == _channels(expr)
+    return atoms.fact(value.args[0]) if image else _unknown(expr)
+
+
 def _tile(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     fact = atoms.fact(value.args[0])
     return fact.taken(tiled(value.attrs, fact.low.size))
@@ -216,6 +221,14 @@ def _binary_conv(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     return Fact(-reach * one, reach * one, None, True, frozenset([expr]), lattice)
 
 
+def _matmul(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    reach, one = ops.shape_of(value.args[0])[3], np.ones(_channels(expr))
+    below = any(int(v) for v in value.attrs["low"])
+    lattice = Lattice((one,), (reach,), 0 * one)
+    low = -reach * one if below else 0 * one
+    return Fact(low, reach * one, None, True, frozenset([expr]), lattice)
+
+
 def _conv(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     """A float sum is continuous, except of a dead channel or of few-valued terms."""
     weights = array(value.args[1])
@@ -253,6 +266,8 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.bnn.tile": _tile,
     "relax.bnn.pad_channels": _pad_channels,
     "relax.bnn.conv2d": _binary_conv,
+    "relax.bnn.matmul": _matmul,
+    "relax.bnn.tokens": _tokens,
     "relax.clip": _clip,
     "relax.nn.prelu": _prelu,
     "relax.add": _add,

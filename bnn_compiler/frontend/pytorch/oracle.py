@@ -146,19 +146,23 @@ def _truth(origin: Origin, run: "_TwoPrecisions") -> Truth | None:
     if found is None or found.value.size != size:
         return None
     if not origin.source:
-        return Truth(_nhwc(found.value, origin.shape), found.rounding)
+        return Truth(_stored(found.value, origin), found.rounding)
     before, margin = run.kept.get(origin.source), run.margins.get(origin.value)
     if before is None or margin is None or margin.size != size:
         return None
     value = found.value
     if origin.levels is not None:
         value = np.rint((value - origin.levels.center) / origin.levels.half).astype(np.float32)
-    return Truth(_nhwc(value, origin.shape), before.rounding, _nhwc(margin, origin.shape))
+    return Truth(_stored(value, origin), before.rounding, _stored(margin, origin))
 
 
-def _nhwc(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """[N, C, H, W], or [N, F] with F = C * H * W, as [N, H, W, C]."""
-    n, h, w, c = shape
+def _stored(value: NDArray[Any], origin: Origin) -> NDArray[Any]:
+    """[N, C, H, W], or [N, F] with F = C * H * W, or tokens [..., C], as [N, H, W, C]."""
+    for move, numbers in origin.moves:
+        value = value.reshape(numbers) if move == "reshape" else value.transpose(numbers)
+    if origin.last:
+        return value.reshape(origin.shape)
+    n, h, w, c = origin.shape
     return value.reshape(n, c, h, w).transpose(0, 2, 3, 1)
 
 

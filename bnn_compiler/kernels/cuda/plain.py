@@ -16,6 +16,11 @@ def function(task: PlainTask) -> tirx.PrimFunc:
         raise UnsupportedError(
             f"no CUDA kernel computes {', '.join(lines)}; compile this network for a CPU"
         )
+    if task.op == "matmul":
+        raise UnsupportedError(
+            "no CUDA kernel multiplies two computed tensors of signs; compile this network for a"
+            " CPU"
+        )
     if task.op in WORDS:
         return schedule.words(WORDS[task.op](task))
     stages = STAGES[task.op](task)
