@@ -13,8 +13,9 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.ops.operators import tiled
-from bnn_compiler.passes import arithmetic_facts
+from bnn_compiler.passes import arithmetic_facts, general_facts
 from bnn_compiler.passes.facts import Fact, constant, distinct, joined
+from bnn_compiler.passes.general_facts import Steps
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
 from bnn_compiler.passes.weights import split_weights
 
@@ -25,6 +26,15 @@ class Atoms:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._facts: dict[relax.Var, Fact] = {}
+        #: Of a program's arguments: what they are outside.
+        self._borrowed: dict[relax.Var, relax.Expr] = {}
+        self._outside: Atoms = self
+
+    def inside(self, steps: Steps) -> "Atoms":
+        """Facts about the steps of a general program, which may still get more."""
+        found = Atoms(Graph([], steps.values, []))
+        found._facts, found._borrowed, found._outside = steps.facts, steps.borrowed, self
+        return found
 
     def fact(self, expr: relax.Expr) -> Fact:
         """What is known of ``expr``."""
@@ -47,6 +57,10 @@ class Atoms:
             return inside & _any([a == number for a in fact.atoms], inside)
         if fact.lattice is not None:
             return inside & fact.lattice.holds(number)
+        if expr in self._borrowed:
+            argument = self._borrowed[expr]
+            everywhere = np.full(_channels(argument), number[0])
+            return inside & bool(self._outside.may_equal(argument, everywhere).any())
         value = self.graph.value(expr)
         ask = _QUESTIONS.get(str(value.op.name)) if isinstance(value, relax.Call) else None
         return inside & ask(self, value, number) if ask else inside
@@ -169,11 +183,6 @@ def _resize(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     return _unknown(expr)
 
 
-def _tokens(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
-    image = len(ops.shape_of(value.args[0])) == 4 and _channels(value.args[0]) == _channels(expr)
-    return atoms.fact(value.args[0]) if image else _unknown(expr)
-
-
 def _tile(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     fact = atoms.fact(value.args[0])
     return fact.taken(tiled(value.attrs, fact.low.size))
@@ -267,11 +276,13 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.bnn.pad_channels": _pad_channels,
     "relax.bnn.conv2d": _binary_conv,
     "relax.bnn.matmul": _matmul,
-    "relax.bnn.tokens": _tokens,
+    "relax.bnn.tokens": _keep,
     "relax.clip": _clip,
     "relax.nn.prelu": _prelu,
     "relax.add": _add,
     **arithmetic_facts.RULES,
+    "relax.bnn.general": general_facts.general,
+    "relax.bnn.plain": _keep,
     "relax.nn.max_pool2d": _keep,
     "relax.nn.avg_pool2d": _average,
     "relax.mean": _average,
@@ -357,6 +368,9 @@ _QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
     "relax.nn.prelu": _ask_prelu,
     "relax.add": _ask_add,
     **arithmetic_facts.QUESTIONS,
+    "relax.bnn.general": general_facts.ask_general,
+    "relax.bnn.plain": _ask_first,
+    "relax.bnn.tokens": _ask_first,
     "relax.nn.max_pool2d": _ask_first,
     "relax.image.resize2d": _ask_resize,
     "relax.concat": _ask_concat,

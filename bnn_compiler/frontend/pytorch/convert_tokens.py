@@ -126,9 +126,7 @@ def _prelu(ctx: Context, x: Any, slope: Any) -> Value | None:
 
 def _linear(ctx: Context, x: Any, w: Any, bias: Any = None) -> Value | None:
     weight, found = ctx.constant(w), ctx.any(x)
-    if weight is None or weight.ndim != 2 or not found.plain:
-        return None
-    if len(found.shape) < 3 and not found.tokens:
+    if weight is None or weight.ndim != 2 or (len(found.shape) < 3 and not found.tokens):
         return None
     rows = tokens.image(ctx.builder, found)
     made = ctx.builder.conv2d(rows, weight[:, :, None, None], bias_of(ctx, bias))
@@ -137,34 +135,46 @@ def _linear(ctx: Context, x: Any, w: Any, bias: Any = None) -> Value | None:
 
 def _sign(ctx: Context, x: Any, zero: int = 0) -> Value | None:
     source, meta = ctx.any(x), ctx.node.meta
-    if not source.plain or source.image or len(source.shape) < 2:
+    if source.image or source.flat or len(source.shape) < 2:
         return None
-    if not source.tokens and not _read_by_rows(ctx.node):
+    if not source.tokens and not _read_by_rows(ctx.node, source.plain):
         return None
     before, levels = meta.get("sign", (None, None))
     origin = Origin(str(meta.get("origin") or ""), (), str(before or ""), levels)
     return tokens.signs(ctx.builder, Signs(source, int(zero), 1.0, 0.0, origin, ctx.node.name))
 
 
+_TRANSPOSES = ("transpose", "swapaxes")
+_RESHAPES = ("view", "reshape", "flatten", "unflatten", "_unsafe_view", "squeeze", "unsqueeze")
+_MOVES = (*_TRANSPOSES, *_RESHAPES, "permute")
 #: What reads the last dimension of its operand, and what reads the second.
 _ROWS = ("linear", "matmul", "bmm", "einsum", "baddbmm", "addmm", "mm")
 _IMAGES = ("conv1d", "conv2d", "batch_norm", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
 
 
-def _read_by_rows(node: Node) -> bool:
-    """Whether the first layers behind ``node`` read its last dimension; so if there are none."""
+def _read_by_rows(node: Node, plain: bool) -> bool:
+    """Whether the first layer behind ``node`` reads its last dimension.
+
+    If there is none, a ``plain`` value is taken for rows. An image that is moved stays one.
+    """
     seen, waiting = {node}, [node]
     while waiting:
         for user in waiting.pop(0).users:
             name = op_name(user)
             if name in _ROWS:
                 return True
-            if name in _IMAGES:
+            if name in _IMAGES or (not plain and name in _MOVES and not _swaps_last(user)):
                 return False
             if user not in seen:
                 seen.add(user)
                 waiting.append(user)
-    return True
+    return plain
+
+
+def _swaps_last(node: Node) -> bool:
+    """Whether a move is the transposition of a matrix in front of a product."""
+    axes = {a % 4 for a in node.args[1:3] if isinstance(a, int)}
+    return op_name(node) in _TRANSPOSES and axes == {2, 3}
 
 
 # ---- products
@@ -277,10 +287,7 @@ TOKENS: dict[str, Converter] = {
     "linear": _linear,
     "sign": _sign,
     **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
-    **dict.fromkeys(
-        ("view", "reshape", "flatten", "unflatten", "_unsafe_view", "squeeze", "unsqueeze"),
-        _reshape,
-    ),
+    **dict.fromkeys(_RESHAPES, _reshape),
     "permute": _permute,
-    **dict.fromkeys(("transpose", "swapaxes"), _transpose),
+    **dict.fromkeys(_TRANSPOSES, _transpose),
 }

@@ -1,5 +1,6 @@
 """The product of two computed tensors of bits: xor or and, popcount, add."""
 
+import tvm
 from tvm import te, tirx
 
 from bnn_compiler.kernels.cpu import schedule
@@ -32,12 +33,12 @@ def stages(task: PlainTask) -> Stages:
     def count(i, g, row, j):  # type: ignore[no-untyped-def]
         p, q = x[i, g, row, word], turned[i, g, word, j]
         if left and right:
-            found = tirx.popcount(p ^ q)
+            found = _ones(p ^ q)
         else:
-            found = tirx.popcount(p & q)
+            found = _ones(p & q)
             if left or right:
-                found = found * 2 - tirx.popcount(q if left else p)
-        return te.sum(found.astype("int32"), axis=[word])
+                found = found * 2 - _ones(q if left else p)
+        return te.sum(found, axis=[word])
 
     acc = te.compute((n, h, rows, lanes), count, name="acc")
 
@@ -46,8 +47,11 @@ def stages(task: PlainTask) -> Stages:
         return f32(k) - found * f32(2) if left and right else found
 
     shape = (n, h, rows, columns)
-    made = finish(shape, value, task.epilogue, list(task.tensors), [x, y], acc)
-    return made
+    return finish(shape, value, task.epilogue, list(task.tensors), [x, y], acc)
+
+
+def _ones(word: tvm.ir.Expr) -> tvm.ir.Expr:
+    return tirx.popcount(word).astype("int32")
 
 
 def function(task: PlainTask) -> tirx.PrimFunc:
