@@ -23,8 +23,8 @@ class Levels:
     half: NDArray[Any]
 
 
-#: ("reshape", shape) or ("permute", axes), as numpy has them.
-Move = tuple[str, tuple[int, ...]]
+#: A primitive that moves elements (ops/primitives.py) and its parameters.
+Move = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def reshaped(builder: Builder, x: Value, shape: Sequence[int]) -> Value:
     made = x.signs
     if made is None:
         return found
-    moves = (*made.origin.moves, ("reshape", tuple(shape)))
+    moves = (*made.origin.moves, ("reshape", (tuple(shape),)))
     source = reshaped(builder, made.source, shape)
     origin = replace(made.origin, moves=moves)
     return replace(found, signs=replace(made, source=source, origin=origin, before=None))
@@ -89,11 +89,11 @@ def moved(builder: Builder, made: Signs, move: str, numbers: Sequence[int]) -> V
     """Signs of what is moved: the bits of a moved sign are packed along its last dimension."""
     given = tuple(int(v) for v in numbers)
     if move == "permute" and made.before is not None:
-        _, first = made.origin.moves[-1]
+        _, (first,) = made.origin.moves[-1]
         made, given = made.before, tuple(first[axis] for axis in given)
         if given == tuple(range(len(given))):
             return signs(builder, made)
     source = general.call(builder, move, [made.source], given)
-    origin = replace(made.origin, moves=(*made.origin.moves, (move, given)))
+    origin = replace(made.origin, moves=(*made.origin.moves, (move, (given,))))
     before = made if move == "permute" else None
     return signs(builder, replace(made, source=source, origin=origin, before=before))

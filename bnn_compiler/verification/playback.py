@@ -41,9 +41,10 @@ def sign_of_buffer(
     truth = values.get(found[1]) if found else None
     if found is None or truth is None or truth.margin is None:
         return None
-    if found[2] is None and truth.value.size == np.prod(buffer["shape"]):
+    _, h, w, c = buffer["shape"]
+    if truth.value.size == np.prod(buffer["shape"]) and truth.value.shape[3] == c:
+        # The same rows of channels, perhaps counted in another way.
         return found[1], (slice(None), slice(None), slice(None))
-    _, h, w, _ = buffer["shape"]
     top, left = int(found[2] or 0), int(found[3] or 0)
     part = (slice(None), slice(top, top + h), slice(left, left + w))
     return (found[1], part) if truth.value[part].shape == tuple(buffer["shape"]) else None

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch.fx import Node
+from tvm import relax
 
 from bnn_compiler.frontend import general, tokens
-from bnn_compiler.frontend.oracle import Origin
-from bnn_compiler.frontend.pytorch import convert_functions
+from bnn_compiler.frontend.builder import Builder
+from bnn_compiler.frontend.oracle import Move, Origin
+from bnn_compiler.frontend.pytorch import convert_functions, convert_moves
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.pytorch.convert_conv import bias_of
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
@@ -181,21 +183,35 @@ def _swaps_last(node: Node) -> bool:
 
 
 def _matmul(ctx: Context, a: Any, b: Any) -> Value | None:
-    weight = ctx.constant(b)
-    if weight is not None and weight.ndim == 2:
-        return _linear_by(ctx, a, weight.T)
-    if weight is not None or ctx.constant(a) is not None:
+    left, right = (_matrix(ctx.constant(v)) for v in (a, b))
+    if right is not None and left is None:
+        return _linear_by(ctx, ctx.any(a), right.T)
+    if left is not None and right is None:
+        found = ctx.any(b)
+        count = len(found.shape)
+        swapped = (*range(count - 2), count - 1, count - 2)
+        rows = _permuted(ctx.builder, found, swapped)
+        made = None if count < 2 else _linear_by(ctx, rows, left)
+        return None if made is None else _permuted(ctx.builder, made, swapped)
+    if ctx.constant(a) is not None or ctx.constant(b) is not None:
         return None
     return _product(ctx, ctx.any(a), ctx.any(b))
 
 
-def _linear_by(ctx: Context, x: Any, weight: NDArray[Any]) -> Value | None:
-    found = ctx.any(x)
-    if not found.plain or len(found.shape) < 2:
+def _matrix(constant: NDArray[Any] | None) -> NDArray[Any] | None:
+    """A constant that is one matrix."""
+    if constant is None or constant.ndim < 2 or math.prod(constant.shape[:-2]) != 1:
+        return None
+    return constant.reshape(constant.shape[-2:])
+
+
+def _linear_by(ctx: Context, found: Value, weight: NDArray[Any]) -> Value | None:
+    """Rows of two dimensions or more times ``weight`` [O, K]."""
+    if len(found.shape) < 2 or found.flat:
         return None
     rows = tokens.image(ctx.builder, found)
     made = ctx.builder.conv2d(rows, np.ascontiguousarray(weight)[:, :, None, None])
-    return tokens.plain(ctx.builder, made, _lead(ctx))
+    return tokens.plain(ctx.builder, made, found.shape[:-1])
 
 
 def _product(ctx: Context, a: Value, b: Value) -> Value | None:
@@ -249,9 +265,18 @@ def _reshape(ctx: Context, x: Any, *_: Any, **__: Any) -> Value | None:
 
 
 def _permute(ctx: Context, x: Any, dims: Sequence[int]) -> Value | None:
-    found, build = ctx.any(x), ctx.builder
-    count = len(found.shape)
-    axes = tuple(int(d) % count for d in dims)
+    found = ctx.any(x)
+    return _known_permuted(ctx.builder, found, [int(d) % len(found.shape) for d in dims])
+
+
+def _permuted(builder: Builder, found: Value, axes: Sequence[int]) -> Value:
+    made = _known_permuted(builder, found, axes)
+    return made or general.call(builder, "permute", [found], tuple(axes))
+
+
+def _known_permuted(build: Builder, found: Value, dims: Sequence[int]) -> Value | None:
+    """What stays where it is, and signs; None for anything else."""
+    count, axes = len(found.shape), tuple(dims)
     behind, before = (0, *range(2, count), 1), (0, count - 1, *range(1, count - 1))
     if not found.plain and not found.flat and axes == behind:
         n, _, h, w = found.shape
@@ -273,6 +298,61 @@ def _transpose(ctx: Context, x: Any, first: int, second: int) -> Value | None:
     return _permute(ctx, x, axes)
 
 
+class _SignContext(Context):
+    """Another context's node with the source of its signs in their place; notes how it is moved."""
+
+    def __init__(self, of: Context, node: Node, made: Signs) -> None:
+        self.builder, self.env, self.node, self._constants = (
+            of.builder,
+            of.env,
+            of.node,
+            of._constants,
+        )
+        plain = Value(made.source.expr, plain=True)
+        self._signs, self.source = node, plain
+        self.moves: dict[relax.Expr, tuple[Move, ...]] = {plain.expr: ()}
+
+    def any(self, node: Any) -> Value:
+        """The source of the signs. Raises UnsupportedError for another value."""
+        if node is self._signs:
+            return self.source
+        raise self.fail("it moves another value too")
+
+    def call(self, op: str, *operands: general.Operand, params: Sequence[Any] = ()) -> Value:
+        """A move, which is noted. Raises UnsupportedError for anything else."""
+        source, given = operands[0], tuple(params)
+        if len(operands) > 1 or not isinstance(source, Value):
+            raise self.fail("it does more than move its operand")
+        found = super().call(op, source, params=given)
+        self.moves[found.expr] = (*self.moves[source.expr], (op, given))
+        return found
+
+
+def _moving(name: str) -> Callable[..., Any]:
+    """Signs that are cut or repeated are signs of what is cut or repeated."""
+    convert = convert_moves.MOVES[name]
+
+    def of_signs(ctx: Context, x: Any, *args: Any, **kwargs: Any) -> Any:
+        made = ctx.any(x).signs
+        if made is None:
+            return None
+        inner = _SignContext(ctx, x, made)
+
+        def again(source: Value) -> Value:
+            moves = (*made.origin.moves, *inner.moves[source.expr])
+            origin = replace(made.origin, moves=moves)
+            return tokens.signs(
+                ctx.builder, replace(made, source=source, origin=origin, before=None)
+            )
+
+        found = convert(inner, x, *args, **kwargs)
+        several = isinstance(found, list)
+        parts = [again(v) for v in (found if several else [found])]
+        return parts if several else parts[0]
+
+    return of_signs
+
+
 #: PyTorch operator -> converter of tokens, which returns None for what is another's.
 TOKENS: dict[str, Converter] = {
     **{
@@ -290,4 +370,11 @@ TOKENS: dict[str, Converter] = {
     **dict.fromkeys(_RESHAPES, _reshape),
     "permute": _permute,
     **dict.fromkeys(_TRANSPOSES, _transpose),
+    **{
+        name: _moving(name)
+        for name in (
+            *("slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind"),
+            *("expand", "expand_as", "broadcast_to", "repeat", "flip", "t"),
+        )
+    },
 }

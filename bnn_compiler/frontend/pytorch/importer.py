@@ -168,16 +168,14 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
     raise first
 
 
-def _by_tokens(context: Context, node: Node, name: str) -> Value | None:
+def _by_tokens(context: Context, node: Node, name: str) -> Value | list[Value] | None:
     """By the converter of tokens; None for what is another's."""
     if name not in TOKENS:
         return None
     try:
-        found = _converted(context, node, TOKENS[name])
+        return _converted(context, node, TOKENS[name])
     except UnsupportedError:
         return None
-    assert not isinstance(found, list)
-    return found
 
 
 def _stays(value: Value) -> bool:
