@@ -246,6 +246,19 @@ def _levels(made: Signs) -> tuple[int, float] | None:
 # ---- moves
 
 
+def _cat(ctx: Context, parts: Sequence[Any], dim: int = 0) -> Value | None:
+    """Of features; the same ones again and again are read in place."""
+    count = len(ctx.node.meta["val"].shape)
+    if not _are_tokens(ctx) or dim % count != count - 1:
+        return None
+    values = [tokens.image(ctx.builder, ctx.any(p)) for p in parts]
+    if all(v.expr.same_as(values[0].expr) for v in values):
+        made = ctx.builder.channels(values[0], 0, values[0].channels * len(values))
+    else:
+        made = ctx.builder.concat(values)
+    return tokens.plain(ctx.builder, made, _lead(ctx))
+
+
 def _reshape(ctx: Context, x: Any, *_: Any, **__: Any) -> Value | None:
     found, wanted = ctx.any(x), tuple(int(v) for v in ctx.node.meta["val"].shape)
     shape, build = found.shape, ctx.builder
@@ -369,6 +382,7 @@ TOKENS: dict[str, Converter] = {
     **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
     **dict.fromkeys(_RESHAPES, _reshape),
     "permute": _permute,
+    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     **dict.fromkeys(_TRANSPOSES, _transpose),
     **{
         name: _moving(name)

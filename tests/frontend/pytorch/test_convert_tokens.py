@@ -147,3 +147,12 @@ def test_constants_by_place_and_by_feature():
     place, feature = torch.randn(5, 7), torch.randn(7)
     forward = lambda m, x: (m[0](x) + place) * feature - 1.5  # noqa: E731
     assert counts(forward, [Binary(20, 7)], torch.randn(2, 5, 20)) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("join", [torch.cat, torch.concat])
+def test_features_are_joined(join):
+    def forward(m, x):
+        y = m[0](x)
+        return m[1](join((y, y, y), dim=-1)) + join([y, x[..., :4]], dim=2)[..., 3:]
+
+    assert counts(forward, (Binary(20, 7), Binary(21, 8)), torch.randn(2, 5, 20)) == (2, 0, 0)
