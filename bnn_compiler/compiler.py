@@ -80,7 +80,7 @@ def compile(
     prefix = name or _identifier(Path(output).stem)
     progress("kernels")
     program, functions = realize.realize(plan.plan(graph), known, prefix)
-    if not any(s.op == "bnn.conv2d" for s in program.steps):
+    if not any(s.op in ("bnn.conv2d", "bnn.matmul") for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
     draft = manifest(program, prefix, known, network, options, static_weights=as_folder)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:

@@ -96,7 +96,7 @@ def describe(
                 macs=s.macs,
                 products=s.products,
                 **s.traffic,
-                binary=s.op == "bnn.conv2d",
+                binary=s.op in ("bnn.conv2d", "bnn.matmul"),
                 schedule=s.schedule,
                 reads=tuple(b.id for b in s.reads),
                 writes=tuple(b.id for b in s.writes),

@@ -90,9 +90,9 @@ class Builder:
 
         A variable is the first that it is said to be.
         """
-        value = value.image or value
-        if isinstance(value.expr, relax.Var):
-            self.origins.setdefault(value.expr.name, Origin(name, value.stored, source, levels))
+        for form, last in value.forms:
+            origin = Origin(name, form.stored, source, levels, last=last)
+            self.origins.setdefault(form.expr.name, origin)
 
     def input(self, name: str, extra: Sequence[int] = ()) -> Value:
         """One of the inputs, or of the shape ``extra`` one more."""

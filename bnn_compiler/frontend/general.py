@@ -47,6 +47,10 @@ def image(builder: Builder, x: Value) -> Value:
             f"a tensor of shape {list(x.shape)}; this operator is compiled for [N, C, H, W],"
             " [N, C, L] and [N, F]"
         )
+    if x.tokens is not None and len(x.shape) == 2:
+        n, f = x.shape
+        rows = ops.anchor("tokens", [x.tokens.expr], shape=[n, 1, 1, f])
+        return builder.emit(rows, True, name="image")
     flat, nchw = len(x.shape) == 2, x.expr
     if len(x.shape) < 4:
         full = [*x.shape, 1, 1] if flat else [*x.shape[:2], 1, x.shape[2]]

@@ -23,18 +23,26 @@ class Levels:
     half: NDArray[Any]
 
 
+#: A primitive that moves elements (ops/primitives.py) and its parameters.
+Move = tuple[str, tuple[Any, ...]]
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a value of the imported module comes from.
 
     ``value`` is its name in the framework's graph, ``shape`` [N, H, W, C] its shape here. For a
-    sign ``source`` is the name of the value x whose sign is taken, as ``levels`` say.
+    sign ``source`` is the name of the value x whose sign is taken, as ``levels`` say. ``moves``
+    are made first, on the value as the framework has it; with ``last`` its channels are then its
+    last dimension, else the second.
     """
 
     value: str
     shape: tuple[int, ...]
     source: str = ""
     levels: Levels | None = None
+    moves: tuple[Move, ...] = ()
+    last: bool = False
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ class _Realization:
         )
         if isinstance(task, Task):
             step.macs, step.products = task.work.macs, task.work.products
+        elif task.op == "matmul":
+            step.macs = step.products = _products(task)
         step.schedule = _describe(choice)
         step.fused = [STEPS[s.kind].report for s in task.epilogue.steps]
         if any(o.is_bits for o in task.epilogue.outputs):
@@ -98,6 +100,12 @@ def _constants(call: Call, choice: Choice | None) -> list[np.ndarray]:
         return plain_constants(call.task, weights)
     assert choice is not None
     return families.constants(call.task, choice.point, weights)
+
+
+def _products(task: PlainTask) -> int:
+    """Products of bits of a matmul."""
+    (n, h, rows, k), (_, _, columns, _) = (x.shape for x in task.data)
+    return n * h * rows * columns * k
 
 
 def _describe(choice: Choice | None) -> dict[str, object]:

@@ -204,8 +204,11 @@ def _top1(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def _unchecked(artifact: Artifact, network: Network, played: playback.Played) -> tuple[str, ...]:
     """Signs that no buffer holds, but for those inside a float kernel, whose output is compared."""
-    names = [n for n, o in network.imported.origins.items() if o.source]
-    missing = [n for n in names if n not in played.differing]
+    origins = network.imported.origins
+    # A sign that is packed along another dimension too has a name for each.
+    compared = {origins[n].value for n in played.differing}
+    signs = {o.value: n for n, o in reversed(list(origins.items())) if o.source}
+    missing = [n for value, n in signs.items() if value not in compared]
     inside = sum(s["fused"].count("float sign") for s in artifact.manifest["steps"])
     return tuple(missing[inside:])
 

@@ -25,7 +25,8 @@ def test_agrees_and_stays_binary(spelling):
     torch.manual_seed(0)
     model = settle(spelling.make(), spelling.shape)
     graph = assert_agrees(model, torch.randn(spelling.shape))
-    assert len(anchors(graph, "conv2d")) >= spelling.binary
+    binary = anchors(graph, "conv2d") + anchors(graph, "matmul")
+    assert len(binary) >= spelling.binary
     assert len(anchors(graph, "float_conv2d")) <= spelling.floats
     assert_has_gpu_kernels(graph)
 

@@ -14,6 +14,7 @@ from bnn_compiler.frontend.incomplete import Incomplete, Problem
 from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
+from bnn_compiler.frontend.pytorch.convert_tokens import TOKENS
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.markers import sign as sign_marker
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, arguments, describe
@@ -150,8 +151,12 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
         handlers = [GENERAL[name]] if name in GENERAL and not dtype.is_floating_point else []
         if not handlers:
             raise context.fail(f"its result is {dtype}; only float32 can be compiled")
-    elif plain and name not in _COMPUTED:
-        handlers.reverse()
+    else:
+        tokens = _by_tokens(context, node, name)
+        if tokens is not None:
+            return tokens
+        if plain and name not in _COMPUTED:
+            handlers.reverse()
     first: UnsupportedError | None = None
     for handler in handlers:
         try:
@@ -161,6 +166,16 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
             first = first or e
     assert first is not None
     raise first
+
+
+def _by_tokens(context: Context, node: Node, name: str) -> Value | list[Value] | None:
+    """By the converter of tokens; None for what is another's."""
+    if name not in TOKENS:
+        return None
+    try:
+        return _converted(context, node, TOKENS[name])
+    except UnsupportedError:
+        return None
 
 
 def _stays(value: Value) -> bool:

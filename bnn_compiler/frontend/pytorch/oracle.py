@@ -23,6 +23,7 @@ from bnn_compiler.errors import VerifyError
 from bnn_compiler.frontend.oracle import Levels, Observation, Origin, Truth
 from bnn_compiler.frontend.pytorch.state import unchanged
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating, op_name
+from bnn_compiler.ops.general import primitive
 
 #: Rounding explains this many times PyTorch's own difference between float32 and float64 ...
 _TIMES = 8.0
@@ -143,22 +144,26 @@ def _truth(origin: Origin, run: "_TwoPrecisions") -> Truth | None:
     """None for a value that is not what the importer took it for."""
     found = run.kept.get(origin.value)
     size = int(np.prod(origin.shape))
-    if found is None or found.value.size != size:
+    if found is None or (found.value.size != size and not origin.moves):
         return None
     if not origin.source:
-        return Truth(_nhwc(found.value, origin.shape), found.rounding)
+        return Truth(_stored(found.value, origin), found.rounding)
     before, margin = run.kept.get(origin.source), run.margins.get(origin.value)
-    if before is None or margin is None or margin.size != size:
+    if before is None or margin is None or margin.size != found.value.size:
         return None
     value = found.value
     if origin.levels is not None:
         value = np.rint((value - origin.levels.center) / origin.levels.half).astype(np.float32)
-    return Truth(_nhwc(value, origin.shape), before.rounding, _nhwc(margin, origin.shape))
+    return Truth(_stored(value, origin), before.rounding, _stored(margin, origin))
 
 
-def _nhwc(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """[N, C, H, W], or [N, F] with F = C * H * W, as [N, H, W, C]."""
-    n, h, w, c = shape
+def _stored(value: NDArray[Any], origin: Origin) -> NDArray[Any]:
+    """[N, C, H, W], or [N, F] with F = C * H * W, or tokens [..., C], as [N, H, W, C]."""
+    for move, parameters in origin.moves:
+        value = primitive(move).meaning(parameters, value)
+    if origin.last:
+        return value.reshape(origin.shape)
+    n, h, w, c = origin.shape
     return value.reshape(n, c, h, w).transpose(0, 2, 3, 1)
 
 
