@@ -101,9 +101,9 @@ def _pad_channels(request: Request) -> PlainTask:
     return request.plain(None, *widths, float(attrs["pad_value"]))
 
 
-def dense(shape: Sequence[int]) -> Layout:
+def dense(shape: Sequence[int], dtype: str = Storage.FLOAT32.dtype) -> Layout:
     """How a plain tensor lies in memory: its elements in row-major order."""
-    return Layout((1, 1, 1, prod(shape)), Storage.FLOAT32.dtype, dense=True)
+    return Layout((1, 1, 1, prod(shape)), dtype, dense=True)
 
 
 def general(call: relax.Call) -> PlainTask:

@@ -15,7 +15,7 @@ FORMAT = 3
 #: Bytes to which the workspace and every buffer in it are aligned.
 ALIGN = 64
 
-_ITEMSIZE = {"float32": 4, "uint8": 1}
+_ITEMSIZE = {"float32": 4, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
 _ABSENT = object()
 
 

@@ -54,7 +54,8 @@ class OutputCheck:
     """One output: its largest difference from the module's, free-running and with PyTorch's signs.
 
     ``wrong`` counts elements that, with every sign decided as PyTorch does, differ by more than
-    rounding explains.
+    rounding explains. Integers are to be ``exact`` wherever rounding does not decide them;
+    ``top1_agreement`` is the share of all that are equal.
     """
 
     name: str
@@ -63,6 +64,7 @@ class OutputCheck:
     rounding: float
     wrong: int
     top1_agreement: float
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,12 @@ class Report:
         )
         lines.append(self._sign_line())
         for o in self.outputs:
+            if o.exact:
+                lines.append(
+                    f"{o.name}: {o.top1_agreement:.1%} equal; with PyTorch's signs {o.wrong} differ"
+                    " that rounding does not decide"
+                )
+                continue
             lines.append(
                 f"{o.name}: top-1 agreement {o.top1_agreement:.1%}, largest difference"
                 f" {o.difference:.2e}; with PyTorch's signs {o.with_signs:.2e}, rounding explains"

@@ -199,9 +199,9 @@ static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t wor
 
 
 def _prototypes(program: Program, name: str) -> dict[str, str]:
-    inputs = [b.layout.dtype for b in program.inputs]
+    inputs, outputs = ([b.layout.dtype for b in t] for t in (program.inputs, program.outputs))
     return {
-        "run": abi.run(name, inputs, len(program.outputs)),
+        "run": abi.run(name, inputs, outputs),
         "run_steps": abi.RUN_STEPS.format(name=name),
         "run_checked": abi.RUN_CHECKED.format(name=name),
     }
