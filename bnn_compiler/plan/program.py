@@ -90,6 +90,12 @@ class Program:
     weights: bytes | bytearray
     workspace: int = 0
     live: int = 0
+    #: The same network for other batch sizes, with the same ``weights``.
+    batches: dict[int, "Program"] = field(default_factory=dict)
+
+    def named(self, name: str) -> "dict[str, Program]":
+        """Itself and those of ``batches`` by what their functions begin with."""
+        return {name: self, **{f"{name}_batch{n}": p for n, p in self.batches.items()}}
 
 
 def largest_live(steps: list[Step]) -> int:

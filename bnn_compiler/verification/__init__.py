@@ -27,6 +27,7 @@ from bnn_compiler.verification.report import (
     OutputCheck,
     Report,
     SignCheck,
+    join,
     merge,
 )
 
@@ -47,10 +48,30 @@ def verify(
     """Check ``artifact`` against the network it was compiled from, and each kernel's bits.
 
     ``samples`` is a list of inputs of the artifact's shape and dtype: an array or tensor each, or a
-    tuple of them for a network of several inputs. Raises VerifyError if it was compiled from
+    tuple of them for a network of several inputs. Of an artifact for several batch sizes those are
+    checked that samples have. Raises VerifyError if it was compiled from
     another network, InputError for samples of another form.
     """
     given = [[_array(x) for x in s] for s in _samples(artifact, samples)]
+    parts: dict[int, list[list[NDArray[Any]]]] = {}
+    for arrays in given:
+        parts.setdefault(artifact.batch_of(arrays), []).append(arrays)
+    reports = []
+    for batch, some in parts.items():
+        report, model = _verified(artifact.at(batch), model, some, checkpoint)
+        # It is loaded with it.
+        checkpoint = None
+        reports.append(report if len(parts) == 1 else report.of_batch(batch))
+    return join(reports)
+
+
+def _verified(
+    artifact: Artifact,
+    model: Any,
+    given: Sequence[list[NDArray[Any]]],
+    checkpoint: str | Path | None,
+) -> tuple[Report, Any]:
+    """The report on samples of one batch size, and the model, loaded."""
     free = [_run(artifact, arrays) for arrays in given]
     options = Options.of_manifest(artifact.manifest)
     network = Network.of(model, _seen(given[0], options), checkpoint=checkpoint)
@@ -64,7 +85,8 @@ def verify(
     for arrays, outputs in zip(given, free, strict=True):
         kernels = tuple(kernel_checks(artifact, graph, arrays))
         reports.append(_compare(artifact, network, options, arrays, outputs, kernels))
-    return merge(reports)
+    loaded = network.imported.model
+    return merge(reports), model if loaded is None else loaded
 
 
 def check(artifact: Artifact, network: Network, options: Options) -> Report:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 #: What a network shows to the outside, each with NAME_ before it.
 EXPORTS = ("run", "run_steps", "run_checked", "set_threads", "info")
+#: What each further program of it shows, for another batch size, with NAME_batchN_ before it.
+PROGRAM = ("run", "run_steps", "run_checked", "info")
 
 #: C types of inputs and outputs, by dtype.
 TYPES = {
