@@ -48,6 +48,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", help="input shape for a factory, e.g. 1,3,224,224")
 
 
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Which of an artifact's batch sizes is meant."""
+    parser.add_argument("--batch", type=int, help="one of its batch sizes (default: the first)")
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """ "1,8,32" as batch sizes; argparse turns the ValueError into its own message."""
+    return tuple(int(v) for v in text.split(","))
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     """ "0.5,0.4" as numbers; argparse turns the ValueError into its own message."""
     return tuple(float(v) for v in text.split(","))
@@ -80,7 +90,8 @@ def load(args: Arguments) -> "Artifact":
 
         artifact = runtime.load(args.artifact)
     artifact.set_threads(getattr(args, "threads", 1))
-    return artifact
+    batch = getattr(args, "batch", None)
+    return artifact if batch is None else artifact.at(batch)
 
 
 def read(path: Path) -> Any:
@@ -107,21 +118,26 @@ def random_inputs(artifact: "Artifact") -> list[Any]:
 
 
 def samples(artifact: "Artifact", paths: Sequence[Path] | None) -> list[tuple[Any, ...]]:
-    """The files as samples of the network; without any, noise, and noise with black pixels.
+    """The files as samples of the network; without any, noise, and noise with black pixels, of each
+    of its batch sizes.
 
     Raises InputError if the last sample is not whole.
     """
     count = len(artifact.description.inputs)
     if not paths:
-        noise = random_inputs(artifact)
-        black = [x.copy() for x in noise]
-        for x in black:
-            x[..., : -(-x.shape[-1] // 3)] = 0
-        return [tuple(noise), tuple(black)]
+        return [s for n in artifact.batches for s in _noise(artifact.at(n))]
     arrays = [read(p) for p in paths]
     if len(arrays) % count:
         raise InputError(f"{len(arrays)} files for a network of {count} inputs")
     return [tuple(arrays[i : i + count]) for i in range(0, len(arrays), count)]
+
+
+def _noise(artifact: "Artifact") -> list[tuple[Any, ...]]:
+    noise = random_inputs(artifact)
+    black = [x.copy() for x in noise]
+    for x in black:
+        x[..., : -(-x.shape[-1] // 3)] = 0
+    return [tuple(noise), tuple(black)]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

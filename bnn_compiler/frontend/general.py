@@ -89,10 +89,13 @@ def call(builder: Builder, op: str, operands: Sequence[Operand], *params: Any) -
     return Value(found.expr, plain=True)
 
 
-def result(builder: Builder, x: Value) -> Value:
-    """An output: memory of its own for what else may read a plain value."""
-    if not x.plain:
+def result(builder: Builder, x: Value, dtype: str = "float32") -> Value:
+    """An output of ``dtype``: memory of its own for what else may read a plain value."""
+    if dtype == "float32" and not x.plain:
         return x
-    copy = Program((Step("copy", ("a0",)),))
+    x = plain(builder, x)
+    copy = Program(
+        (Step("copy", ("a0",)) if dtype == "float32" else Step("store", ("a0",), (dtype,)),)
+    )
     expr = ops.call_op("general", [x.expr], inputs=1, program=copy.lines)
     return Value(builder.emit(expr, name="output").expr, plain=True)

@@ -47,16 +47,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Truth:
-    """A value of the network, float32 [N, H, W, C] or an output's own shape.
+    """A value of the network, float32 [N, H, W, C] or an output's own shape and dtype.
 
     ``rounding`` is the largest difference that rounding explains. A sign has a ``margin``, the
     distance of its input from 0, in float32 or float64, whichever is larger; ``rounding`` is then
-    that of its input.
+    that of its input. Integers and truth values are ``ambiguous`` where rounding decides them, and
+    exact elsewhere.
     """
 
-    value: NDArray[np.float32]
+    value: NDArray[Any]
     rounding: float
     margin: NDArray[np.float64] | None = None
+    ambiguous: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

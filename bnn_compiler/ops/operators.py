@@ -63,7 +63,8 @@ class Operator:
 
     An ``anchor`` carries an epilogue on that value (ops/epilogue.py), whose operands follow the
     data, and returns one tensor per output. Another operator's value is stored as it is: as
-    ``bits``, or as float32. One that ``reads_halo`` finds its padding around its stored input.
+    ``bits``, or as ``dtype`` (attributes) says. One that ``reads_halo`` finds its padding around
+    its stored input.
 
     ``source`` is the Relax operator that becomes this anchor when epilogues are fused, with the
     attributes ``attributes`` (Relax's, shapes of the data).
@@ -77,6 +78,7 @@ class Operator:
     reads_halo: bool = False
     source: str = ""
     attributes: Callable[[Any, Sequence[Shape]], dict[str, Any]] = _no_attributes
+    dtype: Callable[[Any], str] = lambda _: "float32"
 
 
 # ---- shapes
@@ -282,6 +284,7 @@ OPERATORS: dict[str, Operator] = {
         lambda attrs, shapes: Program.parse(list(attrs["program"])).shape(shapes),
         lambda attrs, *xs: Program.parse(list(attrs["program"])).evaluate(xs),
         anchor=False,
+        dtype=lambda attrs: Program.parse(list(attrs["program"])).dtype,
     ),
     "concat": Operator(
         VARIADIC,

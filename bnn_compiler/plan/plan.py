@@ -201,7 +201,8 @@ class _Planner:
 
     def _general(self, var: relax.Var, value: relax.Call) -> None:
         arguments = [self.env[a] if constant(a) is None else array(a) for a in value.args]
-        result = self._buffer("arena", var.name, tasks.dense(ops.shape_of(var)))
+        layout = tasks.dense(ops.shape_of(var), str(var.ty.dtype))
+        result = self._buffer("arena", var.name, layout)
         # Each may be the caller's.
         unaligned = tuple(range(len(arguments) + 1))
         task = tasks.general(value)

@@ -116,9 +116,9 @@ def _matmul(request: Request) -> PlainTask:
     return request.plain(None, *(int(v) for v in request.call.attrs["low"]))
 
 
-def dense(shape: Sequence[int]) -> Layout:
+def dense(shape: Sequence[int], dtype: str = Storage.FLOAT32.dtype) -> Layout:
     """How a plain tensor lies in memory: its elements in row-major order."""
-    return Layout((1, 1, 1, prod(shape)), Storage.FLOAT32.dtype, dense=True)
+    return Layout((1, 1, 1, prod(shape)), dtype, dense=True)
 
 
 def general(call: relax.Call) -> PlainTask:

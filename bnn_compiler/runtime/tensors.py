@@ -103,6 +103,7 @@ class Tensor:
             raise InputError(
                 f"input {self.name} has shape {list(value.shape)}, compiled for"
                 f" {list(self.shape)}; the batch size is fixed at compile time"
+                " (compile(batches=...) takes several)"
             )
         return np.require(value, requirements=["C", "A"])
 

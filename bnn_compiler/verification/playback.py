@@ -95,6 +95,8 @@ def _judge(
         difference = np.abs(found - truth.value)
     # Equal infinities and NaNs are the same value.
     difference[(found == truth.value) | (np.isnan(found) & np.isnan(truth.value))] = 0
+    if truth.ambiguous is not None:
+        difference[truth.ambiguous] = 0
     largest = float(difference.max(initial=0.0))
     wrong = int(np.count_nonzero(~(difference <= truth.rounding)))
     share = largest / truth.rounding if truth.rounding else float(largest > 0)

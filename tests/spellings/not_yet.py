@@ -3,5 +3,4 @@
 NOT_YET: dict[str, str] = {
     "zero or a learnt distance": "round",
     "bits pooled, shuffled, cut and joined": "signs that are shuffled run in float",
-    "index of the largest": "argmax",
 }

@@ -19,7 +19,10 @@ from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.markers import sign as sign_marker
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, arguments, describe
 from bnn_compiler.frontend.value import Place, Value
+from bnn_compiler.ops.primitives import DTYPES
 
+#: Dtypes of outputs.
+OUTPUTS = ("float32", *DTYPES)
 #: What is computed on images and matrices even if its input is a plain value: all else stays one.
 _COMPUTED = (
     *("conv2d", "linear", "batch_norm", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
@@ -214,9 +217,10 @@ def _result(context: Context, node: Any) -> Value:
     found = context.env.get(node)
     if not isinstance(found, Value):
         raise context.fail(f"output {node} does not depend on the input; return it from Python")
-    if node.meta["val"].dtype != torch.float32:
-        raise context.fail(f"output {node} is {node.meta['val'].dtype}; only float32 can be one")
-    return general.result(context.builder, found)
+    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+    if dtype not in OUTPUTS:
+        raise context.fail(f"output {node} is {dtype}; {', '.join(OUTPUTS)} can be one")
+    return general.result(context.builder, found, dtype)
 
 
 def _remember(context: Context, node: Node) -> None:

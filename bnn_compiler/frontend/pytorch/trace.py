@@ -116,7 +116,7 @@ def _program(
     """A program without in-place operators, and what was frozen to get it."""
     if isinstance(model, ExportedProgram):
         try:
-            return _functional(model), ""
+            return _functional(_fixed(model, inputs)), ""
         except Exception as e:
             raise ModelError(f"torch cannot functionalise the program: {_reason(e)}") from e
     for name, parameter in model.named_parameters():
@@ -138,6 +138,14 @@ def _program(
                 f"{type(model).__name__} can be neither exported ({_refusal(refused)}) nor"
                 f" recorded: {_reason(e)}"
             ) from e
+
+
+def _fixed(program: ExportedProgram, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
+    """A program of dynamic shapes for those of ``inputs``; any other as it is."""
+    if not program.range_constraints:
+        return program
+    with quiet():
+        return torch.export.export(program.module(), inputs, strict=False)
 
 
 def _recorded(
