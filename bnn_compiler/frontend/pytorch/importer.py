@@ -197,8 +197,10 @@ def _converted(context: Context, node: Node, handler: Callable[..., Any]) -> Val
 
 def _result(context: Context, node: Any) -> Value:
     found = context.env.get(node)
-    if not isinstance(found, Value):
-        raise context.fail(f"output {node} does not depend on the input; return it from Python")
+    constant = context.constant(node)
+    if constant is not None:
+        found = general.call(context.builder, "reshape", [constant], constant.shape)
+    assert isinstance(found, Value)
     if node.meta["val"].dtype != torch.float32:
         raise context.fail(f"output {node} is {node.meta['val'].dtype}; only float32 can be one")
     return general.result(context.builder, found)
