@@ -23,6 +23,8 @@ class Graph:
     values: dict[relax.Var, relax.Expr]
     outputs: list[relax.Var]
     _users: dict[relax.Var, list[relax.Var]] = field(default_factory=dict)
+    #: What each value reads: asked anew only of values that changed.
+    _reads: dict[relax.Var, list[relax.Var]] = field(default_factory=dict)
 
     @staticmethod
     def of(module: tvm.IRModule) -> "Graph":
@@ -64,8 +66,13 @@ class Graph:
         live = set(self.outputs)
         for var in reversed(self.values):
             if var in live:
-                live.update(inputs(self.values[var]))
+                live.update(self._inputs(var))
         return live
+
+    def _inputs(self, var: relax.Var) -> list[relax.Var]:
+        if var not in self._reads:
+            self._reads[var] = inputs(self.values[var])
+        return self._reads[var]
 
     def is_live(self, var: relax.Var) -> bool:
         """Whether ``var`` contributes to an output."""
@@ -74,12 +81,10 @@ class Graph:
     def users(self, var: relax.Var) -> list[relax.Var]:
         """The bound variables whose expressions read ``var``, in order."""
         if not self._users:
-            for user in self._live() & set(self.values):
-                for v in inputs(self.values[user]):
+            live = self._live()
+            for user in self.values:
+                for v in self._inputs(user) if user in live else ():
                     self._users.setdefault(v, []).append(user)
-            order = {v: i for i, v in enumerate(self.values)}
-            for users in self._users.values():
-                users.sort(key=order.__getitem__)
         return self._users.get(var, [])
 
     def only_user(self, var: relax.Var) -> relax.Var | None:
@@ -100,11 +105,16 @@ class Graph:
             else:
                 items[v] = e
         self.values = items
-        self._users.clear()
+        self._forget(var, *(v for v, _ in bindings))
 
     def set(self, var: relax.Var, value: relax.Expr) -> None:
         """Bind ``var`` to another expression of the same type."""
         self.values[var] = value
+        self._forget(var)
+
+    def _forget(self, *changed: relax.Var) -> None:
+        for var in changed:
+            self._reads.pop(var, None)
         self._users.clear()
 
 

@@ -45,6 +45,23 @@ class AxisByAxis(nn.Module):
         return self.head(self.conv(self.stem(x)).mean(dim=2).mean(dim=2))
 
 
+class Detector(nn.Module):
+    """Boxes and scores of every place, and the boxes they are relative to, which are constants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = stem(8), nn.BatchNorm2d(8)
+        self.boxes = SignConv(8, 8, 3, padding=1, bias=False)
+        self.scores = nn.Conv2d(8, 6, 3, padding=1)
+        self.register_buffer("priors", torch.rand(12 * 12 * 2, 4))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+        x = self.norm(self.boxes(self.stem(x)))
+        boxes, scores = (y.permute(0, 2, 3, 1).contiguous() for y in (x, self.scores(x)))
+        scores = scores.view(x.size(0), -1, 3)
+        return boxes.view(x.size(0), -1, 4), None, F.softmax(scores, dim=-1), self.priors
+
+
 def _same(x: Tensor) -> Tensor:
     return x
 
@@ -74,6 +91,7 @@ SPELLINGS = (
         lambda: Classifier(_same, SignLinear(16, 5, bias=False), Scaled()),
         2,
     ),
+    Spelling("detector that returns its priors and None", Detector, 1, 2),
     Spelling("mean of one axis after the other", AxisByAxis, 1, 2),
     Spelling("index of the largest", lambda: Classifier(_argmax, nn.Linear(16, 5)), 1, 2),
 )

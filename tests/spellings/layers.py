@@ -182,6 +182,21 @@ class TwoActivations(nn.Module):
         return torch.cat([self.conv(left) + left, self.conv(right) + right], dim=1)
 
 
+class Grown(nn.Module):
+    """What two binary layers gave, joined one by one to an empty tensor; copied into zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.layers = stem(8), nn.ModuleList([conv(), conv()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, features = self.stem(x), torch.tensor([])
+        for layer in self.layers:
+            x = torch.zeros_like(x).copy_(layer(x) + x)
+            features = torch.cat([features, x], dim=1)
+        return features
+
+
 SPELLINGS = (
     Spelling("cut shortcut with padded channels", CutShortcut, 1),
     Spelling("two slopes by two relus", lambda: Body(nn.Sequential(conv(), Maxout(), conv())), 2),
@@ -196,4 +211,5 @@ SPELLINGS = (
     Spelling("pooled signs, +1 at zero", lambda: PooledSigns(where_sign), 2),
     Spelling("pooled with ceil_mode", Ceiled, 1, floats=2, shape=(2, 3, 13, 13)),
     Spelling("halves by the same weights", TwoActivations, 2),
+    Spelling("joined from an empty tensor on", Grown, 2),
 )

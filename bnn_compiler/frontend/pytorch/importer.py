@@ -215,8 +215,10 @@ def _converted(context: Context, node: Node, handler: Callable[..., Any]) -> Val
 
 def _result(context: Context, node: Any) -> Value:
     found = context.env.get(node)
-    if not isinstance(found, Value):
-        raise context.fail(f"output {node} does not depend on the input; return it from Python")
+    constant = context.constant(node)
+    if constant is not None:
+        found = general.call(context.builder, "reshape", [constant], constant.shape)
+    assert isinstance(found, Value)
     dtype = str(node.meta["val"].dtype).removeprefix("torch.")
     if dtype not in OUTPUTS:
         raise context.fail(f"output {node} is {dtype}; {', '.join(OUTPUTS)} can be one")

@@ -73,6 +73,10 @@ def _drop_identity(node: Node) -> None:
     if op_name(node) in ("_assert_tensor_metadata", "_assert_scalar"):
         node.graph.erase_node(node)
         return
+    if op_name(node) == "cat":
+        _drop_empty(node)
+    if op_name(node) == "copy":
+        _drop_destination(node)
     source = node.args[0] if node.args else None
     if not isinstance(source, Node):
         return
@@ -80,6 +84,26 @@ def _drop_identity(node: Node) -> None:
     if identity or (op_name(node) in _CASTS and _same_type(node, source)):
         node.replace_all_uses_with(source)
         node.graph.erase_node(node)
+
+
+def _drop_empty(node: Node) -> None:
+    """cat([a, empty, b]) -> cat([a, b])."""
+    parts: Any = node.args[0]
+    full = [p for p in parts if not _is_empty(p)]
+    if full:
+        node.update_arg(0, full)
+
+
+def _drop_destination(node: Node) -> None:
+    """copy(self, src) -> expand(src, shape of self)."""
+    source = node.args[1]
+    if isinstance(source, Node) and _dtype(source) == _dtype(node):
+        node.target, node.args = aten.expand.default, (source, list(node.meta["val"].shape))
+        node.kwargs = {}
+
+
+def _dtype(node: Node) -> Any:
+    return getattr(node.meta.get("val"), "dtype", None)
 
 
 def _merge_equal(graph: Graph) -> None:
@@ -122,6 +146,9 @@ def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> 
     for node in list(traced.graph.nodes):
         if node.op == "get_attr":
             known[node] = constants[str(node.target)]
+        elif node.op == "call_function" and _is_empty(node):
+            value = node.meta["val"]
+            known[node] = torch.empty(tuple(value.shape), dtype=value.dtype)
         elif op_name(node) in _SHAPED:
             shape = node.args[0].meta["val"].shape
             known[node] = node.target(torch.zeros(shape), *node.args[1:], **node.kwargs)
@@ -147,6 +174,12 @@ def _fold_constants(traced: TracedGraph, constants: dict[str, torch.Tensor]) -> 
             new = traced.graph.create_node("get_attr", name)
         new.meta = dict(node.meta)
         node.replace_all_uses_with(new)
+
+
+def _is_empty(node: Node) -> bool:
+    """Whether its result has no element, whatever it is made of."""
+    shape = getattr(node.meta.get("val"), "shape", ())
+    return any(isinstance(n, int) and n == 0 for n in shape)
 
 
 def _remove_dead(graph: Graph) -> None:

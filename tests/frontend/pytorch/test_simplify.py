@@ -6,6 +6,7 @@ from bnn_compiler import zoo
 from bnn_compiler.frontend.pytorch import simplify, trace
 from bnn_compiler.frontend.pytorch.trace import interpreter, op_name
 from tests.author_style import AUTHOR_STYLE
+from tests.network import Function, assert_agrees, image
 
 
 @pytest.mark.parametrize("style", sorted(AUTHOR_STYLE))
@@ -40,3 +41,26 @@ def test_weights_fold_to_exactly_scale_times_sign():
     for kernel in kernels:
         magnitude = kernel.abs().reshape(24, -1)
         assert torch.equal(magnitude, magnitude[:, :1].expand_as(magnitude))
+
+
+WITHOUT_ELEMENTS = {
+    "slices that are empty": lambda m, x: torch.cat([x[:, :0], x * 2, x[:, 3:]], 1),
+    "joined from an empty tensor on": lambda m, x: torch.cat([torch.tensor([]), x + 1], 1) * 2,
+    "sum over none": lambda m, x: x + x[:, :0].sum(1, keepdim=True),
+    "more pieces than channels": lambda m, x: torch.cat(torch.tensor_split(x, 5, 1), 1) + 1,
+}
+COPIES = {
+    "into zeros": lambda m, x: torch.zeros_like(x).copy_(x * 2) + 1,
+    "spread": lambda m, x: torch.zeros_like(x).copy_((x * 2).mean(1, keepdim=True)) + x,
+    "of another rank": lambda m, x: torch.zeros_like(x).copy_(x[0, 0]) + x,
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_ELEMENTS)
+def test_what_has_no_element_is_constant(name):
+    assert_agrees(Function(WITHOUT_ELEMENTS[name]), image(3))
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_copies_are_what_was_copied(name):
+    assert_agrees(Function(COPIES[name]), image(3))
