@@ -77,6 +77,8 @@ def compile(
     progress("import")
     networks = _networks(model, example_inputs, checkpoint, batches, wanted)
     network = networks[0]
+    if options.normalization and any(x.dtype != "float32" for x in network.imported.samples):
+        raise InputError("input_dtype 'uint8' is for networks whose inputs are all float32 images")
     if network.imported.note:
         log.warning(network.imported.note)
     progress("passes")

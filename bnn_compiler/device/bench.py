@@ -69,7 +69,7 @@ def _build(
 ) -> TrialProgram:
     name, network, source = manifest.name, found.description.name, folder / "bench.c"
     fills = {"float32": "FLOATS", "uint8": "BITS"}
-    buffers = [TrialBuffer(fills[t.dtype], t.bytes) for t in manifest.inputs]
+    buffers = [TrialBuffer(fills.get(t.dtype, "BITS"), t.bytes) for t in manifest.inputs]
     buffers += [TrialBuffer("OUTPUT", t.bytes) for t in manifest.outputs]
     ins, workspace = len(manifest.inputs), len(buffers)
     buffers.append(TrialBuffer("SCRATCH", manifest.workspace_bytes))

@@ -89,6 +89,14 @@ def call(builder: Builder, op: str, operands: Sequence[Operand], *params: Any) -
     return Value(found.expr, plain=True)
 
 
+def integers(builder: Builder, name: str, shape: Sequence[int], dtype: str) -> Value:
+    """An input of integers or truth values, as floats."""
+    given = builder.input(name, shape, dtype)
+    load = Program((Step("load", ("a0",), (dtype,)),))
+    expr = ops.call_op("general", [given.expr], inputs=1, program=load.lines)
+    return Value(builder.emit(expr, name=f"{name}_loaded").expr, plain=True)
+
+
 def result(builder: Builder, x: Value, dtype: str = "float32") -> Value:
     """An output of ``dtype``: memory of its own for what else may read a plain value."""
     if dtype == "float32" and not x.plain:

@@ -100,6 +100,7 @@ _MAPS: dict[str, Callable[..., tvm.ir.Expr]] = {
         x > f32(0), f32(1), tirx.Select(x < f32(0), f32(-1), f32(p[0]))
     ),
     "copy": lambda _, x: x,
+    "load": lambda _, x: x.astype("float32"),
     "store": _store,
 }
 
@@ -183,12 +184,18 @@ def _concat(params: Sequence[Any], _: Shape, *parts: Tensor) -> At:
     return at
 
 
+def _within(row: tvm.ir.Expr, count: int) -> tvm.ir.Expr:
+    """A whole number from 0 to count - 1, so that nothing beyond is read; a NaN is 0."""
+    above = tirx.Select(row > f32(0), row, f32(0))
+    return tirx.Select(above < f32(count - 1), above, f32(count - 1)).astype("int32")
+
+
 def _take(params: Sequence[Any], _: Shape, x: Tensor, indices: Tensor) -> At:
     (axis,) = params
     rank = len(indices.shape)
 
     def at(index: Index) -> tvm.ir.Expr:
-        row = indices.at(index[axis : axis + rank]).astype("int32")
+        row = _within(indices.at(index[axis : axis + rank]), x.shape[axis])
         return x.at([*index[:axis], row, *index[axis + rank :]])
 
     return at

@@ -82,7 +82,7 @@ class _Walk:
                 if result not in self._missing and not self._is_extra(result):
                     context.builder.output(_result(context, result))
         elif node.op == "placeholder":
-            context.env[node] = context.builder.input(next(self._inputs).name)
+            context.env[node] = _input(context, next(self._inputs))
             _remember(context, node)
         elif node.op == "call_function":
             self._call(node, place)
@@ -124,6 +124,13 @@ class _Walk:
             self.context.env[node] = self.context.builder.input(node.name, tuple(value.shape))
         except UnsupportedError:
             self._missing.add(node)
+
+
+def _input(context: Context, info: TensorInfo) -> Value:
+    if info.dtype == torch.float32:
+        return context.builder.input(info.name)
+    dtype = str(info.dtype).removeprefix("torch.")
+    return general.integers(context.builder, info.name, info.shape, dtype)
 
 
 def to_relax(traced: TracedGraph) -> tvm.IRModule:

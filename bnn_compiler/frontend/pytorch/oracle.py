@@ -84,7 +84,7 @@ class TorchOracle:
         run = _TwoPrecisions(self.graph, {}, keep_outputs=True)
         single = run.run(tensors)
         try:
-            theirs = tensors_of(call_module(_in_double(self.model), [x.double() for x in tensors]))
+            theirs = tensors_of(call_module(_in_double(self.model), [_widened(x) for x in tensors]))
             ours = run.double_outputs
         # A module may do anything with a dtype it does not expect.
         except Exception:
@@ -250,7 +250,7 @@ class _TwoPrecisions:
     def _node(self, node: Node, waiting: Iterator[torch.Tensor]) -> None:
         if node.op == "placeholder":
             value = next(waiting)
-            self._single[node], self._double[node] = value, value.double()
+            self._single[node], self._double[node] = value, _widened(value)
         elif node.op == "get_attr":
             # No double: what depends on constants only is computed once, in float32.
             self._single[node] = self._traced.constants[str(node.target)]
