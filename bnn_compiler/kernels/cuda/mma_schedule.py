@@ -20,7 +20,7 @@ def blocks(stages: Stages, point: Any, instruction: Instruction) -> tirx.PrimFun
     """``point`` is an MmaPoint."""
     instructions.register()
     sch = schedule.of(stages)
-    value = schedule.value_of(sch, stages)
+    value = schedule.value_of(sch, stages, "signs", "weights")
     _, _, m, c = sch.get_loops(value)
     mo, mi = sch.split(m, [None, point.pixels])
     warp, mi = sch.split(mi, [point.warps, None])
@@ -45,8 +45,6 @@ def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
     for i, tensor in enumerate(stages.outputs):
         block = sch.get_sblock(f"out{i}")
         is_value = str(tensor.dtype) == "float32"
-        if is_value and stages.bits:
-            sch.compute_inline(sch.get_sblock("stored"))
         sch.reverse_compute_at(block, loop, preserve_unit_loops=True)
         if is_value:
             schedule.bind_lane(sch, block)

@@ -2,7 +2,7 @@
 
 from tvm import tirx
 
-from bnn_compiler.errors import UnsupportedError
+from bnn_compiler.kernels.cpu import matmul
 from bnn_compiler.kernels.cpu.plain import STAGES, WORDS
 from bnn_compiler.kernels.cuda import general, schedule
 from bnn_compiler.kernels.cuda.words import with_words
@@ -13,12 +13,7 @@ def function(task: PlainTask) -> tirx.PrimFunc:
     """The scheduled kernel: inputs, constants after the first, epilogue's operands, outputs."""
     if task.op == "general":
         return general.function(task)
-    if task.op == "matmul":
-        raise UnsupportedError(
-            "no CUDA kernel multiplies two computed tensors of signs; compile this network for a"
-            " CPU"
-        )
     if task.op in WORDS:
         return schedule.words(WORDS[task.op](task))
-    stages = STAGES[task.op](task)
+    stages = matmul.stages(task) if task.op == "matmul" else STAGES[task.op](task)
     return schedule.elements(with_words(stages, task.epilogue, task.tensors))

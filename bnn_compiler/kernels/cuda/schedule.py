@@ -31,12 +31,15 @@ def together(extents: list[int], most: int) -> int:
     return best
 
 
-def value_of(sch: s_tir.Schedule, stages: Stages) -> object:
+def value_of(sch: s_tir.Schedule, stages: Stages, *others: str) -> object:
     """The block of the kernel's value, with what it is made of inside.
 
-    Stages that only move or widen what they read are computed where they are read.
+    Stages that only move or widen what they read are computed where they are read, except
+    ``others``.
     """
-    kept = {t.op.name for t in (stages.value, stages.reduction, *stages.outputs) if t is not None}
+    bits = (tensor for tensor, _ in stages.bits)
+    own = (stages.value, stages.reduction, *stages.outputs, *bits)
+    kept = {*others, *(t.op.name for t in own if t is not None)}
     for block in sch.get_child_blocks(sch.get_sblock("root")):
         if sch.get(block).name_hint not in kept:
             sch.compute_inline(block)
