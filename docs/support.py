@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
+from bnn_compiler.frontend.pytorch.decompositions import DECOMPOSITIONS
 from bnn_compiler.ops.epilogue import STEPS
 from bnn_compiler.ops.operators import OPERATORS
 from bnn_compiler.ops.primitives import PRIMITIVES
@@ -19,6 +20,7 @@ def table() -> str:
         # What begins with an underscore is a form that torch makes of another one.
         "PyTorch operators of images, rows and matrices": _public(HANDLERS),
         "of tensors of any rank": _public(GENERAL),
+        "written in others, as PyTorch's own decompositions are": _public(DECOMPOSITIONS),
         "operators with a kernel": (n for n, o in OPERATORS.items() if o.anchor or o.bits),
         "fused into the kernel in front": STEPS,
         "primitives of any rank": PRIMITIVES,

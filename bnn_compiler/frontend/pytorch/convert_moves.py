@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bnn_compiler.frontend import general
+from bnn_compiler.frontend.pytorch import convert_indexing
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.value import Value
 
@@ -113,28 +114,14 @@ def _stack(ctx: Context, tensors: Any, dim: int = 0) -> Value:
     return _join(ctx, tensors, dim, new=True)
 
 
-def _take(ctx: Context, x: Value, axis: int, indices: Sequence[int]) -> Value:
-    return ctx.call("take", x, np.asarray(indices, np.float32), params=(axis,))
-
-
 def _repeat(ctx: Context, x: Any, sizes: Sequence[int]) -> Value:
     value = ctx.tensor(x)
+    sizes = (*[1] * (len(value.shape) - len(sizes)), *sizes)
     shape = (*[1] * (len(sizes) - len(value.shape)), *value.shape)
     doubled = tuple(n for pair in zip([1] * len(shape), shape, strict=True) for n in pair)
     wide = tuple(n for pair in zip(sizes, shape, strict=True) for n in pair)
     parts = ctx.call("reshape", value, params=(doubled,))
     return ctx.call("reshape", ctx.call("expand", parts, params=(wide,)), params=(_wanted(ctx),))
-
-
-def _repeat_interleave(ctx: Context, x: Any, repeats: Any, dim: Any = None, **__: Any) -> Value:
-    value = ctx.tensor(x)
-    if not isinstance(repeats, int):
-        raise ctx.fail("it repeats a computed number of times; one constant can be compiled")
-    if dim is None:
-        value = ctx.call("reshape", value, params=((math.prod(value.shape),),))
-        dim = 0
-    axis = dim % len(value.shape)
-    return _take(ctx, value, axis, np.repeat(np.arange(value.shape[axis]), repeats).tolist())
 
 
 def _flip(ctx: Context, x: Any, dims: Any) -> Value:
@@ -186,7 +173,7 @@ def _pad(ctx: Context, x: Any, pads: Any, mode: str = "constant", value: Any = 0
     for axis, width in enumerate(widths):
         if any(width):
             at = np.pad(np.arange(found.shape[axis]), width, mode=names[mode])  # type: ignore[call-overload]
-            found = _take(ctx, found, axis, at.tolist())
+            found = convert_indexing.take(ctx, found, axis, at)
     return found
 
 
@@ -230,29 +217,6 @@ def _channel_shuffle(ctx: Context, x: Any, groups: int) -> Value:
     return ctx.call("reshape", turned, params=(value.shape,))
 
 
-def _index_select(ctx: Context, x: Any, dim: int, index: Any) -> Value:
-    value = ctx.tensor(x)
-    axis = dim % len(value.shape)
-    return ctx.call("take", value, _indices(ctx, index, value.shape[axis]), params=(axis,))
-
-
-def _indices(ctx: Context, index: Any, size: int) -> np.ndarray:
-    constant = ctx.constant(index)
-    if constant is None:
-        raise ctx.fail("its indices are computed at run time; constant ones can be compiled")
-    return np.where(constant < 0, constant + size, constant).astype(np.float32)
-
-
-def _index(ctx: Context, x: Any, indices: Sequence[Any]) -> Value:
-    """x[..., index, ...] with one constant tensor of integers."""
-    given = [(axis, i) for axis, i in enumerate(indices) if i is not None]
-    if len(given) != 1 or str(given[0][1].meta["val"].dtype) == "torch.bool":
-        raise ctx.fail("one constant tensor of integers can index")
-    ((axis, index),) = given
-    value = ctx.tensor(x)
-    return ctx.call("take", value, _indices(ctx, index, value.shape[axis]), params=(axis,))
-
-
 #: PyTorch operator -> converter of plain values.
 MOVES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(
@@ -276,7 +240,6 @@ MOVES: dict[str, Callable[..., Any]] = {
     "stack": _stack,
     "repeat": _repeat,
     "tile": _repeat,
-    "repeat_interleave": _repeat_interleave,
     "flip": _flip,
     "roll": _roll,
     "pad": _pad,
@@ -287,6 +250,5 @@ MOVES: dict[str, Callable[..., Any]] = {
     "pixel_unshuffle": _pixel_unshuffle,
     "channel_shuffle": _channel_shuffle,
     "native_channel_shuffle": _channel_shuffle,
-    "index_select": _index_select,
-    "index": _index,
+    **convert_indexing.INDEXED,
 }

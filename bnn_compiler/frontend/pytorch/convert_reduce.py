@@ -80,9 +80,21 @@ def _norm(ctx: Context, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = F
         return reduce(ctx, "sum", ctx.call("abs", value), axes, keepdim)
     if ord == math.inf:
         return reduce(ctx, "reduce_max", ctx.call("abs", value), axes, keepdim)
+    if ord == -math.inf:
+        return reduce(ctx, "reduce_min", ctx.call("abs", value), axes, keepdim)
+    if ord == 0:
+        return reduce(
+            ctx, "sum", ctx.call("sub", 1.0, ctx.call("equal", value, 0.0)), axes, keepdim
+        )
     if ord not in (2, None):
-        raise ctx.fail(f"a norm of order {ord}; 1, 2 and infinity can be compiled")
+        # |x| ** p, as exp(p * log |x|).
+        powers = _exp_log(ctx, ctx.call("abs", value), float(ord))
+        return _exp_log(ctx, reduce(ctx, "sum", powers, axes, keepdim), 1.0 / float(ord))
     return ctx.call("sqrt", reduce(ctx, "sum", ctx.call("mul", value, value), axes, keepdim))
+
+
+def _exp_log(ctx: Context, x: Value, exponent: float) -> Value:
+    return ctx.call("exp", ctx.call("mul", ctx.call("log", x), exponent))
 
 
 def _old_norm(ctx: Context, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:

@@ -156,4 +156,4 @@ def first(ctx: Context, x: Any, index: int) -> Value:
     """The first result of an operator that has several."""
     if index != 0:
         raise ctx.fail("only the first result of this operator can be used")
-    return ctx.data(x)
+    return ctx.any(x)

@@ -201,13 +201,15 @@ def _one_of(context: Context, values: list[Value], index: int) -> Value:
 
 def _converted(context: Context, node: Node, handler: Callable[..., Any]) -> Value | list[Value]:
     args, kwargs = arguments(node)
+    expected = node.meta.get("val")
+    shape = tuple(expected.shape) if isinstance(expected, torch.Tensor) else None
+    if shape is not None and not all(isinstance(n, int) for n in shape):
+        raise context.fail("how large its result is depends on values")
     try:
         bound = inspect.signature(handler).bind(context, *args, **kwargs)
     except TypeError as e:
         raise context.fail(f"this form of the operator cannot be compiled: {e}") from e
     value: Value | list[Value] = handler(*bound.args, **bound.kwargs)
-    expected = node.meta.get("val")
-    shape = tuple(expected.shape) if isinstance(expected, torch.Tensor) else None
     if not isinstance(value, Value) or shape is None:
         return value
     if len(shape) == 3 and value.shape == (*shape[:2], 1, shape[2]):

@@ -27,6 +27,8 @@ def is_random(node: Any) -> bool:
         return False
     if torch.Tag.nondeterministic_seeded not in node.target.tags:
         return False
+    if argument(node, "dropout_p") == 0.0:
+        return False
     return all(argument(node, name) is not False for name in ("train", "training"))
 
 

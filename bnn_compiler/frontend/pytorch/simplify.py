@@ -11,6 +11,7 @@ import torch
 from torch.fx import Graph, Node
 
 from bnn_compiler.frontend.pytorch.constants import Constants
+from bnn_compiler.frontend.pytorch.decompose import decompose
 from bnn_compiler.frontend.pytorch.purity import is_impure, is_random, refuse_impure
 from bnn_compiler.frontend.pytorch.recognise_leaky import recognise_leaky
 from bnn_compiler.frontend.pytorch.recognise_sign import recognise_sign
@@ -52,6 +53,12 @@ def simplify(traced: TracedGraph) -> TracedGraph:
         _remove_dead(traced.graph)
         recognise(Constants(traced.graph, constants))
     _remove_dead(traced.graph)
+    # What becomes constant by one decomposition may be the indices that another needs.
+    while decompose(traced.graph, constants):
+        _fold_constants(traced, constants)
+        for node in list(traced.graph.nodes):
+            _drop_identity(node)
+        _remove_dead(traced.graph)
     refuse_impure(traced.graph)
     used = {str(n.target) for n in traced.graph.nodes if n.op == "get_attr"}
     kept = {k: v for k, v in constants.items() if k in used}

@@ -1,0 +1,1 @@
+"""PyTorch's operators, one little network each: what must be compiled, and what is refused how."""
