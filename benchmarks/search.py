@@ -293,7 +293,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budgets", type=int, default=3, help="how many, 1 to 3")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each plan")
     parser.add_argument("--no-curve", dest="curve", action="store_false", help="budgets only")
-    parser.add_argument("--first", action="store_true", help="a first look, of hours instead of days")
+    parser.add_argument(
+        "--first", action="store_true", help="a first look, of hours instead of days"
+    )
     parser.add_argument("--data", type=Path, default=FASHION, help="a folder of IDX files")
     parser.add_argument("--target", default="native")
     parser.add_argument("--folder", type=Path, help="what was done, to resume (in the cache)")

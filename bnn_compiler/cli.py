@@ -20,6 +20,7 @@ from bnn_compiler.commands.common import (
     DEVICE,
     SECRET,
     Arguments,
+    add_batch,
     add_input,
     add_model,
     examples,
@@ -27,6 +28,7 @@ from bnn_compiler.commands.common import (
     random_inputs,
     read,
     samples,
+    sizes,
     table,
 )
 from bnn_compiler.errors import BnnCompilerError, InputError, MismatchError
@@ -61,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         default="exact",
         help="binary weights that are 0: compute them, refuse them, or change the network",
     )
+    compile_.add_argument(
+        "--batch",
+        type=sizes,
+        help="batch sizes, e.g. 1,8,32: one artifact holds them all, its weights once",
+    )
     add_input(compile_)
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     compile_.add_argument("--no-threads", action="store_true", help="leave the thread pool out")
@@ -89,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("artifact", type=Path)
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--repeat", type=int, default=50)
+        add_batch(sub)
         if name == "bench":
             sub.add_argument("--device", help=DEVICE)
             sub.add_argument("--secret", type=Path, metavar="FILE", help=SECRET)
@@ -133,6 +141,7 @@ def _compile(args: Arguments) -> int:
         as_folder=args.folder,
         threads=False if args.no_threads else None,
         check=not args.no_check,
+        batches=args.batch,
         dump_dir=args.dump_dir,
         progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
     )
@@ -173,7 +182,7 @@ def _profile(args: Arguments) -> int:
     if not gpu:
         peaks, why = roofline.peaks(target.features, artifact.threads)
     found = report.ProfileReport(
-        args.artifact.name, target.name, gpu or cpu.name(), artifact.threads, layers, peaks, why
+        _name(args), target.name, gpu or cpu.name(), artifact.threads, layers, peaks, why
     )
     if args.html:
         html.write(found, args.html)
@@ -183,6 +192,11 @@ def _profile(args: Arguments) -> int:
     table(report.COLUMNS, found.rows())
     print("\n".join(found.summary()))
     return 0
+
+
+def _name(args: Arguments) -> str:
+    """The artifact's file, and which of its batch sizes is meant."""
+    return f"{args.artifact.name}" + ("" if args.batch is None else f", a batch of {args.batch}")
 
 
 def _verify(args: Arguments) -> int:
@@ -204,6 +218,9 @@ def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
     for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         for t in tensors:
             print(f"  {kind} {t.name} {t.dtype} {list(t.shape)}")
+    if len(artifact.batches) > 1:
+        memory = ", ".join(f"{p.workspace_bytes / 1e6:.2f}" for p in manifest.programs)
+        print(f"  batches {', '.join(map(str, artifact.batches))}, workspaces {memory} MB")
     print(
         f"  {len(manifest.steps)} kernel calls, {len(binary)} binary layers"
         f" ({sum(s.macs for s in binary) / 1e9:.3f} G binary MACs),"

@@ -40,13 +40,16 @@ def compile(
     threads: bool | None = None,
     allow_reorder: bool = False,
     check: bool = True,
+    batches: Sequence[int] | None = None,
     dump_dir: str | Path | None = None,
     progress: Progress = lambda stage: None,
 ) -> Artifact:
     """Compile a trained network for one target and load the result, whether or not it runs here.
 
     ``model`` is an nn.Module, an ExportedProgram, a ``.pt2`` path or ``package.module:factory``;
-    ``example_inputs`` are tensors of the shapes to compile for (batch size included). ``target``
+    ``example_inputs`` are tensors of the shapes to compile for (batch size included); ``batches``
+    are the batch sizes to compile for instead, in one artifact with one copy of the weights, whose
+    schedules are chosen for the first of them. ``target``
     is a shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or
     a folder if ``as_folder``. ``schedules`` is a file of tuned records that go before the shipped
     ones. ``zero_weight`` says what becomes of binary weights that are exactly 0: "exact" computes
@@ -72,27 +75,48 @@ def compile(
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
     progress("import")
-    network = Network.of(model, example_inputs, checkpoint=checkpoint)
+    networks = _networks(model, example_inputs, checkpoint, batches, wanted)
+    network = networks[0]
+    if options.normalization and any(x.dtype != "float32" for x in network.imported.samples):
+        raise InputError("input_dtype 'uint8' is for networks whose inputs are all float32 images")
     if network.imported.note:
         log.warning(network.imported.note)
     progress("passes")
-    graph = network.fused(options, Path(dump_dir) if dump_dir else None)
+    graphs = [network.fused(options, Path(dump_dir) if dump_dir else None)]
+    graphs += [other.fused(options) for other in networks[1:]]
     prefix = name or _identifier(Path(output).stem)
     progress("kernels")
-    program, functions = realize.realize(plan.plan(graph), known, prefix)
-    if not any(s.op == "bnn.conv2d" for s in program.steps):
+    plans = dict(zip(batches or (0,), map(plan.plan, graphs), strict=True))
+    program, functions = realize.realize_batches(plans, known, prefix)
+    if not any(s.op in ("bnn.conv2d", "bnn.matmul") for s in program.steps):
         log.warning("no binary layer was recognised: this network runs as float kernels only")
-    draft = manifest(program, prefix, known, network, options, static_weights=as_folder)
+    draft = manifest(
+        program, prefix, known, network, options, static_weights=as_folder, others=networks[1:]
+    )
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
         sealed, files = machine.build(Path(folder), program, functions, wanted, draft, progress)
         if check:
             progress("check")
             unchecked = Path(folder) / "draft"
             package.write_artifact(unchecked, sealed, files, as_folder=as_folder)
-            checking.check_draft(unchecked, network, options, progress)
+            checking.check_draft(unchecked, networks, options, progress)
         progress("package")
         package.write_artifact(Path(output), sealed, files, as_folder=as_folder)
     return load(output, run_here=False)
+
+
+def _networks(
+    model: Any,
+    example_inputs: Sequence[Any] | None,
+    checkpoint: str | Path | None,
+    batches: Sequence[int] | None,
+    target: targets.Target,
+) -> tuple[Network, ...]:
+    if batches is None:
+        return (Network.of(model, example_inputs, checkpoint=checkpoint),)
+    if len(batches) > 1 and target.hardware.kind != "llvm":
+        raise InputError(f"batches {list(batches)}: an artifact for {target.name} holds one size")
+    return Network.of_batches(model, example_inputs, batches, checkpoint=checkpoint)
 
 
 def _identifier(text: str) -> str:

@@ -17,6 +17,7 @@ from bnn_compiler.kernels.cpu.popcount import Popcount
 from bnn_compiler.kernels.cpu.table import Table
 from bnn_compiler.kernels.cpu.winograd import Winograd
 from bnn_compiler.kernels.cuda import codegen as cuda_codegen
+from bnn_compiler.kernels.cuda.mma import Mma
 from bnn_compiler.kernels.cuda.pixel import Pixel
 from bnn_compiler.kernels.cuda.popc import Popc
 from bnn_compiler.kernels.cuda.scalar import Scalar
@@ -28,7 +29,7 @@ from bnn_compiler.target import Gpu, Hardware, Target
 #: By [target] kind. Where several fit, the rule is the last one's.
 FAMILIES: dict[str, tuple[Family[Any, Any], ...]] = {
     "llvm": (Popcount(), Table(), Float32(), Depthwise(), Int16(), Winograd()),
-    "cuda": (Scalar(), Pixel(), Popc()),
+    "cuda": (Scalar(), Pixel(), Popc(), Mma()),
 }
 #: What else makes machine code of a kernel than its TIR, by [target] kind.
 _VERSIONS = {"llvm": codegen.VERSION, "cuda": cuda_codegen.VERSION}

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 
+from bnn_compiler.errors import InputError
 from bnn_compiler.frontend import table
 from bnn_compiler.frontend.imported import Imported
 from bnn_compiler.ops.graph import Graph
@@ -31,6 +33,34 @@ class Network:
         weights = None if checkpoint is None else Path(checkpoint)
         return Network(table.load(model, weights, example_inputs))
 
+    @staticmethod
+    def of_batches(
+        model: Any,
+        example_inputs: Sequence[Any] | None,
+        batches: Sequence[int],
+        *,
+        checkpoint: str | Path | None = None,
+    ) -> "tuple[Network, ...]":
+        """The network for each of ``batches``, the inputs repeated or cut to that many.
+
+        Inputs have a batch whose first size is that of the first one. Raises what ``of`` does.
+        """
+        if min(batches, default=0) < 1 or len(set(batches)) < len(batches):
+            raise InputError(f"batches {list(batches)}: give different sizes from 1 on")
+        if example_inputs is None:
+            given = Network.of(model, None, checkpoint=checkpoint)
+            model, checkpoint, example_inputs = given._again, None, given.imported.samples
+        first = Network.of(model, resized(example_inputs, batches[0]), checkpoint=checkpoint)
+        others = (Network.of(first._again, resized(example_inputs, n)) for n in batches[1:])
+        return first, *others
+
+    @property
+    def _again(self) -> Any:
+        """What imports the same network for other inputs."""
+        if self.imported.model is None:
+            raise InputError("this network comes from a front end that knows one batch size only")
+        return self.imported.model
+
     @property
     def source_hash(self) -> str:
         """Of the operators and the weights."""
@@ -39,6 +69,14 @@ class Network:
     def fused(self, options: Options, dump_dir: Path | None = None) -> Graph:
         """The network after every pass; ``dump_dir`` gets the IR after every phase."""
         return fused(self.imported.module, options, dump_dir)
+
+
+def resized(inputs: Sequence[Any], count: int) -> tuple[Any, ...]:
+    """The inputs with ``count`` of what the first one has many of, from the first on again."""
+    size = len(inputs[0]) if len(inputs) and np.ndim(inputs[0]) else 0
+    rows = [i % size for i in range(count)] if size else []
+    has = [bool(rows) and np.ndim(x) > 0 and len(x) == size for x in inputs]
+    return tuple(x[rows] if batched else x for x, batched in zip(inputs, has, strict=True))
 
 
 def fused(module: tvm.IRModule, options: Options, dump_dir: Path | None = None) -> Graph:

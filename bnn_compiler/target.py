@@ -53,9 +53,9 @@ class Gpu:
     of a usual one.
 
     ``sm`` is its compute capability times 10. ``binary`` says how tensor cores multiply signs: by
-    the "and" or "xor" of bits and a popcount, or as bytes ("int8") where bits are only emulated;
-    no kernel uses them yet. ``threads_per_sm``, ``registers_per_sm`` (of 32 bits) and
-    ``shared_kib`` are those of one of its ``sms`` multiprocessors, ``l2_kib`` is the whole cache.
+    the "and" or "xor" of bits and a popcount, or as bytes ("int8") where bits are only emulated.
+    ``threads_per_sm``, ``registers_per_sm`` (of 32 bits) and ``shared_kib`` are those of one of its
+    ``sms`` multiprocessors, ``l2_kib`` is the whole cache.
     """
 
     kind: ClassVar[str] = "cuda"

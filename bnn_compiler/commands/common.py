@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bnn_compiler.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from bnn_compiler.runtime import Artifact
 
 Arguments = argparse.Namespace
@@ -45,7 +47,21 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """A network and its weights."""
     parser.add_argument("model", help="a .pt2 file or package.module:factory")
     parser.add_argument("--checkpoint", type=Path, help="weights to load, strictly")
-    parser.add_argument("--shape", help="input shape for a factory, e.g. 1,3,224,224")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        help="input shape for a factory, e.g. 1,3,224,224 or 1,128:int64; again for each input",
+    )
+
+
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Which of an artifact's batch sizes is meant."""
+    parser.add_argument("--batch", type=int, help="one of its batch sizes (default: the first)")
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """ "1,8,32" as batch sizes; argparse turns the ValueError into its own message."""
+    return tuple(int(v) for v in text.split(","))
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -54,18 +70,32 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def examples(args: Arguments) -> list[Any] | None:
-    """Random inputs of --shape, or None without it. Raises InputError for no shape."""
+    """Random inputs of each --shape, or None without. Raises InputError for no shape."""
     if args.shape is None:
         return None
     import torch
 
+    random = torch.Generator().manual_seed(0)
+    return [_example(text, random) for text in args.shape]
+
+
+def _example(text: str, random: "torch.Generator") -> "torch.Tensor":
+    import torch
+
+    sizes_, _, dtype = text.partition(":")
     try:
-        shape = [int(v) for v in args.shape.split(",")]
-        if min(shape) < 1:
+        shape = [int(v) for v in sizes_.split(",")]
+        if min(shape) < 1 or dtype not in ("", "float32", "bool", "uint8", "int32", "int64"):
             raise ValueError("sizes are at least 1")
     except ValueError as e:
-        raise InputError(f"--shape {args.shape!r}: give integers, e.g. 1,3,224,224") from e
-    return [torch.randn(shape, generator=torch.Generator().manual_seed(0))]
+        raise InputError(
+            f"--shape {text!r}: give integers, e.g. 1,3,224,224, and for other inputs than float32"
+            " :bool, :uint8, :int32 or :int64"
+        ) from e
+    if dtype in ("", "float32"):
+        return torch.randn(shape, generator=random)
+    # Whatever they index has these.
+    return torch.randint(0, 2, shape, generator=random).to(getattr(torch, dtype))
 
 
 def load(args: Arguments) -> "Artifact":
@@ -80,7 +110,8 @@ def load(args: Arguments) -> "Artifact":
 
         artifact = runtime.load(args.artifact)
     artifact.set_threads(getattr(args, "threads", 1))
-    return artifact
+    batch = getattr(args, "batch", None)
+    return artifact if batch is None else artifact.at(batch)
 
 
 def read(path: Path) -> Any:
@@ -101,27 +132,35 @@ def random_inputs(artifact: "Artifact") -> list[Any]:
     return [
         rng.integers(0, 256, t.shape, np.uint8)
         if t.dtype == "uint8"
+        # Whatever they index has these.
+        else rng.integers(0, 2, t.shape).astype(t.dtype)
+        if t.dtype != "float32"
         else rng.normal(size=t.shape).astype(np.float32)
         for t in artifact.description.inputs
     ]
 
 
 def samples(artifact: "Artifact", paths: Sequence[Path] | None) -> list[tuple[Any, ...]]:
-    """The files as samples of the network; without any, noise, and noise with black pixels.
+    """The files as samples of the network; without any, noise, and noise with black pixels, of each
+    of its batch sizes.
 
     Raises InputError if the last sample is not whole.
     """
     count = len(artifact.description.inputs)
     if not paths:
-        noise = random_inputs(artifact)
-        black = [x.copy() for x in noise]
-        for x in black:
-            x[..., : -(-x.shape[-1] // 3)] = 0
-        return [tuple(noise), tuple(black)]
+        return [s for n in artifact.batches for s in _noise(artifact.at(n))]
     arrays = [read(p) for p in paths]
     if len(arrays) % count:
         raise InputError(f"{len(arrays)} files for a network of {count} inputs")
     return [tuple(arrays[i : i + count]) for i in range(0, len(arrays), count)]
+
+
+def _noise(artifact: "Artifact") -> list[tuple[Any, ...]]:
+    noise = random_inputs(artifact)
+    black = [x.copy() for x in noise]
+    for x in black:
+        x[..., : -(-x.shape[-1] // 3)] = 0
+    return [tuple(noise), tuple(black)]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -20,6 +20,7 @@ def bench(args: Arguments) -> int:
             threads=args.threads,
             repeat=args.repeat,
             secret=args.secret,
+            batch=args.batch,
         )
     else:
         result = _bench_here(args)

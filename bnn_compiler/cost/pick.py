@@ -93,6 +93,19 @@ class Schedules:
             self.pick_all([task])
         return self._choices[task]
 
+    def pick_like(self, task: Task, batch: int, other: int) -> Choice:
+        """The schedule that the ``task`` of a network for ``batch`` images has in it for ``other``.
+
+        So their constants lie alike. Where the task cannot have that schedule, its own.
+        """
+        count = task.work.shape[0] * other
+        if count % batch:
+            return self.pick(task)
+        found = self.pick(task.of_batch(count // batch))
+        if found.point in families.space(task, self.target.hardware):
+            return replace(found, task=task)
+        return self.pick(task)
+
     def pick_all(self, tasks: Sequence[Task]) -> list[Choice]:
         """The same for many, which costs less than one after the other."""
         new = {task: task.whole() for task in tasks if task not in self._choices}
@@ -163,7 +176,7 @@ class Schedules:
         """
         if task.work.shape[0] == 1:
             return None
-        known = self._recorded(task.of_one_image())
+        known = self._recorded(task.of_batch(1))
         if known is None:
             return None
         counts = families.counts(task, known.point, self.target.hardware)

@@ -2,6 +2,8 @@
 
 import hashlib
 import platform
+from collections.abc import Sequence
+from dataclasses import replace
 
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.network import Network
@@ -16,6 +18,7 @@ from bnn_compiler.runtime.manifest import (
     Contract,
     Manifest,
     NormalizationEntry,
+    ProgramEntry,
     StepEntry,
     TargetEntry,
     TensorEntry,
@@ -31,15 +34,17 @@ def manifest(
     options: Options,
     *,
     static_weights: bool,
+    others: Sequence[Network] = (),
 ) -> Manifest:
     """What is known before the library is linked; packaging adds the rest.
 
-    ``static_weights`` says whether NAME.a holds the weights.
+    ``static_weights`` says whether NAME.a holds the weights; ``others`` are the networks of
+    ``program.batches``.
     """
     given = options.normalization
     reorder = any(s.op == "bnn.winograd_conv2d" for s in program.steps)
     zero = zero_activation(Graph.of(network.imported.module), program)
-    return describe(
+    alone = describe(
         program,
         name,
         schedules,
@@ -48,6 +53,10 @@ def manifest(
         normalization=None if given is None else NormalizationEntry(given.mean, given.std),
         static_weights=static_weights,
     )
+    made = program.named(name).items()
+    hashes = [n.source_hash for n in others]
+    entries = [_program(p, n, h) for (n, p), h in zip(list(made)[1:], hashes, strict=True)]
+    return replace(alone, batches=tuple(entries))
 
 
 def describe(
@@ -62,6 +71,7 @@ def describe(
 ) -> Manifest:
     """The same for a program that no network was read for."""
     target = schedules.target
+    whole = _program(program, name, source_hash)
     return Manifest(
         format=FORMAT,
         name=name,
@@ -79,14 +89,27 @@ def describe(
         contract=contract,
         normalization=normalization,
         stale_records=schedules.stale,
-        inputs=tuple(map(_tensor, program.inputs)),
-        outputs=tuple(map(_tensor, program.outputs)),
+        inputs=whole.inputs,
+        outputs=whole.outputs,
         weights_bytes=len(program.weights),
         weights_sha256=hashlib.sha256(program.weights).hexdigest(),
         static_weights=static_weights,
+        workspace_bytes=whole.workspace_bytes,
+        workspace_lower_bound=whole.workspace_lower_bound,
+        workspace_align=ALIGN,
+        steps=whole.steps,
+        buffers=whole.buffers,
+    )
+
+
+def _program(program: Program, name: str, source_hash: str) -> ProgramEntry:
+    return ProgramEntry(
+        name=name,
+        source_hash=source_hash,
+        inputs=tuple(map(_tensor, program.inputs)),
+        outputs=tuple(map(_tensor, program.outputs)),
         workspace_bytes=program.workspace,
         workspace_lower_bound=program.live,
-        workspace_align=ALIGN,
         steps=tuple(
             StepEntry(
                 name=s.name,
@@ -96,7 +119,7 @@ def describe(
                 macs=s.macs,
                 products=s.products,
                 **s.traffic,
-                binary=s.op == "bnn.conv2d",
+                binary=s.op in ("bnn.conv2d", "bnn.matmul"),
                 schedule=s.schedule,
                 reads=tuple(b.id for b in s.reads),
                 writes=tuple(b.id for b in s.writes),

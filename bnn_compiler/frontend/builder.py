@@ -90,19 +90,19 @@ class Builder:
 
         A variable is the first that it is said to be.
         """
-        value = value.image or value
-        if isinstance(value.expr, relax.Var):
-            self.origins.setdefault(value.expr.name, Origin(name, value.stored, source, levels))
+        for form, last in value.forms:
+            origin = Origin(name, form.stored, source, levels, last=last)
+            self.origins.setdefault(form.expr.name, origin)
 
-    def input(self, name: str, extra: Sequence[int] = ()) -> Value:
-        """One of the inputs, or of the shape ``extra`` one more."""
+    def input(self, name: str, extra: Sequence[int] = (), dtype: str = "float32") -> Value:
+        """One of the inputs; of the shape ``extra`` one more, or in its place one of ``dtype``."""
         if extra:
-            self._params[name] = relax.Var(name, relax.TensorType(list(extra), "float32"))
+            self._params[name] = relax.Var(name, relax.TensorType(list(extra), dtype))
         var = self._params[name]
         shape = ops.shape_of(var)
-        if len(shape) == 4:
+        if len(shape) == 4 and dtype == "float32":
             return self.emit(relax.op.permute_dims(var, [0, 2, 3, 1]))
-        if len(shape) == 2:
+        if len(shape) == 2 and dtype == "float32":
             image = self._bb.emit(relax.op.reshape(var, [*shape, 1, 1]))
             return self.emit(relax.op.permute_dims(image, [0, 2, 3, 1]), True)
         if shape:

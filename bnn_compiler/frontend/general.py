@@ -47,6 +47,10 @@ def image(builder: Builder, x: Value) -> Value:
             f"a tensor of shape {list(x.shape)}; this operator is compiled for [N, C, H, W],"
             " [N, C, L] and [N, F]"
         )
+    if x.tokens is not None and len(x.shape) == 2:
+        n, f = x.shape
+        rows = ops.anchor("tokens", [x.tokens.expr], shape=[n, 1, 1, f])
+        return builder.emit(rows, True, name="image")
     flat, nchw = len(x.shape) == 2, x.expr
     if len(x.shape) < 4:
         full = [*x.shape, 1, 1] if flat else [*x.shape[:2], 1, x.shape[2]]
@@ -85,10 +89,21 @@ def call(builder: Builder, op: str, operands: Sequence[Operand], *params: Any) -
     return Value(found.expr, plain=True)
 
 
-def result(builder: Builder, x: Value) -> Value:
-    """An output: memory of its own for what else may read a plain value."""
-    if not x.plain:
+def integers(builder: Builder, name: str, shape: Sequence[int], dtype: str) -> Value:
+    """An input of integers or truth values, as floats."""
+    given = builder.input(name, shape, dtype)
+    load = Program((Step("load", ("a0",), (dtype,)),))
+    expr = ops.call_op("general", [given.expr], inputs=1, program=load.lines)
+    return Value(builder.emit(expr, name=f"{name}_loaded").expr, plain=True)
+
+
+def result(builder: Builder, x: Value, dtype: str = "float32") -> Value:
+    """An output of ``dtype``: memory of its own for what else may read a plain value."""
+    if dtype == "float32" and not x.plain:
         return x
-    copy = Program((Step("copy", ("a0",)),))
+    x = plain(builder, x)
+    copy = Program(
+        (Step("copy", ("a0",)) if dtype == "float32" else Step("store", ("a0",), (dtype,)),)
+    )
     expr = ops.call_op("general", [x.expr], inputs=1, program=copy.lines)
     return Value(builder.emit(expr, name="output").expr, plain=True)

@@ -17,7 +17,8 @@ class Imported:
     ``source_hash`` is of its operators and weights. ``origins`` say for the name of each variable
     of ``module`` that is a value of the framework's, which. ``samples`` are the inputs it was
     imported for, float32, in the framework's shapes. ``note`` says what of the network was frozen
-    to import it, "" for nothing.
+    to import it, "" for nothing. ``model`` is what its front end loaded: it imports the same
+    network for other inputs.
     """
 
     module: tvm.IRModule
@@ -26,3 +27,4 @@ class Imported:
     samples: tuple[NDArray[Any], ...]
     oracle: Oracle
     note: str = ""
+    model: Any = None

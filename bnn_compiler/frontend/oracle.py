@@ -23,32 +23,42 @@ class Levels:
     half: NDArray[Any]
 
 
+#: A primitive that moves elements (ops/primitives.py) and its parameters.
+Move = tuple[str, tuple[Any, ...]]
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a value of the imported module comes from.
 
     ``value`` is its name in the framework's graph, ``shape`` [N, H, W, C] its shape here. For a
-    sign ``source`` is the name of the value x whose sign is taken, as ``levels`` say.
+    sign ``source`` is the name of the value x whose sign is taken, as ``levels`` say. ``moves``
+    are made first, on the value as the framework has it; with ``last`` its channels are then its
+    last dimension, else the second.
     """
 
     value: str
     shape: tuple[int, ...]
     source: str = ""
     levels: Levels | None = None
+    moves: tuple[Move, ...] = ()
+    last: bool = False
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A value of the network, float32 [N, H, W, C] or an output's own shape.
+    """A value of the network, float32 [N, H, W, C] or an output's own shape and dtype.
 
     ``rounding`` is the largest difference that rounding explains. A sign has a ``margin``, the
     distance of its input from 0, in float32 or float64, whichever is larger; ``rounding`` is then
-    that of its input.
+    that of its input. Integers and truth values are ``ambiguous`` where rounding decides them, and
+    exact elsewhere.
     """
 
-    value: NDArray[np.float32]
+    value: NDArray[Any]
     rounding: float
     margin: NDArray[np.float64] | None = None
+    ambiguous: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

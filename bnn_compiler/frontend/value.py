@@ -1,13 +1,14 @@
 """What the builder's operators take and give, and where an operator is."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
+from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.ops import relax_ops as ops
 
 
@@ -17,12 +18,16 @@ class Value:
 
     The ``expr`` of a ``plain`` one is dense and has the framework's own shape, of any rank;
     ``image`` has its elements as an image where that is known, [N, C, 1, L] for [N, C, L].
+    ``tokens`` is an image whose channels are its last dimension: [N, H, W, C] of [..., C], in its
+    own order. ``signs`` says what a plain value of signs is made of.
     """
 
     expr: relax.Expr
     flat: bool = False
     plain: bool = False
     image: "Value | None" = None
+    tokens: "Value | None" = None
+    signs: "Signs | None" = None
 
     @property
     def is_vector(self) -> bool:
@@ -44,9 +49,38 @@ class Value:
         return (1, 1, 1, math.prod(shape)) if self.plain else shape
 
     @property
+    def forms(self) -> "list[tuple[Value, bool]]":
+        """The images that have its elements, or itself, and whether they are tokens; variables."""
+        images = [(v, last) for v, last in ((self.image, False), (self.tokens, True)) if v]
+        found = images or [(self, False)]
+        return [(v, last) for v, last in found if isinstance(v.expr, relax.Var)]
+
+    @property
     def channels(self) -> int:
         """The last dimension of ``expr``: what a constant per channel has."""
         return ops.shape_of(self.expr)[3]
+
+
+@dataclass(frozen=True)
+class Signs:
+    """shift + scale * sign(``source``), where ``zero`` is sign(0); ``source`` is plain.
+
+    ``origin`` says which of the framework's values the signs alone are, its name is ``name``.
+    """
+
+    source: Value
+    zero: int
+    scale: float
+    shift: float
+    origin: Origin
+    name: str
+    #: Before its last move, if that was a permutation.
+    before: "Signs | None" = None
+
+    def alone(self) -> "Signs":
+        """The signs, neither scaled nor shifted."""
+        before = self.before.alone() if self.before else None
+        return replace(self, scale=1.0, shift=0.0, before=before)
 
 
 @dataclass(frozen=True)

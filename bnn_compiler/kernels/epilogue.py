@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import tvm
 from tvm import te, tirx
@@ -29,6 +30,19 @@ def fma(a: tvm.ir.Expr, b: tvm.ir.Expr, c: tvm.ir.Expr) -> tvm.ir.Expr:
 def product(a: tvm.ir.Expr, b: tvm.ir.Expr) -> tvm.ir.Expr:
     """a * b, rounded: LLVM contracts a plain product with a later sum where the target has FMA."""
     return tirx.op.fma(a, b, f32(0))
+
+
+class Pixels(Protocol):
+    """Pixels of all images as the rows of a matrix."""
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+        ...
+
+    def pixel(self, row: tvm.ir.Expr) -> tuple[tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr]:
+        """(n, y, x) of one."""
+        ...
 
 
 @dataclass
@@ -65,13 +79,18 @@ def finish(
     tensors: list[Layout | None],
     inputs: list[te.Tensor],
     reduction: te.Tensor | None = None,
+    rows: "Pixels | None" = None,
 ) -> Stages:
     """Append epilogue and outputs to ``anchor``, a function of (n, y, x, c).
+
+    With ``rows`` value and outputs are [1, 1, rows, ...]: ``anchor`` is asked at (0, 0, row, c).
 
     ``tensors`` gives, for each epilogue operand, its layout, or None for a per-channel vector.
     """
     n, h, w, c = shape
     lanes = round_up(c, LANES)
+    if rows is not None:
+        n, h, w = 1, 1, rows.count
     operands = [
         te.placeholder((lanes,), "float32", name=f"v{i}")
         if layout is None
@@ -81,6 +100,8 @@ def finish(
 
     def compute(*index: tirx.Var) -> tvm.ir.Expr:
         v = anchor(*index)
+        if rows is not None:
+            index = (*rows.pixel(index[2]), index[3])
         for step in epilogue.steps:
             v = _apply(step, v, operands, tensors, shape, index)
         return v

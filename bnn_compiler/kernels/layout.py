@@ -66,9 +66,9 @@ class Layout:
         _, _, w, c = self.physical
         return self.itemsize * c * (self.halo[0] * w + self.halo[1])
 
-    def of_one_image(self) -> "Layout":
-        """The same for the first image of a batch."""
-        return replace(self, shape=(1, *self.shape[1:]))
+    def of_batch(self, count: int) -> "Layout":
+        """The same for ``count`` images."""
+        return replace(self, shape=(count, *self.shape[1:]))
 
     def whole(self) -> "Layout":
         """With the channels that fill what it stores: whole vectors, or half words of bits."""

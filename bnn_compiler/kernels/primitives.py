@@ -12,6 +12,7 @@ from bnn_compiler.kernels import functions
 from bnn_compiler.kernels.epilogue import f32, product
 from bnn_compiler.ops.functions import FUNCTIONS
 from bnn_compiler.ops.general import Shape
+from bnn_compiler.ops.primitives import DTYPES
 
 Index = Sequence[tvm.ir.Expr]
 At = Callable[[Index], tvm.ir.Expr]
@@ -72,6 +73,15 @@ def _truth(condition: tvm.ir.Expr) -> tvm.ir.Expr:
     return tirx.Select(condition, f32(1), f32(0))
 
 
+def _store(params: Sequence[Any], x: tvm.ir.Expr) -> tvm.ir.Expr:
+    (dtype,) = params
+    if dtype == "bool":
+        return tirx.Select(x.equal(f32(0)), tirx.const(0, "bool"), tirx.const(1, "bool"))
+    low, high = map(f32, DTYPES[dtype])
+    above = tirx.Select(x > low, x, low)
+    return tirx.Select(above < high, above, high).astype(dtype)
+
+
 #: (parameters, *operands' elements) -> element.
 _MAPS: dict[str, Callable[..., tvm.ir.Expr]] = {
     "number": lambda p: f32(p[0]),
@@ -90,6 +100,8 @@ _MAPS: dict[str, Callable[..., tvm.ir.Expr]] = {
         x > f32(0), f32(1), tirx.Select(x < f32(0), f32(-1), f32(p[0]))
     ),
     "copy": lambda _, x: x,
+    "load": lambda _, x: x.astype("float32"),
+    "store": _store,
 }
 
 
@@ -172,12 +184,18 @@ def _concat(params: Sequence[Any], _: Shape, *parts: Tensor) -> At:
     return at
 
 
+def _within(row: tvm.ir.Expr, count: int) -> tvm.ir.Expr:
+    """A whole number from 0 to count - 1, so that nothing beyond is read; a NaN is 0."""
+    above = tirx.Select(row > f32(0), row, f32(0))
+    return tirx.Select(above < f32(count - 1), above, f32(count - 1)).astype("int32")
+
+
 def _take(params: Sequence[Any], _: Shape, x: Tensor, indices: Tensor) -> At:
     (axis,) = params
     rank = len(indices.shape)
 
     def at(index: Index) -> tvm.ir.Expr:
-        row = indices.at(index[axis : axis + rank]).astype("int32")
+        row = _within(indices.at(index[axis : axis + rank]), x.shape[axis])
         return x.at([*index[:axis], row, *index[axis + rank :]])
 
     return at

@@ -88,12 +88,12 @@ class Task:
         tensors = tuple(None if t is None else t.whole() for t in self.tensors)
         return replace(self, work=work, tensors=tensors)
 
-    def of_one_image(self) -> "Task":
-        """The same for the first image of a batch."""
+    def of_batch(self, count: int) -> "Task":
+        """The same for ``count`` images."""
         work = self.work
-        one = replace(work, x=work.x.of_one_image(), shape=(1, *work.shape[1:]))
-        tensors = tuple(None if t is None else t.of_one_image() for t in self.tensors)
-        return replace(self, work=one, tensors=tensors)
+        other = replace(work, x=work.x.of_batch(count), shape=(count, *work.shape[1:]))
+        tensors = tuple(None if t is None else t.of_batch(count) for t in self.tensors)
+        return replace(self, work=other, tensors=tensors)
 
 
 @dataclass(frozen=True)

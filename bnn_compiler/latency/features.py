@@ -41,7 +41,10 @@ PLAIN = {
 KINDS = (*CONVOLUTIONS, *PLAIN)
 #: Plain operators that are counted as another one, which moves channels like them: a kind of their
 #: own would make every model that was learnt before worthless.
-ALIKE = {"tile": "concat", "pad_channels": "concat", "general": "concat"}
+ALIKE = {
+    **dict.fromkeys(("tile", "pad_channels", "general", "plain", "matmul"), "concat"),
+    "tokens": "map",
+}
 
 #: Cycles of reductions and of epilogues, tiles, rows, bytes, halos; each in proportion to time.
 TERMS = ("reduction", "epilogue", "tiles", "rows", "read", "tensors", "written", "weights", "call")
@@ -183,6 +186,8 @@ def _plain(task: PlainTask, kernel: Kernel, hardware: Hardware) -> tuple[float, 
     elements = n * h * w * kernel.writes[0].channels
     if task.op == "global_mean":
         taps = task.data[0].shape[1] * task.data[0].shape[2]
+    elif task.op == "matmul":
+        taps = task.data[0].channels
     else:
         taps = task.work.kernel[0] * task.work.kernel[1] if task.work else 1
     after = 1.5 * sum(s.work for s in task.epilogue.steps) + len(task.epilogue.outputs)

@@ -134,5 +134,5 @@ def _line(kernel: Kernel, seconds: float | None, known: Schedules) -> Line:
     # What leaves in the framework's layout has ours where it is read.
     n, h, w, c = (kernel.reads if kernel.op == "to_nchw" else kernel.writes)[0].shape
     batch = f"{n}x" if n > 1 else ""
-    kind = "bits" if bits else "float"
+    kind = "binary" if kernel.op == "matmul" else "bits" if bits else "float"
     return Line(kernel.name, kind, kernel.op, f"{c} @{batch}{h}x{w}", seconds)

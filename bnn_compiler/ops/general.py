@@ -1,9 +1,10 @@
-"""Programs of primitives on dense float32 tensors of any rank: what ``relax.bnn.general`` computes.
+"""Programs of primitives on dense tensors of any rank: what ``relax.bnn.general`` computes.
 
 A program is data, a line for each step: ``add(a0,t1)`` or ``slice(a0;[0,0],[1,2],[4,8])``, with a
 step's operands, ``a0`` the first argument and ``t1`` the second step's value, and its parameters.
-The last step's value is the program's. Truth values are 1 and 0; integers are floats, exact up to
-2**24. ops/primitives.py has the primitives.
+The last step's value is the program's. Inside, everything is float32: truth values are 1 and 0,
+integers are exact up to 2**24; ``store`` makes them integers again for the caller.
+ops/primitives.py has the primitives.
 """
 
 import json
@@ -94,7 +95,13 @@ class Program:
         """The name of its value."""
         return f"t{len(self.steps) - 1}"
 
-    def evaluate(self, arguments: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    @property
+    def dtype(self) -> str:
+        """Of its value."""
+        last = self.steps[-1]
+        return str(last.params[0]) if last.op == "store" else "float32"
+
+    def evaluate(self, arguments: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Its value in numpy."""
         values: dict[str, NDArray[Any]] = {
             f"a{i}": np.asarray(a, np.float32) for i, a in enumerate(arguments)
@@ -103,7 +110,7 @@ class Program:
             meaning = primitive(step.op).meaning
             with np.errstate(all="ignore"):
                 value = meaning(step.params, *(values[v] for v in step.operands))
-            values[f"t{i}"] = np.asarray(value, np.float32)
+            values[f"t{i}"] = value if step.op == "store" else np.asarray(value, np.float32)
         return values[self.result]
 
     def renamed(self, names: Mapping[str, str], first: int) -> tuple[Step, ...]:

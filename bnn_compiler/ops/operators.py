@@ -18,6 +18,9 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 | max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
 | tile | x, operands... | epilogue(``channels`` channels of x from ``start`` on, in turn) |
 | pad_channels | x, operands... | epilogue(x with ``before`` and ``after`` more channels) |
+| matmul | bits a [N,H,I,K], b [N,H,J,K], operands... | epilogue(exact integers [N,H,I,J]) |
+| tokens | x [..., C], operands... | epilogue(x as an image [N, H, W, C] of ``shape``) |
+| plain | x [N, H, W, C] | x as the dense tensor [..., C] of ``shape`` |
 | general | x... | the value of ``program`` (ops/general.py), dense and of any rank |
 | concat | x..., operands... (``inputs`` says how many x) | epilogue(value) |
 
@@ -60,7 +63,8 @@ class Operator:
 
     An ``anchor`` carries an epilogue on that value (ops/epilogue.py), whose operands follow the
     data, and returns one tensor per output. Another operator's value is stored as it is: as
-    ``bits``, or as float32. One that ``reads_halo`` finds its padding around its stored input.
+    ``bits``, or as ``dtype`` (attributes) says. One that ``reads_halo`` finds its padding around
+    its stored input.
 
     ``source`` is the Relax operator that becomes this anchor when epilogues are fused, with the
     attributes ``attributes`` (Relax's, shapes of the data).
@@ -74,6 +78,7 @@ class Operator:
     reads_halo: bool = False
     source: str = ""
     attributes: Callable[[Any, Sequence[Shape]], dict[str, Any]] = _no_attributes
+    dtype: Callable[[Any], str] = lambda _: "float32"
 
 
 # ---- shapes
@@ -104,6 +109,14 @@ def _padded(attrs: Any, shapes: Sequence[Shape]) -> Shape:
     return n, h + top + bottom, w + left + right, c
 
 
+def _products(_: Any, shapes: Sequence[Shape]) -> Shape:
+    return *shapes[0][:3], shapes[1][2]
+
+
+def _given(attrs: Any, _: Sequence[Shape]) -> Shape:
+    return tuple(int(v) for v in attrs["shape"])
+
+
 def _widened(attrs: Any, shapes: Sequence[Shape]) -> Shape:
     return *shapes[0][:3], shapes[0][3] + int(attrs["before"]) + int(attrs["after"])
 
@@ -123,6 +136,14 @@ def _pad(attrs: Any, x: Array) -> Array:
     top, left, bottom, right = (int(v) for v in attrs["padding"])
     widths = ((0, 0), (top, bottom), (left, right), (0, 0))
     return np.pad(x, widths, constant_values=float(attrs["pad_value"]))
+
+
+def _matmul(attrs: Any, a: Array, b: Array) -> Array:
+    left, right = (
+        x.astype(np.float64) if int(low) else (x.astype(np.float64) + 1) / 2
+        for x, low in zip((a, b), attrs["low"], strict=True)
+    )
+    return np.asarray(left @ right.swapaxes(2, 3))
 
 
 def _pad_channels(attrs: Any, x: Array) -> Array:
@@ -255,11 +276,15 @@ OPERATORS: dict[str, Operator] = {
         lambda attrs, x: x[..., tiled(attrs, x.shape[3])],
     ),
     "pad_channels": Operator(1, _widened, _pad_channels),
+    "matmul": Operator(2, _products, _matmul),
+    "tokens": Operator(1, _given, lambda attrs, x: x.reshape(_given(attrs, ()))),
+    "plain": Operator(1, _given, lambda attrs, x: x.reshape(_given(attrs, ())), anchor=False),
     "general": Operator(
         VARIADIC,
         lambda attrs, shapes: Program.parse(list(attrs["program"])).shape(shapes),
         lambda attrs, *xs: Program.parse(list(attrs["program"])).evaluate(xs),
         anchor=False,
+        dtype=lambda attrs: Program.parse(list(attrs["program"])).dtype,
     ),
     "concat": Operator(
         VARIADIC,

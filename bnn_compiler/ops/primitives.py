@@ -11,17 +11,21 @@ of fma over the last axis of its first operand. kernels/primitives.py has the sa
 | clip | x; low, high | min(max(x, low), high) |
 | sign | x; zero | -1, 1, or zero |
 | copy | x | x |
+| load | x; dtype | x, an argument of the caller's of a dtype of DTYPES, as the nearest float32 |
+| store | x; dtype | x cut to an integer of DTYPES; the last step of a program only |
 | reshape, expand | x; shape | numpy's reshape and broadcast_to |
 | permute | x; axes | numpy's transpose |
 | slice | x; starts, steps, sizes | of every axis |
 | pad | x; widths before, widths after, value | a border of one number |
 | concat | x...; axis | |
-| take | x, indices; axis | numpy's take, of indices within the axis |
+| take | x, indices; axis | numpy's take; an index beyond an end is that end |
 | sum, prod, reduce_max, reduce_min | x; axes | without the reduced axes |
 | cumsum | x; axis | |
 | matmul | a [..., I, K], b [..., K, J] | [..., I, J] |
 
 Functions of one value (functions.py) are primitives too, with their literals as parameters.
+A number that its dtype does not hold is stored as the nearest that float32 and the dtype both hold,
+a NaN as the least; a truth value is whether it is not 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,6 +41,14 @@ from bnn_compiler.ops.reference import fma
 
 Shape = tuple[int, ...]
 Array = NDArray[np.float32]
+
+#: What ``store`` writes: the least and the largest number of a dtype that float32 holds.
+DTYPES: dict[str, tuple[float, float]] = {
+    "bool": (0.0, 1.0),
+    "uint8": (0.0, 255.0),
+    "int32": (-(2.0**31), 2.0**31 - 2.0**7),
+    "int64": (-(2.0**63), 2.0**63 - 2.0**39),
+}
 
 
 class Kind(Enum):
@@ -132,6 +144,22 @@ def _slice(params: Sequence[Any], x: Array) -> Array:
     return x
 
 
+def _within(indices: Array, count: int) -> NDArray[np.int64]:
+    """Whole numbers from 0 to count - 1; a NaN is 0."""
+    above = np.where(indices > 0, indices, np.float32(0))
+    return np.where(above < count - 1, above, np.float32(count - 1)).astype(np.int64)
+
+
+def _store(params: Sequence[Any], x: Array) -> NDArray[Any]:
+    (dtype,) = params
+    if dtype == "bool":
+        return np.not_equal(x, 0)
+    low, high = map(np.float32, DTYPES[dtype])
+    above = np.where(x > low, x, low)
+    cut: NDArray[Any] = np.where(above < high, above, high).astype(dtype)
+    return cut
+
+
 def _map(meaning: Callable[..., Any]) -> Primitive:
     return Primitive(Kind.MAP, _broadcast, meaning)
 
@@ -153,6 +181,8 @@ PRIMITIVES: dict[str, Primitive] = {
     ),
     "sign": _map(lambda p, x: np.where(x > 0, 1, np.where(x < 0, -1, p[0]))),
     "copy": _map(lambda _, x: x),
+    "load": _map(lambda _, x: x),
+    "store": _map(_store),
     "reshape": Primitive(Kind.MOVE, _given, lambda p, x: x.reshape(p[0])),
     "expand": Primitive(Kind.MOVE, _given, lambda p, x: np.broadcast_to(x, p[0])),
     "permute": Primitive(
@@ -167,7 +197,9 @@ PRIMITIVES: dict[str, Primitive] = {
         lambda p, x: np.pad(x, list(zip(p[0], p[1], strict=True)), constant_values=p[2]),
     ),
     "concat": Primitive(Kind.MOVE, _joined, lambda p, *xs: np.concatenate(xs, p[0])),
-    "take": Primitive(Kind.MOVE, _taken, lambda p, x, i: np.take(x, i.astype(np.int64), p[0])),
+    "take": Primitive(
+        Kind.MOVE, _taken, lambda p, x, i: np.take(x, _within(i, x.shape[p[0]]), p[0])
+    ),
     "sum": Primitive(Kind.REDUCE, _reduced, _sum),
     "prod": Primitive(Kind.REDUCE, _reduced, _prod),
     "reduce_max": Primitive(Kind.REDUCE, _reduced, lambda p, x: x.max(tuple(p[0]))),

@@ -108,16 +108,16 @@ def anchor(
     return call_op(name, [*data, *operands], **attrs, **epilogue.attrs())
 
 
-def _type(shape: Sequence[int], bits: bool) -> Any:
+def _type(shape: Sequence[int], bits: bool, dtype: str = "float32") -> Any:
     if bits:
         return relax.TensorType([*shape[:-1], words(shape[-1])], "uint32")
-    return relax.TensorType(list(shape), "float32")
+    return relax.TensorType(list(shape), dtype)
 
 
 def _infer(call: relax.Call, _: relax.BlockBuilder) -> Any:
     operator, shape = operator_of(call), value_shape(call)
     if not operator.anchor:
-        return _type(shape, operator.bits)
+        return _type(shape, operator.bits, operator.dtype(call.attrs))
     types = [_type(shape, out.is_bits) for out in epilogue_of(call).outputs]
     return types[0] if len(types) == 1 else relax.TupleType(types)
 

@@ -13,6 +13,10 @@ class Storage(Enum):
     BYTES = "uint8"
     #: The same, stored for convolutions.
     INT16 = "int16"
+    #: Integers and truth values as the caller has them.
+    INT32 = "int32"
+    INT64 = "int64"
+    BOOL = "bool"
 
     @property
     def dtype(self) -> str:
@@ -22,7 +26,7 @@ class Storage(Enum):
     @property
     def itemsize(self) -> int:
         """Bytes of a stored element."""
-        return {Storage.BYTES: 1, Storage.INT16: 2}.get(self, 4)
+        return _BYTES.get(self, 4)
 
     @property
     def channels(self) -> int:
@@ -33,3 +37,7 @@ class Storage(Enum):
     def channel_bytes(self) -> float:
         """Bytes of a channel."""
         return self.itemsize / self.channels
+
+
+#: Bytes of an element that is not of 4.
+_BYTES = {Storage.BYTES: 1, Storage.BOOL: 1, Storage.INT16: 2, Storage.INT64: 8}

@@ -58,6 +58,11 @@ _FLAT: dict[str, Callable[..., list[tuple[float, float, float]]]] = {
     "softshrink": lambda width: [(0.0, -width, width)],
     "hardshrink": lambda width: [(0.0, -width, width)],
 }
+#: Functions that make of many numbers numbers that have nothing to do with each other.
+_GENERIC = {
+    *("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "log_sigmoid"),
+    *("silu", "gelu", "gelu_tanh", "mish"),
+}
 #: Functions whose results are integers.
 _STEPS = {"round", "floor", "ceil", "trunc"}
 
@@ -87,7 +92,8 @@ def _function(atoms: Known, _: relax.Expr, value: relax.Call) -> Fact:
     if fact.atoms is not None and (fact.discrete or name not in _STEPS):
         flat = [np.where(inside, v, np.nan) for v, inside in _flats(name, params, fact)]
         listed = distinct([*(_at(name, params, a) for a in fact.atoms), *flat])
-    return replace(fact, low=low, high=high, atoms=listed, lattice=None)
+    discrete = fact.discrete and (listed is not None or name not in _GENERIC)
+    return replace(fact, low=low, high=high, atoms=listed, lattice=None, discrete=discrete)
 
 
 def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:

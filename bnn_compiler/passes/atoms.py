@@ -13,8 +13,9 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.ops.operators import tiled
-from bnn_compiler.passes import arithmetic_facts
+from bnn_compiler.passes import arithmetic_facts, general_facts
 from bnn_compiler.passes.facts import Fact, constant, distinct, joined
+from bnn_compiler.passes.general_facts import Steps
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
 from bnn_compiler.passes.weights import split_weights
 
@@ -25,6 +26,15 @@ class Atoms:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._facts: dict[relax.Var, Fact] = {}
+        #: Of a program's arguments: what they are outside.
+        self._borrowed: dict[relax.Var, relax.Expr] = {}
+        self._outside: Atoms = self
+
+    def inside(self, steps: Steps) -> "Atoms":
+        """Facts about the steps of a general program, which may still get more."""
+        found = Atoms(Graph([], steps.values, []))
+        found._facts, found._borrowed, found._outside = steps.facts, steps.borrowed, self
+        return found
 
     def fact(self, expr: relax.Expr) -> Fact:
         """What is known of ``expr``."""
@@ -47,6 +57,10 @@ class Atoms:
             return inside & _any([a == number for a in fact.atoms], inside)
         if fact.lattice is not None:
             return inside & fact.lattice.holds(number)
+        if expr in self._borrowed:
+            argument = self._borrowed[expr]
+            everywhere = np.full(_channels(argument), number[0])
+            return inside & bool(self._outside.may_equal(argument, everywhere).any())
         value = self.graph.value(expr)
         ask = _QUESTIONS.get(str(value.op.name)) if isinstance(value, relax.Call) else None
         return inside & ask(self, value, number) if ask else inside
@@ -216,6 +230,14 @@ def _binary_conv(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     return Fact(-reach * one, reach * one, None, True, frozenset([expr]), lattice)
 
 
+def _matmul(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    reach, one = ops.shape_of(value.args[0])[3], np.ones(_channels(expr))
+    below = any(int(v) for v in value.attrs["low"])
+    lattice = Lattice((one,), (reach,), 0 * one)
+    low = -reach * one if below else 0 * one
+    return Fact(low, reach * one, None, True, frozenset([expr]), lattice)
+
+
 def _conv(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     """A float sum is continuous, except of a dead channel or of few-valued terms."""
     weights = array(value.args[1])
@@ -253,10 +275,14 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.bnn.tile": _tile,
     "relax.bnn.pad_channels": _pad_channels,
     "relax.bnn.conv2d": _binary_conv,
+    "relax.bnn.matmul": _matmul,
+    "relax.bnn.tokens": _keep,
     "relax.clip": _clip,
     "relax.nn.prelu": _prelu,
     "relax.add": _add,
     **arithmetic_facts.RULES,
+    "relax.bnn.general": general_facts.general,
+    "relax.bnn.plain": _keep,
     "relax.nn.max_pool2d": _keep,
     "relax.nn.avg_pool2d": _average,
     "relax.mean": _average,
@@ -342,6 +368,9 @@ _QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
     "relax.nn.prelu": _ask_prelu,
     "relax.add": _ask_add,
     **arithmetic_facts.QUESTIONS,
+    "relax.bnn.general": general_facts.ask_general,
+    "relax.bnn.plain": _ask_first,
+    "relax.bnn.tokens": _ask_first,
     "relax.nn.max_pool2d": _ask_first,
     "relax.image.resize2d": _ask_resize,
     "relax.concat": _ask_concat,

@@ -6,6 +6,7 @@ from pathlib import Path
 import tvm
 
 from bnn_compiler.passes.binarize_conv import BinarizeConv
+from bnn_compiler.passes.binarize_matmul import BinarizeMatmul
 from bnn_compiler.passes.byte_input import ByteInput, Normalization
 from bnn_compiler.passes.filter_strided_conv import FilterStridedConv
 from bnn_compiler.passes.fold_affine import FoldAffine
@@ -17,6 +18,7 @@ from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
 from bnn_compiler.passes.pool_before_scale import PoolBeforeScale
 from bnn_compiler.passes.sign_before_pad import SignBeforePad
+from bnn_compiler.passes.sign_behind_tokens import SignBehindTokens
 from bnn_compiler.passes.unscale_signs import UnscaleSigns
 
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
@@ -37,10 +39,12 @@ def phases(
             "recognise",
             (
                 FoldTile(),
+                SignBehindTokens(),
                 PoolBeforeScale(),
                 SignBeforePad(),
                 UnscaleSigns(),
                 BinarizeConv(zero_weight),
+                BinarizeMatmul(),
             ),
         ),
         ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),

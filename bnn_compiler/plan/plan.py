@@ -70,6 +70,8 @@ class _Planner:
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     env: dict[relax.Var, Any] = field(default_factory=dict)
+    #: How values lie that are another's memory.
+    views: dict[relax.Var, Layout] = field(default_factory=dict)
 
     def run(self) -> Plan:
         """Plan every binding in order."""
@@ -120,6 +122,10 @@ class _Planner:
             self._bits_pool(var, value)
         elif ops.is_op(value, "relax.bnn.general"):
             self._general(var, value)
+        elif ops.is_op(value, "relax.bnn.plain"):
+            self._plain(var, value)
+        elif ops.anchor_name(value) == "tokens" and self._same_memory(var, value):
+            pass
         elif ops.anchor_name(value):
             self._anchor(var, value)
         else:
@@ -127,11 +133,12 @@ class _Planner:
 
     def _permute(self, var: relax.Var, value: relax.Call) -> None:
         source = self.env[value.args[0]]
+        layout = self._layout(value.args[0])
         axes = [int(v) for v in value.attrs.axes]
         if axes == [0, 2, 3, 1]:
             # A reshape in between names the same memory.
             n, c, h, w = ops.shape_of(value.args[0])
-            dense = replace(source.layout, shape=(n, c, h, w))
+            dense = replace(layout, shape=(n, c, h, w), dense=True)
             is_bytes = source.layout.storage is Storage.BYTES
             storage = Storage.INT16 if is_bytes else Storage.FLOAT32
             result = self._result(var, (n, h, w, c), storage)
@@ -146,11 +153,11 @@ class _Planner:
             task = PlainTask("to_nhwc", (dense,), parameters=(storage,))
             self._call(var, task, (source,), (result,), unaligned=(0,))
         else:
-            n, h, w, c = source.layout.shape
+            n, h, w, c = layout.shape
             result = self._buffer(
                 "arena", var.name, Layout((n, c, h, w), Storage.FLOAT32.dtype, dense=True)
             )
-            task = PlainTask("to_nchw", (source.layout,))
+            task = PlainTask("to_nchw", (layout,))
             self._call(var, task, (source,), (result,), unaligned=(1,))
         self.env[var] = result
 
@@ -163,9 +170,39 @@ class _Planner:
         self._call(var, task, (source,), (result,), weights=(value.args[1],))
         self.env[var] = result
 
+    def _layout(self, expr: relax.Expr) -> Layout:
+        layout: Layout = self.views.get(expr) or self.env[expr].layout
+        return layout
+
+    def _plain(self, var: relax.Var, value: relax.Call) -> None:
+        source, layout = self.env[value.args[0]], self._layout(value.args[0])
+        if layout.shape[3] == layout.channels and not any(layout.halo):
+            self.env[var] = source
+            return
+        result = self._buffer("arena", var.name, tasks.dense(ops.shape_of(var)))
+        self._call(var, PlainTask("plain", (layout,)), (source,), (result,))
+        self.env[var] = result
+
+    def _same_memory(self, var: relax.Var, value: relax.Call) -> bool:
+        """Whether tokens are their source's memory; they are then."""
+        layout = tasks.rows(value, self._layout(value.args[0]))
+        source = self.env[value.args[0]]
+        seen = Layout(ops.anchor_shape(value), Storage.FLOAT32.dtype)
+        if (
+            ops.epilogue_of(value) != Epilogue()
+            or source.kind != "arena"
+            or any(layout.halo)
+            or layout.channels != seen.channels
+            or any(needed_halo(self.graph, var).widths)
+        ):
+            return False
+        self.env[var], self.views[var] = source, seen
+        return True
+
     def _general(self, var: relax.Var, value: relax.Call) -> None:
         arguments = [self.env[a] if constant(a) is None else array(a) for a in value.args]
-        result = self._buffer("arena", var.name, tasks.dense(ops.shape_of(var)))
+        layout = tasks.dense(ops.shape_of(var), str(var.ty.dtype))
+        result = self._buffer("arena", var.name, layout)
         # Each may be the caller's.
         unaligned = tuple(range(len(arguments) + 1))
         task = tasks.general(value)
@@ -182,10 +219,11 @@ class _Planner:
         operands = list(value.args[count:])
         tensors = [self.env[a] if constant(a) is None else None for a in operands]
         layouts = tuple(
-            _tensor_layout(a) if b is None else b.layout
+            _tensor_layout(a) if b is None else self._layout(a)
             for a, b in zip(operands, tensors, strict=True)
         )
-        request = tasks.Request(value, tuple(b.layout for b in data), layouts)
+        stored = tuple(self._layout(a) for a in value.args[:count] if constant(a) is None)
+        request = tasks.Request(value, stored, layouts)
         vectors = _pad_vectors(operands, epilogue, shape[3])
         self._call(
             var,

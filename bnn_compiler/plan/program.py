@@ -14,7 +14,7 @@ from bnn_compiler.runtime.manifest import ALIGN
 class Buffer:
     """One tensor. ``kind``: arena, input, output; ``fill``: the bit that its halo holds.
 
-    ``shape`` is what the caller sees, for an input or output.
+    ``shape`` is what the caller sees, for an input or output; None is the layout's.
     """
 
     id: int
@@ -23,12 +23,12 @@ class Buffer:
     layout: Layout
     fill: int = 0
     offset: int = 0
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] | None = None
 
     @property
     def external(self) -> list[int]:
         """The caller's shape: a matrix [N, F] is kept as [N, F, 1, 1] inside."""
-        return list(self.shape or self.layout.shape)
+        return list(self.layout.shape if self.shape is None else self.shape)
 
     @property
     def needs_fill(self) -> bool:
@@ -90,6 +90,12 @@ class Program:
     weights: bytes | bytearray
     workspace: int = 0
     live: int = 0
+    #: The same network for other batch sizes, with the same ``weights``.
+    batches: dict[int, "Program"] = field(default_factory=dict)
+
+    def named(self, name: str) -> "dict[str, Program]":
+        """Itself and those of ``batches`` by what their functions begin with."""
+        return {name: self, **{f"{name}_batch{n}": p for n, p in self.batches.items()}}
 
 
 def largest_live(steps: list[Step]) -> int:

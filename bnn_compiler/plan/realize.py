@@ -1,6 +1,7 @@
 """A Plan becomes a Program: each task gets its schedule, its kernel, and its packed constants."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +35,7 @@ class _Realization:
     schedules: Schedules
     machine: Machine
     prefix: str
+    batch: tuple[int, int] | None = None
     functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
     iterations: dict[str, int] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
@@ -42,7 +44,7 @@ class _Realization:
     def add(self, call: Call) -> None:
         """One step."""
         task = call.task
-        choice = None if isinstance(task, PlainTask) else self.schedules.pick(task)
+        choice = None if isinstance(task, PlainTask) else self._pick(task)
         # Before the constants: what is packed first lies first.
         operands = [v if isinstance(v, Buffer) else self.weights.add(v) for v in call.operands]
         constants = [self.weights.add(c) for c in _constants(call, choice)]
@@ -61,6 +63,8 @@ class _Realization:
         )
         if isinstance(task, Task):
             step.macs, step.products = task.work.macs, task.work.products
+        elif task.op == "matmul":
+            step.macs = step.products = _products(task)
         step.schedule = _describe(choice)
         step.fused = [STEPS[s.kind].report for s in task.epilogue.steps]
         if any(o.is_bits for o in task.epilogue.outputs):
@@ -68,6 +72,11 @@ class _Realization:
         if isinstance(task, PlainTask) and task.op == "general":
             step.fused = list(task.parameters[1])
         self.steps.append(step)
+
+    def _pick(self, task: Task) -> Choice:
+        if self.batch is None or self.batch[0] == self.batch[1]:
+            return self.schedules.pick(task)
+        return self.schedules.pick_like(task, *self.batch)
 
     def _kernel(self, call: Call, choice: Choice | None, inputs: int) -> str:
         """The symbol of the call's kernel; its outputs follow ``inputs`` parameters."""
@@ -100,6 +109,12 @@ def _constants(call: Call, choice: Choice | None) -> list[np.ndarray]:
     return families.constants(call.task, choice.point, weights)
 
 
+def _products(task: PlainTask) -> int:
+    """Products of bits of a matmul."""
+    (n, h, rows, k), (_, _, columns, _) = (x.shape for x in task.data)
+    return n * h * rows * columns * k
+
+
 def _describe(choice: Choice | None) -> dict[str, object]:
     """What a profile says about the schedule."""
     if choice is None or choice.source == "fixed":
@@ -115,11 +130,20 @@ def _is_packed(op: str, buffer: Buffer) -> bool:
 
 
 def realize(
-    plan: Plan, schedules: Schedules, prefix: str
+    plan: Plan,
+    schedules: Schedules,
+    prefix: str,
+    weights: Weights | None = None,
+    batch: tuple[int, int] | None = None,
 ) -> tuple[Program, dict[str, tirx.PrimFunc]]:
-    """The program and its kernels by symbol; ``plan``'s buffers get their places in the arena."""
+    """The program and its kernels by symbol; ``plan``'s buffers get their places in the arena.
+
+    Its constants join ``weights``. If it is for the first ``batch``, kernels have the schedules of
+    the second where they can.
+    """
     machine = MACHINES[schedules.target.hardware.kind]
-    found = _Realization(schedules, machine, prefix)
+    held = Weights() if weights is None else weights
+    found = _Realization(schedules, machine, prefix, batch, weights=held)
     for call in plan.calls:
         found.add(call)
     # A GPU fills halos once, not on every run: that would be a launch for each.
@@ -136,3 +160,21 @@ def realize(
         live,
     )
     return program, found.functions
+
+
+def realize_batches(
+    plans: Mapping[int, Plan], schedules: Schedules, prefix: str
+) -> tuple[Program, dict[str, tirx.PrimFunc]]:
+    """The program of the first batch size with those of the others, and the kernels of all.
+
+    They share constants: the schedules are those of the first, wherever a kernel can have them.
+    """
+    weights, programs = Weights(), dict[int, Program]()
+    functions: dict[str, tirx.PrimFunc] = {}
+    first = next(iter(plans))
+    for count, made in plans.items():
+        programs[count], more = realize(made, schedules, prefix, weights, (count, first))
+        functions |= more
+    program = programs.pop(first)
+    program.batches = programs
+    return program, functions

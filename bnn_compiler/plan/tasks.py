@@ -101,9 +101,24 @@ def _pad_channels(request: Request) -> PlainTask:
     return request.plain(None, *widths, float(attrs["pad_value"]))
 
 
-def dense(shape: Sequence[int]) -> Layout:
+def rows(call: relax.Call, x: Layout) -> Layout:
+    """How bnn.tokens reads its operand: an image, or the rows of a plain tensor."""
+    c = ops.anchor_shape(call)[3]
+    return Layout((1, 1, prod(x.shape) // c, c), x.dtype, dense=True) if x.dense else x
+
+
+def _tokens(request: Request) -> PlainTask:
+    x = rows(request.call, request.data[0])
+    return replace(request, data=(x,)).plain(None, ops.anchor_shape(request.call))
+
+
+def _matmul(request: Request) -> PlainTask:
+    return request.plain(None, *(int(v) for v in request.call.attrs["low"]))
+
+
+def dense(shape: Sequence[int], dtype: str = Storage.FLOAT32.dtype) -> Layout:
     """How a plain tensor lies in memory: its elements in row-major order."""
-    return Layout((1, 1, 1, prod(shape)), Storage.FLOAT32.dtype, dense=True)
+    return Layout((1, 1, 1, prod(shape)), dtype, dense=True)
 
 
 def general(call: relax.Call) -> PlainTask:
@@ -128,4 +143,6 @@ TASKS: dict[str, Callable[[Request], Task | PlainTask]] = {
     "resize2d": _resize2d,
     "tile": _tile,
     "pad_channels": _pad_channels,
+    "tokens": _tokens,
+    "matmul": _matmul,
 }

@@ -22,7 +22,13 @@ DEFAULT_STREAM = 1
 #: Device types of DLPack: memory of a GPU, and memory that the driver moves to where it is used.
 _DLPACK_GPU = (2, 13)
 #: DLPack's (kind of number, bits) by numpy's dtype.
-_DLPACK_TYPES = {(2, 32): "float32", (1, 8): "uint8"}
+_DLPACK_TYPES = {
+    (2, 32): "float32",
+    (1, 8): "uint8",
+    (6, 8): "bool",
+    (0, 32): "int32",
+    (0, 64): "int64",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,10 @@ class Foreign:
 class GpuArray:
     """A result on a GPU, for what takes ``__cuda_array_interface__``; ``numpy()`` copies it."""
 
-    def __init__(self, network: Network, shape: tuple[int, ...], stream: int) -> None:
-        self.shape, self.dtype = shape, np.dtype(np.float32)
+    def __init__(
+        self, network: Network, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int
+    ) -> None:
+        self.shape, self.dtype = shape, dtype
         self._network, self._stream = network, stream
         self._bytes = self.dtype.itemsize * math.prod(shape)
         memory = ctypes.c_void_p()
@@ -86,9 +94,9 @@ class GpuArray:
             "version": 3,
         }
 
-    def numpy(self) -> NDArray[np.float32]:
+    def numpy(self) -> NDArray[Any]:
         """A copy in this machine's memory, once it is there."""
-        found = np.empty(self.shape, np.float32)
+        found = np.empty(self.shape, self.dtype)
         network, at = self._network, found.ctypes.data
         arguments = (network.handle, at, self._pointer, self._bytes, self._stream)
         network.check(network.call("fetch", *arguments))

@@ -90,6 +90,10 @@ class Artifact(Closing):
         self.size_bytes = size
         #: What runs it.
         self.executor = executor
+        programs = description.programs
+        self._batched = _batched(programs)
+        #: The same network for other batch sizes.
+        self._others = {self._size(p): self._part(p) for p in programs[1:]}
         self._inputs = tuple(Tensor.of(t) for t in description.inputs)
         self._outputs = tuple(Tensor.of(t) for t in description.outputs)
         self._made = tuple((t.shape, t.dtype) for t in self._outputs)
@@ -97,6 +101,31 @@ class Artifact(Closing):
         self._gpu: GpuRuns | None = None
         if isinstance(executor, CudaExecutor):
             self._gpu = GpuRuns(executor, self._inputs, self._outputs)
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The batch sizes that it holds; the first is the one it describes."""
+        return self._size(self.description), *self._others
+
+    def at(self, batch: int) -> "Artifact":
+        """The network for a batch size as an artifact of its own, of the same library and threads.
+
+        Raises InputError, listing those that there are, for another.
+        """
+        if batch == self._size(self.description):
+            return self
+        if batch not in self._others:
+            raise InputError(f"a batch of {batch}; this artifact holds {_sizes(self.batches)}")
+        return self._others[batch]
+
+    def batch_of(self, inputs: Sequence[Any]) -> int:
+        """The batch size of ``inputs``; of an artifact that holds one, that one."""
+        if not self._others:
+            return self._size(self.description)
+        shape = np.shape(inputs[self._batched]) if self._batched < len(inputs) else ()
+        if not shape:
+            raise InputError(f"the network has {len(self._inputs)} inputs with a batch in front")
+        return int(shape[0])
 
     @property
     def threads(self) -> int:
@@ -141,6 +170,9 @@ class Artifact(Closing):
         for tensor, value in zip(wanted, inputs):  # noqa: B905
             places.append(tensor.quick(value))
         if 0 in places or len(inputs) != len(wanted):
+            if self._others and self.batch_of(inputs) in self._others:
+                part = self._others[self.batch_of(inputs)]
+                return part.run(*inputs, check_finite=check_finite, out=out)
             held = self._checked(inputs)
             places = [address(a) for a in held]
         results: Sequence[Any]
@@ -172,6 +204,9 @@ class Artifact(Closing):
         """Time every kernel call: the median and minimum of ``repeat`` runs after two warm-ups."""
         if repeat < 1:
             raise InputError(f"repeat {repeat}; give at least 1")
+        part = self.at(self.batch_of(inputs))
+        if part is not self:
+            return part.profile(*inputs, repeat=repeat)
         session = Session(self)
         session.inputs = self._checked(inputs)
         self._check_finite(session.inputs)
@@ -206,6 +241,8 @@ class Artifact(Closing):
 
         Any further use raises ArtifactError.
         """
+        for part in self._others.values():
+            part.executor.close()
         self.executor.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -221,10 +258,21 @@ class Artifact(Closing):
         other.manifest = copy.deepcopy(self.manifest, memo)
         return other
 
+    def _size(self, program: Manifest) -> int:
+        shape = program.inputs[self._batched].shape if program.inputs else ()
+        return shape[0] if shape else 1
+
+    def _part(self, program: Manifest) -> "Artifact":
+        """The program of another batch size."""
+        executor = executors.part(self.executor, program)
+        return Artifact(self.path, program.as_json(), program, self.size_bytes, executor)
+
     def _checked(self, inputs: tuple[Any, ...]) -> list[NDArray[Any]]:
         wanted = self._inputs
         if len(inputs) != len(wanted):
             raise InputError(f"the network has {len(wanted)} inputs, got {len(inputs)}")
+        if self._others:
+            self.at(self.batch_of(inputs))
         return [t.checked(x) for t, x in zip(wanted, inputs, strict=True)]
 
     def _check_finite(self, arrays: Sequence[NDArray[Any]]) -> None:
@@ -258,6 +306,21 @@ class Artifact(Closing):
                 if at < place + size and place < end:
                     raise InputError(f"out for {tensor.name} overlaps an input or another output")
             places.append(at)
+
+
+def _batched(programs: Sequence[Manifest]) -> int:
+    """Which input tells the batch sizes apart."""
+    first = programs[0].inputs
+    for i, tensor in enumerate(first):
+        if any(p.inputs[i].shape != tensor.shape for p in programs):
+            return i
+    return 0
+
+
+def _sizes(batches: Sequence[int]) -> str:
+    """ "1, 8 and 32" """
+    *most, last = map(str, batches)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def load(path: str | Path, *, run_here: bool = True, device: int | None = None) -> Artifact:

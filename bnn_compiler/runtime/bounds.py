@@ -23,7 +23,10 @@ from dataclasses import dataclass, replace
 
 #: The peak of an operator's arithmetic and how many of its products share a lane; others are
 #: ("fma", 1).
-ARITHMETIC = {"bnn.conv2d": ("popcount", 1), "bnn.byte_conv2d": ("fma", 2)}
+ARITHMETIC = {
+    **dict.fromkeys(("bnn.conv2d", "bnn.matmul"), ("popcount", 1)),
+    "bnn.byte_conv2d": ("fma", 2),
+}
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class LibraryExecutor:
         self._content = content
         self._lock = threading.Lock()
         self._library: Library | None = None
-        self._frames: deque[_Frame] | None = deque()
+        self._frames: deque[Frame] | None = deque()
         if threads > 1:
             self.set_threads(threads)
 
@@ -110,7 +110,7 @@ class LibraryExecutor:
         try:
             frame = frames.pop()
         except IndexError:
-            frame = _Frame(self.new_workspace(), self.manifest)
+            frame = Frame(self.new_workspace(), self.manifest)
         frame.pointers[:] = places  # type: ignore[call-overload]
         call = library.run_checked if check_finite else library.run_steps
         code = call(*frame.arguments)
@@ -125,7 +125,7 @@ class LibraryExecutor:
         last: int,
         seconds: NDArray[np.float64] | None,
     ) -> int:
-        frame = _Frame(workspace, self.manifest, first, last, seconds)
+        frame = Frame(workspace, self.manifest, first, last, seconds)
         frame.pointers[:] = places  # type: ignore[call-overload]
         return self.library().run_steps(*frame.arguments)
 
@@ -157,13 +157,13 @@ class LibraryExecutor:
         other._library = self._library
         return other
 
-    def _open(self) -> "deque[_Frame]":
+    def _open(self) -> "deque[Frame]":
         if self._frames is None:
             raise closed(self.path)
         return self._frames
 
 
-class _Frame:
+class Frame:
     """The workspace and the C arguments of one run at a time, made once for many runs."""
 
     def __init__(

@@ -191,8 +191,10 @@ def _checked(
             raise changed
         # From here on what the manifest says is the compiler's.
         description = _described(path, found)
-        if held != seal.info(description, digest):
-            raise ArtifactError(f"{path}: {name}.so has other sizes than the manifest")
+        for program in description.programs:
+            held = elf.exported(library, f"{program.name}_info")
+            if held != seal.info(program, digest):
+                raise ArtifactError(f"{path}: {name}.so has other sizes than the manifest")
         seal.weights(description, library)
         if seal.dumps(seal.complete(found, members, description.weights_offset)) != data:
             raise changed

@@ -88,11 +88,11 @@ class GpuRuns:
         if is_tensor(first):
             torch = sys.modules["torch"]
             return [
-                torch.empty(t.shape, dtype=torch.float32, device=first.device)
+                torch.empty(t.shape, dtype=getattr(torch, str(t.dtype)), device=first.device)
                 for t in self._outputs
             ]
         network = self.executor.network()
-        return [GpuArray(network, t.shape, stream) for t in self._outputs]
+        return [GpuArray(network, t.shape, t.dtype, stream) for t in self._outputs]
 
 
 class GpuSession(Closing):

@@ -6,6 +6,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32)
@@ -36,17 +37,39 @@ class Mapped:
         return os.pread(self._file, self._size, 0)
 
 
+@dataclass(frozen=True)
+class Runs:
+    """``run_steps`` takes ctypes objects: inputs, outputs, workspace, first, last, seconds; 0 is
+    success. ``run_checked`` is the same, but HAS_NAN at once if a float input holds a NaN.
+
+    ``held`` keeps their code mapped.
+    """
+
+    run_steps: Callable[..., int]
+    run_checked: Callable[..., int]
+    held: Mapped
+
+
 class Library:
     """The code of a CPU's network. Raises OSError if it cannot be mapped."""
 
     def __init__(self, name: str, content: bytes) -> None:
         self._mapped = Mapped(name, content)
         self.threads = 1
-        #: Takes ctypes objects: inputs, outputs, workspace, first, last, seconds; 0 is success.
-        self.run_steps: Callable[..., int] = _CALL(self._mapped.address("run_steps"))
-        #: The same, but HAS_NAN at once if a float input holds a NaN.
-        self.run_checked: Callable[..., int] = _CALL(self._mapped.address("run_checked"))
+        self._programs: dict[str, Runs] = {}
+        whole = self.program("")
+        self.run_steps, self.run_checked = whole.run_steps, whole.run_checked
         self._set_threads = _CALL(self._mapped.address("set_threads"))
+
+    def program(self, part: str) -> "Runs":
+        """The functions of the program for another batch size, whose names have ``part``.
+
+        Raises OSError if there is none.
+        """
+        if part not in self._programs:
+            steps, checked = (self._mapped.address(part + s) for s in ("run_steps", "run_checked"))
+            self._programs[part] = Runs(_CALL(steps), _CALL(checked), self._mapped)
+        return self._programs[part]
 
     def set_threads(self, count: int) -> int:
         """Use ``count`` threads; the number in force."""

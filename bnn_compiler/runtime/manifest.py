@@ -5,17 +5,17 @@ In the artifact it is a JSON object with the keys of ``Manifest``, in their orde
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 #: The version of the artifact's format that this package writes and reads.
-FORMAT = 3
+FORMAT = 4
 #: Bytes to which the workspace and every buffer in it are aligned.
 ALIGN = 64
 
-_ITEMSIZE = {"float32": 4, "uint8": 1}
+_ITEMSIZE = {"float32": 4, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
 _ABSENT = object()
 
 
@@ -139,8 +139,27 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class ProgramEntry:
+    """The network for another batch size; its functions begin with ``name``, its weights are the
+    artifact's.
+    """
+
+    name: str
+    source_hash: str
+    inputs: tuple[TensorEntry, ...]
+    outputs: tuple[TensorEntry, ...]
+    workspace_bytes: int
+    workspace_lower_bound: int
+    steps: tuple[StepEntry, ...]
+    buffers: tuple[BufferEntry, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """An artifact. The last three are found out when the library is linked."""
+    """An artifact. The last three are found out when the library is linked.
+
+    It describes the network for one batch size; ``batches`` are the same network for others.
+    """
 
     format: int
     name: str
@@ -161,6 +180,7 @@ class Manifest:
     workspace_align: int
     steps: tuple[StepEntry, ...]
     buffers: tuple[BufferEntry, ...]
+    batches: tuple[ProgramEntry, ...] = ()
     code_bytes: int = 0
     weights_offset: int = 0
     files: dict[str, FileEntry] = field(default_factory=dict)
@@ -173,6 +193,14 @@ class Manifest:
         """
         found: Self = _read(cls, manifest, "")
         return found
+
+    @property
+    def programs(self) -> "tuple[Manifest, ...]":
+        """The artifact for each of its batch sizes, as if it held no other."""
+        names = [f.name for f in fields(ProgramEntry)]
+        others = ({n: getattr(entry, n) for n in names} for entry in self.batches)
+        alone = replace(self, batches=())
+        return alone, *(replace(alone, **other) for other in others)
 
     def as_json(self) -> dict[str, Any]:
         """The inverse of ``of``."""

@@ -46,7 +46,7 @@ def digest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
 
 
 def info(manifest: Manifest, digest: str) -> bytes:
-    """What NAME_info of the library must hold."""
+    """What NAME_info of the library must hold, for the manifest of one batch size."""
     numbers = [
         manifest.workspace_bytes,
         *(len(part) for part in (manifest.steps, manifest.inputs, manifest.outputs)),

@@ -56,7 +56,7 @@ class Session:
         self._buffers = {b.id: b for b in described.buffers}
         self.workspace = self._executor.new_workspace()
         self.inputs = [np.zeros(t.shape, t.dtype) for t in described.inputs]
-        self.outputs = [np.zeros(t.shape, np.float32) for t in described.outputs]
+        self.outputs = [np.zeros(t.shape, t.dtype) for t in described.outputs]
 
     def run(self, first: int, last: int, seconds: NDArray[np.float64] | None = None) -> None:
         """Run steps first..last-1; ``seconds[i]`` grows by the time of step i."""

@@ -24,7 +24,7 @@ first_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output: its name, its shape and its dtype, "float32" or "uint8"."""
+    """One input or output: its name, its shape and its dtype."""
 
     name: str
     shape: tuple[int, ...]
@@ -60,7 +60,7 @@ class Tensor:
         torch = sys.modules.get("torch")
         if torch is None or type(value) is not torch.Tensor:
             return 0
-        dtype = torch.float32 if self.dtype is _FLOAT32 else torch.uint8
+        dtype = getattr(torch, self.dtype.name)
         try:
             if (
                 value.dtype is not dtype
@@ -103,6 +103,7 @@ class Tensor:
             raise InputError(
                 f"input {self.name} has shape {list(value.shape)}, compiled for"
                 f" {list(self.shape)}; the batch size is fixed at compile time"
+                " (compile(batches=...) takes several)"
             )
         return np.require(value, requirements=["C", "A"])
 
@@ -136,6 +137,9 @@ class Tensor:
         found = str(given)
         if self.dtype == _UINT8:
             way = "give bytes from 0 to 255, or compile without input_dtype for float32"
+        elif self.dtype != _FLOAT32:
+            call = "x.to(torch" if found.startswith("torch.") else "x.astype(np"
+            way = f"convert it: {call}.{self.dtype})"
         else:
             tensor = found.startswith("torch.")
             way = f"convert it: {'x.float()' if tensor else 'x.astype(np.float32)'}"

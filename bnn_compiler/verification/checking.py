@@ -1,6 +1,6 @@
 """The check at the end of ``compile``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bnn_compiler.errors import ArtifactError, MismatchError
@@ -14,9 +14,9 @@ _MOST = 2 << 30
 
 
 def check_draft(
-    draft: Path, network: Network, options: Options, tell: Callable[[str], None]
+    draft: Path, networks: Sequence[Network], options: Options, tell: Callable[[str], None]
 ) -> None:
-    """Compare an artifact that is not shipped yet with its network.
+    """Compare an artifact that is not shipped yet with its network, which is one for each batch.
 
     Tells why where it does not: another network was asked for, another machine's code, a batch too
     large. Raises MismatchError.
@@ -33,11 +33,15 @@ def check_draft(
             else:
                 tell(f"not checked, since {str(e).removeprefix(f'{draft}: ')}")
             return
-        needed = check_bytes(artifact, network)
-        if needed > _MOST:
-            tell(f"not checked, since all values of this batch take {needed / 1e9:.0f} GB")
-            return
-        faults = check(artifact, network, options).faults
+        faults: list[str] = []
+        for batch, network in zip(artifact.batches, networks, strict=True):
+            part = artifact.at(batch)
+            needed = check_bytes(part, network)
+            if needed > _MOST:
+                size = f"{needed / 1e9:.0f} GB"
+                tell(f"not checked, since all values of this batch ({batch}) take {size}")
+                continue
+            faults += check(part, network, options).faults
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise MismatchError(

@@ -41,7 +41,10 @@ def sign_of_buffer(
     truth = values.get(found[1]) if found else None
     if found is None or truth is None or truth.margin is None:
         return None
-    _, h, w, _ = buffer["shape"]
+    _, h, w, c = buffer["shape"]
+    if truth.value.size == np.prod(buffer["shape"]) and truth.value.shape[3] == c:
+        # The same rows of channels, perhaps counted in another way.
+        return found[1], (slice(None), slice(None), slice(None))
     top, left = int(found[2] or 0), int(found[3] or 0)
     part = (slice(None), slice(top, top + h), slice(left, left + w))
     return (found[1], part) if truth.value[part].shape == tuple(buffer["shape"]) else None
@@ -92,6 +95,8 @@ def _judge(
         difference = np.abs(found - truth.value)
     # Equal infinities and NaNs are the same value.
     difference[(found == truth.value) | (np.isnan(found) & np.isnan(truth.value))] = 0
+    if truth.ambiguous is not None:
+        difference[truth.ambiguous] = 0
     largest = float(difference.max(initial=0.0))
     wrong = int(np.count_nonzero(~(difference <= truth.rounding)))
     share = largest / truth.rounding if truth.rounding else float(largest > 0)
@@ -107,14 +112,16 @@ def _judge_sign(
     bits: bool,
     played: Played,
 ) -> NDArray[Any]:
-    value = whole[part]
+    # Rows of channels may be counted in another way.
+    value = whole[part].reshape(found.shape)
     if bits:
         # 0 has no bit: what was made of it shows in the layers behind.
         differs = ((value > 0) != (found > 0)) & (value != 0)
         forced = np.where(value == 0, found, value)
     else:
         differs, forced = value != found, value
-    played.differing.setdefault(name, np.zeros(whole.shape, bool))[part] |= differs
+    noted = played.differing.setdefault(name, np.zeros(whole.shape, bool))
+    noted[part] |= differs.reshape(noted[part].shape)
     return forced
 
 

@@ -1,7 +1,7 @@
 """What ``verify`` found, and whether that is right."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -54,7 +54,8 @@ class OutputCheck:
     """One output: its largest difference from the module's, free-running and with PyTorch's signs.
 
     ``wrong`` counts elements that, with every sign decided as PyTorch does, differ by more than
-    rounding explains.
+    rounding explains. Integers are to be ``exact`` wherever rounding does not decide them;
+    ``top1_agreement`` is the share of all that are equal.
     """
 
     name: str
@@ -63,6 +64,7 @@ class OutputCheck:
     rounding: float
     wrong: int
     top1_agreement: float
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,11 @@ class Report:
         """Of the outputs, free-running, from the module's."""
         return max((o.difference for o in self.outputs), default=0.0)
 
+    def of_batch(self, size: int) -> "Report":
+        """The same with the batch size in the names of the outputs."""
+        named = (replace(o, name=f"{o.name} of {size}") for o in self.outputs)
+        return replace(self, outputs=tuple(named))
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"ok": self.ok, "faults": self.faults, **asdict(self)}
@@ -164,6 +171,12 @@ class Report:
         )
         lines.append(self._sign_line())
         for o in self.outputs:
+            if o.exact:
+                lines.append(
+                    f"{o.name}: {o.top1_agreement:.1%} equal; with PyTorch's signs {o.wrong} differ"
+                    " that rounding does not decide"
+                )
+                continue
             lines.append(
                 f"{o.name}: top-1 agreement {o.top1_agreement:.1%}, largest difference"
                 f" {o.difference:.2e}; with PyTorch's signs {o.with_signs:.2e}, rounding explains"
@@ -213,6 +226,20 @@ def merge(reports: Sequence[Report]) -> Report:
     return Report(
         sum(r.samples for r in reports),
         unchecked=first.unchecked,
+        zeros_decided=sum(r.zeros_decided for r in reports),
+        export_difference=max(r.export_difference for r in reports),
+        **columns,
+    )
+
+
+def join(reports: Sequence[Report]) -> Report:
+    """One report over the programs of several batch sizes, side by side."""
+    columns = {
+        name: tuple(c for r in reports for c in getattr(r, name))
+        for name in ("kernels", "layers", "signs", "outputs", "unchecked")
+    }
+    return Report(
+        sum(r.samples for r in reports),
         zeros_decided=sum(r.zeros_decided for r in reports),
         export_difference=max(r.export_difference for r in reports),
         **columns,

@@ -19,7 +19,7 @@ def found(name):
     rows = {}
     for shipped in ("x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt"):
         for record in records.read(records.shipped(targets.load(shipped))).values():
-            for task in (record.task, record.task.of_one_image()):
+            for task in (record.task, record.task.of_batch(1)):
                 rows.setdefault(record.point.family, []).append(
                     features.matrix(task, [record.point], hardware)
                 )

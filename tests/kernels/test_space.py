@@ -62,8 +62,8 @@ def test_a_batch_has_the_schedules_of_one_image(every_target):
         hardware = targets.load(name).hardware
         for shape in SHAPES.values():
             batch = kernel.task(**{**shape, "batch": 5})
-            assert batch.of_one_image() == kernel.task(**{**shape, "batch": 1})
-            assert families.space(batch, hardware) == families.space(batch.of_one_image(), hardware)
+            assert batch.of_batch(1) == kernel.task(**{**shape, "batch": 1})
+            assert families.space(batch, hardware) == families.space(batch.of_batch(1), hardware)
 
 
 def test_every_family_is_reached():

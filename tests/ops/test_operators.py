@@ -49,6 +49,9 @@ EXAMPLES = {
     "tile": ([X], {"start": 3, "channels": 9}, 1),
     "pad_channels": ([X], {"before": 1, "after": 2, "pad_value": -1.0}, 1),
     "concat": ([X, X], {"inputs": 2}, 2),
+    "matmul": ([SIGNS, SIGNS[:, :, :4]], {"low": [-1, 0]}, 2),
+    "tokens": ([X], {"shape": [2, 1, 72, 5]}, 1),
+    "plain": ([X], {"shape": [2, 2, 36, 5]}, 1),
     "function": ([X], {"function": "sigmoid", "params": []}, 1),
     "general": (
         [X, X],

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnn_compiler.ops.general import Program
-from bnn_compiler.ops.primitives import PRIMITIVES
+from bnn_compiler.ops.primitives import DTYPES, PRIMITIVES
 
 X = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
 Y = np.random.default_rng(1).standard_normal((4, 1)).astype(np.float32)
@@ -25,6 +25,8 @@ CASES = {
     "clip(a0;-0.5,0.25)": lambda x, y: x.clamp(-0.5, 0.25),
     "sign(a0;0)": lambda x, y: x.sign(),
     "copy(a0)": lambda x, y: x,
+    'load(a2;"int64")': lambda x, y: torch.tensor([4.0, 0.0]),
+    'store(a0;"int32")': lambda x, y: x.int(),
     "reshape(a0;[5,12])": lambda x, y: x.reshape(5, 12),
     "expand(a1;[2,4,3])": lambda x, y: y.expand(2, 4, 3),
     "permute(a0;[2,0,1])": lambda x, y: x.permute(2, 0, 1),
@@ -55,3 +57,16 @@ def test_meanings(line):
 
 def test_every_primitive_is_tested():
     assert {line.partition("(")[0] for line in CASES} == set(PRIMITIVES)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stored_is_the_nearest_that_there_is(dtype):
+    x = np.array([np.nan, -np.inf, -1.5, 0, 2.75, 300, 2.0**40, np.inf], np.float32)
+    found = Program.parse([f'store(a0;"{dtype}")']).evaluate([x])
+    low, high = (int(v) for v in DTYPES[dtype])
+    if dtype == "bool":
+        wanted = [True, True, True, False, True, True, True, True]
+    else:
+        cut = [-1, 0, 2, 300, 2**40]
+        wanted = [low, low, *(min(max(v, low), high) for v in cut), high]
+    assert found.dtype == dtype and found.tolist() == wanted

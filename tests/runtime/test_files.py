@@ -117,7 +117,7 @@ def test_the_form_of_a_manifest(members, tmp_path):
         text + b" ",
         text.replace(b"\n", b""),
         text.replace(b'"threads": true', b'"threads": false, "threads": true'),
-        text.replace(b'"format": 3', b'"format": 3.0'),
+        text.replace(b'"format": 4', b'"format": 4.0'),
         b"{",
         b"\xff",
         b"[]",
@@ -180,7 +180,7 @@ def test_a_library_that_is_none(members, name, tmp_path):
 
 def test_other_formats_say_what_to_do(members, tmp_path):
     path = tmp_path / "net.bnn"
-    for version in (1, 2, manifest.FORMAT + 1, str(manifest.FORMAT), None):
+    for version in (1, 2, 3, manifest.FORMAT + 1, str(manifest.FORMAT), None):
         for sealed in (True, False):
             old = artifact.edited(members, lambda m, v=version: m.update(format=v))
             artifact.write(path, old, sealed)

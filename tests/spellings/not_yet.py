@@ -3,8 +3,4 @@
 NOT_YET: dict[str, str] = {
     "zero or a learnt distance": "round",
     "bits pooled, shuffled, cut and joined": "signs that are shuffled run in float",
-    "index of the largest": "argmax",
-    "binary layer of tokens": "features that are last run in float",
-    "attention between binary layers": "features that are last run in float",
-    "attention of computed signs": "products of computed signs, which run in float",
 }

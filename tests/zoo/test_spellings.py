@@ -4,6 +4,10 @@ import pytest
 import torch
 
 import bnn_compiler
+from bnn_compiler import target as targets
+from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.kernels.cuda import codegen
+from bnn_compiler.plan import plan, realize
 from tests.network import anchors, assert_agrees
 from tests.spellings import ALL, NOT_YET
 from tests.spellings.spelling import settle
@@ -21,8 +25,20 @@ def test_agrees_and_stays_binary(spelling):
     torch.manual_seed(0)
     model = settle(spelling.make(), spelling.shape)
     graph = assert_agrees(model, torch.randn(spelling.shape))
-    assert len(anchors(graph, "conv2d")) >= spelling.binary
+    binary = anchors(graph, "conv2d") + anchors(graph, "matmul")
+    assert len(binary) >= spelling.binary
     assert len(anchors(graph, "float_conv2d")) <= spelling.floats
+    assert_has_gpu_kernels(graph)
+
+
+def assert_has_gpu_kernels(graph):
+    """Whatever a CPU computes a GPU does: each kernel becomes CUDA source."""
+    gpu = Schedules.load(targets.load("cuda-sm90"), None)
+    program, functions = realize.realize(plan.plan(graph), gpu, "net")
+    _, launches = codegen.kernels(functions, gpu.target.tvm)
+    assert set(launches) == {step.kernel for step in program.steps}
+    for launch in launches.values():
+        assert 1 <= launch.block[0] * launch.block[1] * launch.block[2] <= 1024
 
 
 def test_every_name_is_of_one_spelling():

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 
 #: What a network shows to the outside, each with NAME_ before it.
 EXPORTS = ("run", "run_steps", "run_checked", "set_threads", "info")
+#: What each further program of it shows, for another batch size, with NAME_batchN_ before it.
+PROGRAM = ("run", "run_steps", "run_checked", "info")
 
-#: C types of inputs, by dtype.
-TYPES = {"float32": "float", "uint8": "uint8_t"}
+#: C types of inputs and outputs, by dtype.
+TYPES = {
+    "float32": "float",
+    "uint8": "uint8_t",
+    "bool": "uint8_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+}
 
 #: Run steps first..last-1; seconds may be NULL, else seconds[i] grows by the time of step i.
 RUN_STEPS = """\
@@ -25,10 +33,10 @@ int32_t {name}_run_checked(const void *const *inputs, void *const *outputs, void
 SET_THREADS = "int32_t {name}_set_threads(int32_t n)"
 
 
-def run(name: str, inputs: Sequence[str], outputs: int) -> str:
-    """The prototype of a run of every step: ``inputs`` are dtypes, outputs are float32."""
+def run(name: str, inputs: Sequence[str], outputs: Sequence[str]) -> str:
+    """The prototype of a run of every step on inputs and outputs of these dtypes."""
     ins = [f"const {TYPES[dtype]} *in{i}" for i, dtype in enumerate(inputs)]
-    outs = [f"float *out{i}" for i in range(outputs)]
+    outs = [f"{TYPES[dtype]} *out{i}" for i, dtype in enumerate(outputs)]
     return f"int32_t {name}_run({', '.join([*ins, *outs])}, void *workspace)"
 
 

@@ -44,12 +44,16 @@ def build(
     sample.write_text(example.source(program, name, tools, threads=target.threads))
     digest = seal.digest(sealed, {p.name: p.read_bytes() for p in (header, sample)})
     ahead = target.prefetch_kib * 1024
-    (folder / f"{name}.c").write_text(glue.source(program, name, ahead, digest))
+    parts = program.named(name)
+    for called, part in parts.items():
+        (folder / f"{called}.c").write_text(glue.source(part, called, ahead, digest, name))
     (folder / "weights.bin").write_bytes(program.weights)
     assembly = glue.weights_assembly(name, "weights.bin", 0, len(program.weights))
     (folder / f"{name}.S").write_text(assembly)
     whole = draft.static_weights
-    built = link.build(folder, name, objects, tools, threads=target.threads, weights=whole)
+    built = link.build(
+        folder, name, objects, tools, threads=target.threads, weights=whole, parts=list(parts)
+    )
     files = {p.name: p for p in (*built, header, sample)}
     contents = {n: p.read_bytes() for n, p in files.items()}
     offset = contents[f"{name}.so"].find(program.weights)

@@ -23,6 +23,7 @@ from bnn_compiler.runtime import cpu, files, seal
 from bnn_compiler.runtime.artifact import Artifact
 from bnn_compiler.runtime.executor import Workspace, closed, host_workspace
 from bnn_compiler.runtime.library import HAS_NAN
+from bnn_compiler.runtime.manifest import Manifest
 
 #: What qemu calls the CPUs that only LLVM has; any 64-bit ARM is at least the A53.
 _CPUS = {"generic": "cortex-a53"}
@@ -31,8 +32,12 @@ _CPUS = {"generic": "cortex-a53"}
 class Emulator:
     """An Executor of the steps of another machine's artifact; each run is a process of its own."""
 
-    def __init__(self, found: files.Files, threads: int = 1) -> None:
+    def __init__(
+        self, found: files.Files, threads: int = 1, manifest: Manifest | None = None
+    ) -> None:
         self._files = found
+        #: Of the program that it runs.
+        self.manifest = manifest or found.description.programs[0]
         self._arch = static.arch_of(found, "emulated")
         self._qemu = _qemu(self._arch, found.description.target.cpu or "max")
         self._lock = threading.Lock()
@@ -52,7 +57,7 @@ class Emulator:
 
     def run(self, places: Sequence[int], check_finite: bool) -> int:
         """Every step, on a workspace of its own."""
-        manifest = self._files.description
+        manifest = self.manifest
         if check_finite:
             for tensor, place in zip(manifest.inputs, places, strict=False):
                 if tensor.dtype == "float32" and _has_nan(place, tensor.bytes):
@@ -71,7 +76,7 @@ class Emulator:
         runner, path = self._built(), self._files.path
         if seconds is not None:
             raise ArtifactError(f"{path}: times under emulation mean nothing")
-        manifest = self._files.description
+        manifest = self.manifest
         sizes = [t.bytes for t in (*manifest.inputs, *manifest.outputs)]
         tensors = [ctypes.string_at(p, n) for p, n in zip(places, sizes, strict=True)]
         head = np.array([first, last, self.threads], np.int64)
@@ -95,7 +100,7 @@ class Emulator:
     def new_workspace(self) -> Workspace:
         """Zeroed memory of this process."""
         self._open()
-        return host_workspace(self._files.path, self._files.description.workspace_bytes)
+        return host_workspace(self._files.path, self.manifest.workspace_bytes)
 
     def read(self, workspace: Workspace, offset: int, size: int) -> NDArray[np.uint8]:
         """Bytes of a workspace."""
@@ -106,6 +111,10 @@ class Emulator:
         """Change bytes of a workspace."""
         workspace[offset : offset + data.size] = data
 
+    def at(self, manifest: Manifest) -> "Emulator":
+        """The program of another batch size."""
+        return Emulator(self._files, self.threads, manifest)
+
     def close(self) -> None:
         """Remove the program that runs it, once runs in other threads have ended."""
         with self._lock:
@@ -113,11 +122,11 @@ class Emulator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._open()
-        return Emulator, (self._files, self.threads)
+        return Emulator, (self._files, self.threads, self.manifest)
 
     def __copy__(self) -> "Emulator":
         self._open()
-        other = Emulator(self._files, self.threads)
+        other = Emulator(self._files, self.threads, self.manifest)
         other._runner = self._runner
         return other
 
@@ -132,20 +141,23 @@ class Emulator:
         with self._lock:
             self._open()
             if self._runner is None:
-                self._runner = _Runner(self._files, link.static_toolchain(self._arch))
+                self._runner = _Runner(
+                    self._files, self.manifest.name, link.static_toolchain(self._arch)
+                )
             return self._runner
 
 
 class _Runner:
     """The program that runs steps of a network, in a folder that goes with it."""
 
-    def __init__(self, found: files.Files, tools: link.Toolchain) -> None:
+    def __init__(self, found: files.Files, program: str, tools: link.Toolchain) -> None:
         folder = Path(tempfile.mkdtemp(prefix="bnn-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.program = folder / "runner"
         self.digest = bytes.fromhex(seal.digest(found.manifest, found.members))
-        name = found.description.name
-        names = [f"-DBNN_{symbol.upper()}={name}_{symbol}" for symbol in abi.EXPORTS]
+        named = dict.fromkeys(abi.EXPORTS, found.description.name)
+        named |= dict.fromkeys(abi.PROGRAM, program)
+        names = [f"-DBNN_{symbol.upper()}={name}_{symbol}" for symbol, name in named.items()]
         sources = [link.RUNTIME / "bnn_runner.c", *static.unpack(found, folder)]
         command = [*tools.program, "-std=c11", *names, *map(str, sources)]
         link.run([*command, "-o", str(self.program), "-pthread"], folder)

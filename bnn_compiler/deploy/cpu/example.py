@@ -89,6 +89,14 @@ static void show_range(const char *name, const float *y, int count) {{
 """
 
 
+#: Integers and truth values: the first ones.
+_SHOW_INTEGERS = """\
+  printf("{name}:");
+  for (int i = 0; i < {shown}; ++i) printf(" %lld", (long long){name}[i]);
+  printf("{rest}\\n");"""
+#: How many of them.
+_SHOWN = 20
+
 #: Memory of the network on a CPU, and its run.
 _WORKSPACE = """\
 static _Alignas({guard}_WORKSPACE_ALIGN) unsigned char workspace[{guard}_WORKSPACE_BYTES];
@@ -138,7 +146,7 @@ def render(program: Program, name: str, command: str, declarations: str, run: st
             f" * {word}: {b.name}, {b.layout.dtype} {b.external}\n"
             for word, (_, b) in zip(usage, inputs + outputs, strict=True)
         ),
-        what="the top 5 classes" if "show_top" in shows else "the range of each output",
+        what=_what(shows),
         arrays="\n".join(
             f"static {abi.TYPES[b.layout.dtype]} {variable}[{_size(b)}];"
             for variable, b in inputs + outputs
@@ -159,6 +167,13 @@ def render(program: Program, name: str, command: str, declarations: str, run: st
     )
 
 
+def _what(shows: str) -> str:
+    """What the example prints, in words."""
+    if "show_top" in shows:
+        return "the top 5 classes"
+    return "the range of each output" if "show_range" in shows else "the outputs"
+
+
 def build_command(name: str, tools: Toolchain, libraries: list[str]) -> str:
     """What builds ``example`` from the files of an artifact, for a shell."""
     return shlex.join([*tools.shown, "example.c", f"{name}.a", "-o", "example", *libraries])
@@ -171,6 +186,9 @@ def _size(buffer: Buffer) -> int:
 def _show(variable: str, buffer: Buffer) -> str:
     shape = buffer.external
     count = _size(buffer)
+    if buffer.layout.dtype != "float32":
+        shown = min(count, _SHOWN)
+        return _SHOW_INTEGERS.format(name=variable, shown=shown, rest=" ..." * (count > shown))
     classes = math.prod(shape[1:])
     if len(shape) < 2 or classes != shape[1] or classes == 1:
         return f'  show_range("{variable}", {variable}, {count});'

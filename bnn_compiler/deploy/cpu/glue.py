@@ -26,25 +26,13 @@ _HEADER = """\
 
 #include <stdint.h>
 
-/* Bytes and alignment of the workspace the caller provides. */
-#define {guard}_WORKSPACE_BYTES {workspace}
-#define {guard}_WORKSPACE_ALIGN {align}
-#define {guard}_STEPS {steps}
+{sizes}
 
 #ifdef __cplusplus
 extern "C" {{
 #endif
 
-/* Run the network; returns 0. Tensors are dense:
-{shapes}
- */
-{run};
-
-/* Run steps first..last-1; seconds may be NULL, else seconds[i] grows by the time of step i. */
-{run_steps};
-
-/* The same, but return -2 at once if a float input holds a NaN, which has no sign. */
-{run_checked};
+{functions}
 
 /* Use n threads (at least 1); returns the number in force{limit}. */
 {set_threads};
@@ -55,16 +43,35 @@ extern "C" {{
 #endif
 """
 
+#: Of the program of one batch size.
+_SIZES = """\
+/* Bytes and alignment of the workspace the caller provides{batch}. */
+#define {guard}_WORKSPACE_BYTES {workspace}
+#define {guard}_WORKSPACE_ALIGN {align}
+#define {guard}_STEPS {steps}"""
+
+_FUNCTIONS = """\
+/* Run the network{batch}; returns 0. Tensors are dense:
+{shapes}
+ */
+{run};
+
+/* Run steps first..last-1; seconds may be NULL, else seconds[i] grows by the time of step i. */
+{run_steps};
+
+/* The same, but return -2 at once if a float input holds a NaN, which has no sign. */
+{run_checked};"""
+
 _SOURCE = """\
 #define _POSIX_C_SOURCE 199309L
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
-#include "{name}.h"
+#include "{header}.h"
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
-extern const unsigned char {name}_weights[];
+extern const unsigned char {weights}_weights[];
 
 /* What this was compiled as, to be checked before it is run: the SHA-256 of its manifest, the bytes
  * of the workspace, the numbers of steps, inputs and outputs, the bytes of each input and output.
@@ -199,39 +206,53 @@ static void fill(unsigned char *at, int32_t n, int32_t h, int32_t w, int32_t wor
 
 
 def _prototypes(program: Program, name: str) -> dict[str, str]:
-    inputs = [b.layout.dtype for b in program.inputs]
+    inputs, outputs = ([b.layout.dtype for b in t] for t in (program.inputs, program.outputs))
     return {
-        "run": abi.run(name, inputs, len(program.outputs)),
+        "run": abi.run(name, inputs, outputs),
         "run_steps": abi.RUN_STEPS.format(name=name),
         "run_checked": abi.RUN_CHECKED.format(name=name),
     }
 
 
 def header(program: Program, name: str, *, threads: bool) -> str:
-    """``NAME.h``."""
-    shapes = [f"{b.name}: {b.layout.dtype} {b.external}" for b in program.inputs + program.outputs]
+    """``NAME.h``, with what there is for every batch size."""
+    sizes, functions = [], []
+    batches = iter(("", *(f", for a batch of {n}" for n in program.batches)))
+    for called, part in program.named(name).items():
+        batch, both = next(batches), part.inputs + part.outputs
+        shapes = [f" *   {b.name}: {b.layout.dtype} {b.external}" for b in both]
+        sizes.append(
+            _SIZES.format(
+                batch=batch,
+                guard=called.upper(),
+                workspace=part.workspace,
+                align=ALIGN,
+                steps=len(part.steps),
+            )
+        )
+        prototypes = _prototypes(part, called)
+        functions.append(_FUNCTIONS.format(batch=batch, shapes="\n".join(shapes), **prototypes))
     return _HEADER.format(
         name=name,
         guard=name.upper(),
-        workspace=program.workspace,
-        align=ALIGN,
-        steps=len(program.steps),
-        shapes="\n".join(f" *   {line}" for line in shapes),
-        **_prototypes(program, name),
+        sizes="\n\n".join(sizes),
+        functions="\n\n".join(functions),
         set_threads=abi.SET_THREADS.format(name=name),
         limit="" if threads else ", always 1: compiled without threads",
     )
 
 
-def source(program: Program, name: str, ahead: int, digest: str) -> str:
+def source(program: Program, name: str, ahead: int, digest: str, network: str = "") -> str:
     """``NAME.c``: every step as one case of a switch.
 
     While a step runs, at most ``ahead`` bytes of the next one's weights are brought into L2.
-    ``digest`` is the SHA-256 of the manifest, in hexadecimal.
+    ``digest`` is the SHA-256 of the manifest, in hexadecimal. A program for another batch size has
+    the header and the weights of its ``network``.
     """
+    weights = network or name
     counts = {s.kernel: len(s.arguments) for s in program.steps}
     kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
-    cases = "\n".join(_case(program, name, i, ahead) for i in range(len(program.steps)))
+    cases = "\n".join(_case(program, weights, i, ahead) for i in range(len(program.steps)))
     checks = "\n".join(
         f"  if (has_nan(inputs[{i}], {_elements(b)})) return -2;"
         for i, b in enumerate(program.inputs)
@@ -239,6 +260,8 @@ def source(program: Program, name: str, ahead: int, digest: str) -> str:
     )
     return _SOURCE.format(
         name=name,
+        header=weights,
+        weights=weights,
         count=len(_sizes(program)),
         digest=", ".join(map(str, bytes.fromhex(digest))),
         sizes=", ".join(map(str, _sizes(program))),

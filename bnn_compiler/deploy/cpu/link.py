@@ -157,25 +157,35 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def build(
-    folder: Path, name: str, objects: list[Path], tools: Toolchain, *, threads: bool, weights: bool
+    folder: Path,
+    name: str,
+    objects: list[Path],
+    tools: Toolchain,
+    *,
+    threads: bool,
+    weights: bool,
+    parts: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """NAME.so and NAME.a from NAME.c, NAME.S, the thread pool and the kernels' objects.
 
-    ``weights`` says whether NAME.a holds NAME.S too.
+    ``weights`` says whether NAME.a holds NAME.S too. ``parts`` are the names of the programs of
+    several batch sizes, NAME itself the first.
     """
+    parts = parts or [name]
     # Two networks in one program keep their pools apart.
     renamed = [f"-Dbnn_parallel={name}_parallel", f"-Dbnn_set_threads={name}_set_threads"]
     flags = renamed if threads else [*renamed, "-DBNN_NO_THREADS"]
     # With a dash: no network's name has one.
     sources = {
-        f"{name}-glue.o": folder / f"{name}.c",
+        **{f"{part}-glue.o": folder / f"{part}.c" for part in parts},
         f"{name}-weights.o": folder / f"{name}.S",
         "thread-pool.o": RUNTIME / "bnn_threads.c",
     }
     assemble(folder, tools, flags, sources)
     everything = [*sources, *(str(o) for o in objects)]
     libraries = _libraries(folder, tools, threads)
-    shared = library(folder, name, tools, everything, libraries, abi.EXPORTS)
+    more = [f"{part.removeprefix(f'{name}_')}_{s}" for part in parts[1:] for s in abi.PROGRAM]
+    shared = library(folder, name, tools, everything, libraries, [*abi.EXPORTS, *more])
     archived = everything if weights else [o for o in everything if o != f"{name}-weights.o"]
     return shared, archive(folder, name, tools, archived)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bnn_compiler.frontend.general import Operand
-from bnn_compiler.frontend.pytorch import convert_moves, convert_reduce
+from bnn_compiler.frontend.pytorch import convert_index, convert_moves, convert_reduce
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.value import Value
 
@@ -224,4 +224,5 @@ GENERAL: dict[str, Callable[..., Any]] = {
     "type_as": _cast,
     **convert_moves.MOVES,
     **convert_reduce.REDUCTIONS,
+    **convert_index.INDICES,
 }

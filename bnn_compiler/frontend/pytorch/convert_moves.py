@@ -272,7 +272,7 @@ MOVES: dict[str, Callable[..., Any]] = {
     "split_with_sizes": _split,
     "chunk": _chunk,
     "unbind": _unbind,
-    "cat": _cat,
+    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     "stack": _stack,
     "repeat": _repeat,
     "tile": _repeat,

@@ -74,18 +74,6 @@ def _var_mean(ctx: Context, x: Any, dim: Any = None, correction: Any = None,
     return [_var(ctx, x, dim, correction, keepdim), _mean(ctx, x, dim, keepdim)]
 
 
-def _max_of(op: str, pairwise: str) -> Callable[..., Any]:
-    def convert(ctx: Context, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-        if dim is None:
-            return reduce(ctx, op, ctx.tensor(x), ctx.axes(x, None), False)
-        if not isinstance(dim, int):
-            return ctx.call(pairwise, ctx.plain(x), ctx.plain(dim))
-        # Its indices are not computed.
-        return [reduce(ctx, op, ctx.tensor(x), ctx.axes(x, dim), keepdim)]
-
-    return convert
-
-
 def _norm(ctx: Context, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:
     value, axes = ctx.tensor(x), ctx.axes(x, dim)
     if ord == 1:
@@ -218,8 +206,6 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
     "var": _var,
     "std": _std,
     "var_mean": _var_mean,
-    "max": _max_of("reduce_max", "max"),
-    "min": _max_of("reduce_min", "min"),
     "linalg_vector_norm": _norm,
     "norm": _old_norm,
     "cumsum": _cumsum,

@@ -175,7 +175,7 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "adaptive_avg_pool2d": convert_pool.adaptive_avg_pool2d,
     "adaptive_max_pool2d": convert_pool.adaptive_max_pool2d,
     "mean": convert_pool.mean,
-    "cat": convert_shape.cat,
+    **dict.fromkeys(("cat", "concat", "concatenate"), convert_shape.cat),
     "slice": convert_shape.channel_slice,
     "repeat": convert_shape.repeat,
     "view": convert_shape.reshape,

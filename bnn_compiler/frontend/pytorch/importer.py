@@ -14,11 +14,15 @@ from bnn_compiler.frontend.incomplete import Incomplete, Problem
 from bnn_compiler.frontend.oracle import Origin
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
+from bnn_compiler.frontend.pytorch.convert_tokens import TOKENS
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.markers import sign as sign_marker
 from bnn_compiler.frontend.pytorch.trace import TensorInfo, TracedGraph, arguments, describe
 from bnn_compiler.frontend.value import Place, Value
+from bnn_compiler.ops.primitives import DTYPES
 
+#: Dtypes of outputs.
+OUTPUTS = ("float32", *DTYPES)
 #: What is computed on images and matrices even if its input is a plain value: all else stays one.
 _COMPUTED = (
     *("conv2d", "linear", "batch_norm", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
@@ -78,7 +82,7 @@ class _Walk:
                 if result not in self._missing and not self._is_extra(result):
                     context.builder.output(_result(context, result))
         elif node.op == "placeholder":
-            context.env[node] = context.builder.input(next(self._inputs).name)
+            context.env[node] = _input(context, next(self._inputs))
             _remember(context, node)
         elif node.op == "call_function":
             self._call(node, place)
@@ -122,6 +126,13 @@ class _Walk:
             self._missing.add(node)
 
 
+def _input(context: Context, info: TensorInfo) -> Value:
+    if info.dtype == torch.float32:
+        return context.builder.input(info.name)
+    dtype = str(info.dtype).removeprefix("torch.")
+    return general.integers(context.builder, info.name, info.shape, dtype)
+
+
 def to_relax(traced: TracedGraph) -> tvm.IRModule:
     """The Relax module of a simplified graph; raises what ``import_graph`` does."""
     return import_graph(traced)[0]
@@ -150,8 +161,12 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
         handlers = [GENERAL[name]] if name in GENERAL and not dtype.is_floating_point else []
         if not handlers:
             raise context.fail(f"its result is {dtype}; only float32 can be compiled")
-    elif plain and name not in _COMPUTED:
-        handlers.reverse()
+    else:
+        tokens = _by_tokens(context, node, name)
+        if tokens is not None:
+            return tokens
+        if plain and name not in _COMPUTED:
+            handlers.reverse()
     first: UnsupportedError | None = None
     for handler in handlers:
         try:
@@ -161,6 +176,16 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
             first = first or e
     assert first is not None
     raise first
+
+
+def _by_tokens(context: Context, node: Node, name: str) -> Value | list[Value] | None:
+    """By the converter of tokens; None for what is another's."""
+    if name not in TOKENS:
+        return None
+    try:
+        return _converted(context, node, TOKENS[name])
+    except UnsupportedError:
+        return None
 
 
 def _stays(value: Value) -> bool:
@@ -201,9 +226,10 @@ def _result(context: Context, node: Any) -> Value:
     if constant is not None:
         found = general.call(context.builder, "reshape", [constant], constant.shape)
     assert isinstance(found, Value)
-    if node.meta["val"].dtype != torch.float32:
-        raise context.fail(f"output {node} is {node.meta['val'].dtype}; only float32 can be one")
-    return general.result(context.builder, found)
+    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+    if dtype not in OUTPUTS:
+        raise context.fail(f"output {node} is {dtype}; {', '.join(OUTPUTS)} can be one")
+    return general.result(context.builder, found, dtype)
 
 
 def _remember(context: Context, node: Node) -> None:

@@ -20,7 +20,7 @@ def load(spec: Any, checkpoint: Path | None, example_inputs: Sequence[Any] | Non
     module, origins = importer.import_graph(simple)
     samples = tuple(x.numpy(force=True) for x in given.example_inputs)
     oracle = TorchOracle(given.model, traced, origins)
-    return Imported(module, _hash(simple), origins, samples, oracle, traced.note)
+    return Imported(module, _hash(simple), origins, samples, oracle, traced.note, given.model)
 
 
 def _hash(traced: trace.TracedGraph) -> str:

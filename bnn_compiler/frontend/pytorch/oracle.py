@@ -21,8 +21,10 @@ from torch.fx.node import map_aggregate, map_arg
 
 from bnn_compiler.errors import VerifyError
 from bnn_compiler.frontend.oracle import Levels, Observation, Origin, Truth
+from bnn_compiler.frontend.pytorch.decisions import Decision, decisions
 from bnn_compiler.frontend.pytorch.state import unchanged
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating, op_name
+from bnn_compiler.ops.general import primitive
 
 #: Rounding explains this many times PyTorch's own difference between float32 and float64 ...
 _TIMES = 8.0
@@ -69,7 +71,7 @@ class TorchOracle:
                 " more than its inputs"
             )
         return [
-            replace(t, value=_array(f).astype(np.float32))
+            replace(t, value=_array(f).astype(t.value.dtype))
             for t, f in zip(outputs, found, strict=True)
         ]
 
@@ -82,7 +84,7 @@ class TorchOracle:
         run = _TwoPrecisions(self.graph, {}, keep_outputs=True)
         single = run.run(tensors)
         try:
-            theirs = tensors_of(call_module(_in_double(self.model), [x.double() for x in tensors]))
+            theirs = tensors_of(call_module(_in_double(self.model), [_widened(x) for x in tensors]))
             ours = run.double_outputs
         # A module may do anything with a dtype it does not expect.
         except Exception:
@@ -91,7 +93,7 @@ class TorchOracle:
         return max(
             (
                 float((a.double() - b).abs().max()) / max(float(b.abs().max()), 1e-30)
-                for a, b in zip(theirs, ours, strict=True)
+                for a, b in zip(theirs, (b.double() for b in ours), strict=True)
             ),
             default=0.0,
         )
@@ -143,22 +145,31 @@ def _truth(origin: Origin, run: "_TwoPrecisions") -> Truth | None:
     """None for a value that is not what the importer took it for."""
     found = run.kept.get(origin.value)
     size = int(np.prod(origin.shape))
-    if found is None or found.value.size != size:
+    if found is None or (found.value.size != size and not origin.moves):
         return None
     if not origin.source:
-        return Truth(_nhwc(found.value, origin.shape), found.rounding)
+        unsure = found.ambiguous
+        return Truth(
+            _stored(found.value, origin),
+            found.rounding,
+            ambiguous=None if unsure is None else _stored(unsure, origin),
+        )
     before, margin = run.kept.get(origin.source), run.margins.get(origin.value)
-    if before is None or margin is None or margin.size != size:
+    if before is None or margin is None or margin.size != found.value.size:
         return None
     value = found.value
     if origin.levels is not None:
         value = np.rint((value - origin.levels.center) / origin.levels.half).astype(np.float32)
-    return Truth(_nhwc(value, origin.shape), before.rounding, _nhwc(margin, origin.shape))
+    return Truth(_stored(value, origin), before.rounding, _stored(margin, origin))
 
 
-def _nhwc(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """[N, C, H, W], or [N, F] with F = C * H * W, as [N, H, W, C]."""
-    n, h, w, c = shape
+def _stored(value: NDArray[Any], origin: Origin) -> NDArray[Any]:
+    """[N, C, H, W], or [N, F] with F = C * H * W, or tokens [..., C], as [N, H, W, C]."""
+    for move, parameters in origin.moves:
+        value = primitive(move).meaning(parameters, value)
+    if origin.last:
+        return value.reshape(origin.shape)
+    n, h, w, c = origin.shape
     return value.reshape(n, c, h, w).transpose(0, 2, 3, 1)
 
 
@@ -169,6 +180,7 @@ def rounding_of(value: torch.Tensor, exact: torch.Tensor, longest: int) -> float
     """
     if not value.numel():
         return 0.0
+    exact = exact.double()
     finite = exact.abs()[torch.isfinite(exact)]
     if not finite.numel():
         return 0.0
@@ -210,6 +222,7 @@ class _TwoPrecisions:
         self._longest = longest_sum(traced)
         self._before = {o.source for o in self._signs.values()}
         self._keep_outputs = keep_outputs
+        self._decisions = decisions(traced, self._judged())
         self._single: dict[Node, Any] = {}
         self._double: dict[Node, Any] = {}
         self.kept: dict[str, Truth] = {}
@@ -221,7 +234,7 @@ class _TwoPrecisions:
     def run(self, inputs: Sequence[torch.Tensor]) -> list[Truth]:
         """The outputs."""
         waiting = iter(inputs)
-        last = _last_uses(self._traced)
+        last = _last_uses(self._traced, self._decisions)
         outputs: list[Truth] = []
         with torch.no_grad():
             for node in self._traced.graph.nodes:
@@ -237,7 +250,7 @@ class _TwoPrecisions:
     def _node(self, node: Node, waiting: Iterator[torch.Tensor]) -> None:
         if node.op == "placeholder":
             value = next(waiting)
-            self._single[node], self._double[node] = value, value.double()
+            self._single[node], self._double[node] = value, _widened(value)
         elif node.op == "get_attr":
             # No double: what depends on constants only is computed once, in float32.
             self._single[node] = self._traced.constants[str(node.target)]
@@ -293,6 +306,10 @@ class _TwoPrecisions:
         for name, sign in self._signs.items():
             if sign.source == node.name:
                 self.margins[name] = _margin(value, exact, sign.levels)
+        if node in self._decisions and node.name in self._wanted:
+            whole = self._discrete(node, self._decisions[node])
+            self.kept[node.name] = replace(whole, value=whole.value.astype(np.float32))
+            return
         kept = value.float() if node.name in self._wanted else torch.empty(0)
         self.kept[node.name] = Truth(_array(kept), rounding_of(value, exact, self._longest))
 
@@ -302,19 +319,49 @@ class _TwoPrecisions:
             if not isinstance(leaf, Node):
                 continue
             value, exact = self._single[leaf], self._as_double(leaf)
-            found.append(Truth(_array(value.float()), rounding_of(value, exact, self._longest)))
+            if leaf in self._decisions:
+                found.append(self._discrete(leaf, self._decisions[leaf]))
+            else:
+                rounding = rounding_of(value, exact, self._longest)
+                found.append(Truth(_array(value.float()), rounding))
             if self._keep_outputs:
                 self.double_outputs.append(exact)
         return found
 
+    def _judged(self) -> list[Node]:
+        """The outputs, and what is wanted."""
+        nodes = list(self._traced.graph.nodes)
+        results = [n for n in nodes[-1].args[0] if isinstance(n, Node)]
+        return [*results, *(n for n in nodes if n.name in self._wanted)]
 
-def _last_uses(traced: TracedGraph) -> dict[Node, list[Node]]:
-    """The nodes whose values nobody needs after each node."""
+    def _discrete(self, node: Node, decision: Decision) -> Truth:
+        """An integer or truth value, as it is."""
+        unsure = decision.ambiguous(self._single, self._rounding)
+        return Truth(_array(self._single[node]), 0.0, ambiguous=_array(unsure))
+
+    def _rounding(self, node: Node) -> float:
+        """Of a float; 0 of what is the same in float64, as sums of signs are."""
+        value, exact = self._single[node], self._as_double(node)
+        if torch.equal(value.double(), exact):
+            return 0.0
+        return rounding_of(value, exact, self._longest)
+
+
+def _last_uses(traced: TracedGraph, decided: Mapping[Node, Decision]) -> dict[Node, list[Node]]:
+    """The nodes whose values nobody needs after each node, nor to judge the ``decided``."""
     last: dict[Node, Node] = {}
-    for node in traced.graph.nodes:
+    nodes = list(traced.graph.nodes)
+    outputs = set(nodes[-1].all_input_nodes)
+    for node in nodes:
         last[node] = node
         for source in node.all_input_nodes:
             last[source] = node
+    at = {node: i for i, node in enumerate(nodes)}
+    for node, decision in decided.items():
+        # Outputs are judged at the end.
+        judged = nodes[-1] if node in outputs else node
+        for source in decision.reads:
+            last[source] = max(last[source], judged, key=at.__getitem__)
     found: dict[Node, list[Node]] = {}
     for node, user in last.items():
         found.setdefault(user, []).append(node)

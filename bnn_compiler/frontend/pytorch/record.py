@@ -239,7 +239,7 @@ def differs(
     random = torch.Generator().manual_seed(0)
     straight, furthest = program.module(), 0.0
     noise = [[_like(x, random) for x in inputs] for _ in range(_FRESH)]
-    for fresh in (*noise, [-x for x in inputs]):
+    for fresh in (*noise, [-x if x.is_floating_point() else x for x in inputs]):
         with torch.no_grad(), unchanged(model):
             theirs = tree_leaves(model(*(x.clone() for x in fresh)))
         with torch.no_grad(), unchanged(straight):
@@ -253,6 +253,8 @@ def differs(
 def _like(x: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     deviation = x.std(correction=0)
     scale = float(deviation) or 1.0
+    if not x.is_floating_point():
+        return x.flip(0)
     return torch.randn(x.shape, generator=random) * scale + float(x.mean())
 
 

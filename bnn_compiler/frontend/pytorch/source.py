@@ -14,6 +14,7 @@ from bnn_compiler.errors import InputError, ModelError
 from bnn_compiler.frontend.pytorch import precision
 from bnn_compiler.frontend.pytorch.checkpoint import load_checkpoint
 from bnn_compiler.frontend.pytorch.quiet import quiet
+from bnn_compiler.frontend.pytorch.trace import INPUTS
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ def _tensors(examples: Any) -> tuple[torch.Tensor, ...]:
             raise InputError(
                 f"example input {i} is a {type(x).__name__}; give a float32 tensor"
             ) from e
-        if tensor.dtype != torch.float32:
-            raise InputError(f"example input {i} is {tensor.dtype}; give float32 (x.float())")
+        if str(tensor.dtype).removeprefix("torch.") not in INPUTS:
+            known = ", ".join(INPUTS)
+            raise InputError(
+                f"example input {i} is {tensor.dtype}; give float32 (x.float()) or {known}"
+            )
         if tensor.numel() == 0:
             raise InputError(
                 f"example input {i} has shape {list(tensor.shape)}; every size must be at least 1"

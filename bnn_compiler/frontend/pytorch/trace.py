@@ -18,10 +18,13 @@ from bnn_compiler.errors import BnnCompilerError, InputError, ModelError
 from bnn_compiler.frontend.pytorch import lines, record
 from bnn_compiler.frontend.pytorch.quiet import quiet
 from bnn_compiler.frontend.pytorch.state import unchanged
+from bnn_compiler.ops.primitives import DTYPES
 
 #: Dtypes whose values float32 does not hold, or that differ from it in every operation.
 _NOT_FLOAT32 = (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
 
+#: Dtypes of inputs.
+INPUTS = ("float32", *DTYPES)
 #: How far a recorded run may be from the model on other inputs, of the largest value.
 _SAME = 1e-4
 
@@ -116,7 +119,7 @@ def _program(
     """A program without in-place operators, and what was frozen to get it."""
     if isinstance(model, ExportedProgram):
         try:
-            return _functional(model), ""
+            return _functional(_fixed(model, inputs)), ""
         except Exception as e:
             raise ModelError(f"torch cannot functionalise the program: {_reason(e)}") from e
     for name, parameter in model.named_parameters():
@@ -138,6 +141,14 @@ def _program(
                 f"{type(model).__name__} can be neither exported ({_refusal(refused)}) nor"
                 f" recorded: {_reason(e)}"
             ) from e
+
+
+def _fixed(program: ExportedProgram, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
+    """A program of dynamic shapes for those of ``inputs``; any other as it is."""
+    if not program.range_constraints:
+        return program
+    with quiet():
+        return torch.export.export(program.module(), inputs, strict=False)
 
 
 def _recorded(
@@ -193,8 +204,9 @@ def _check_inputs(inputs: Sequence[TensorInfo], examples: Sequence[torch.Tensor]
     if len(inputs) != len(examples):
         raise InputError(f"the network takes {len(inputs)} inputs, {len(examples)} were given")
     for info, example in zip(inputs, examples, strict=True):
-        if info.dtype != torch.float32:
-            raise ModelError(f"input {info.name} is {info.dtype}; only float32 can be compiled")
+        if str(info.dtype).removeprefix("torch.") not in INPUTS:
+            known = ", ".join(INPUTS)
+            raise ModelError(f"input {info.name} is {info.dtype}; known are {known}")
         if info.shape != tuple(example.shape):
             raise InputError(
                 f"input {info.name} was exported as {list(info.shape)}, the example is"

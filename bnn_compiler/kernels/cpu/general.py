@@ -27,7 +27,11 @@ class Nest:
 
 def nest(shapes: Sequence[Shape], program: Program) -> Nest:
     """A program on dense arguments of ``shapes``; at most one of its steps reduces."""
-    params = [te.placeholder(shape or (1,), "float32", f"a{i}") for i, shape in enumerate(shapes)]
+    loaded = {s.operands[0]: s.params[0] for s in program.steps if s.op == "load"}
+    params = [
+        te.placeholder(shape or (1,), loaded.get(f"a{i}", "float32"), f"a{i}")
+        for i, shape in enumerate(shapes)
+    ]
     values = {f"a{i}": _argument(p, s) for i, (p, s) in enumerate(zip(params, shapes, strict=True))}
     found = program.shapes(shapes)
     acc: te.Tensor | None = None

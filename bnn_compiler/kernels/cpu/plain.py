@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tvm import tirx
 
-from bnn_compiler.kernels.cpu import channelwise, general, schedule
+from bnn_compiler.kernels.cpu import channelwise, general, matmul, schedule, tokens
 from bnn_compiler.kernels.epilogue import Stages
 from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -16,6 +16,8 @@ def function(task: PlainTask) -> tirx.PrimFunc:
     """The scheduled kernel: inputs, constants after the first, epilogue's operands, outputs."""
     if task.op == "general":
         return general.function(task)
+    if task.op == "matmul":
+        return matmul.function(task)
     if task.op in WORDS:
         return schedule.words(WORDS[task.op](task))
     return schedule.channelwise(STAGES[task.op](task))
@@ -95,6 +97,15 @@ def _to_nchw(task: PlainTask) -> tirx.PrimFunc:
     return channelwise.to_nchw(task.data[0])
 
 
+def _tokens(task: PlainTask) -> Stages:
+    (shape,) = task.parameters
+    return tokens.tokens(task.data[0], shape, task.epilogue, list(task.tensors))
+
+
+def _plain(task: PlainTask) -> tirx.PrimFunc:
+    return tokens.plain(task.data[0])
+
+
 #: With an epilogue, vectorised over channels.
 STAGES: dict[str, Callable[[PlainTask], Stages]] = {
     "map": _map,
@@ -107,10 +118,12 @@ STAGES: dict[str, Callable[[PlainTask], Stages]] = {
     "resize2d": _resize2d,
     "tile": _tile,
     "pad_channels": _pad_channels,
+    "tokens": _tokens,
 }
 #: Without one, on stored elements as they are.
 WORDS: dict[str, Callable[[PlainTask], tirx.PrimFunc]] = {
     "bits_max_pool2d": _bits_max_pool2d,
     "to_nhwc": _to_nhwc,
     "to_nchw": _to_nchw,
+    "plain": _plain,
 }

@@ -24,3 +24,26 @@ BNN_DEVICE void bnn_begin() {
   asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
+
+// Sums d of a warp's tile plus the products of its fragments; kernels/cuda/instruction.py.
+#if __CUDA_ARCH__ >= 800
+BNN_DEVICE void bnn_mma_and(int &d0, int &d1, int &d2, int &d3, uint a0, uint a1, uint a2, uint a3,
+                            uint b0, uint b1) {
+  asm("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+r"(d0), "+r"(d1), "+r"(d2), "+r"(d3)
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+BNN_DEVICE void bnn_mma_int8(int &d0, int &d1, int &d2, int &d3, uint a0, uint a1, uint a2, uint a3,
+                             uint b0, uint b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+r"(d0), "+r"(d1), "+r"(d2), "+r"(d3)
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+#endif
+BNN_DEVICE void bnn_mma_xor(int &d0, int &d1, uint a, uint b) {
+  asm("mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.xor.popc {%0,%1},{%2},{%3},{%0,%1};"
+      : "+r"(d0), "+r"(d1)
+      : "r"(a), "r"(b));
+}

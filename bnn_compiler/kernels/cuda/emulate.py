@@ -20,7 +20,7 @@ from bnn_compiler.kernels.cuda.device_code import Launch
 _HOST = Path(__file__).with_name("host.h")
 _OPTIONS = ("-std=c++17", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-w")
 #: What makes threads wait for each other.
-_MEETS = re.compile(r"__sync|bnn_ballot|__shfl|__activemask")
+_MEETS = re.compile(r"__sync|bnn_ballot|bnn_mma|__shfl|__activemask")
 
 
 def host_library(functions: Mapping[str, tirx.PrimFunc], path: Path) -> None:

@@ -211,3 +211,49 @@ BNN_DEVICE uint32_t bnn_ballot(bool bit) {
     return word;
   });
 }
+
+// The instructions of tensor cores: every lane's fragments are laid out as matrices and multiplied.
+namespace bnn {
+
+struct Fragments {
+  int *d[4];
+  unsigned a[4], b[2];
+};
+
+// `rows` x 8 sums over `words` registers of `multiply`, of one lane's.
+template <class F> static void mma(Fragments mine, int rows, int words, F multiply) {
+  int halves = words / 4, pairs = rows / 8, lane = int(bnn::lane());
+  int sums[4] = {};
+  together(&mine, [&](const void **all) {
+    auto of = [&](int i) { return static_cast<const Fragments *>(all[i]); };
+    for (int pair = 0; pair < pairs; pair++)
+      for (int odd = 0; odd < 2; odd++) {
+        int n = lane % 4 * 2 + odd;
+        for (int half = 0; half < halves; half++)
+          for (int t = 0; t < 4; t++)
+            sums[pair * 2 + odd] += multiply(of(lane / 4 * 4 + t)->a[half * pairs + pair],
+                                             of(n * 4 + t)->b[half]);
+      }
+    return 0;
+  });
+  for (int i = 0; i < pairs * 2; i++) *mine.d[i] += sums[i];
+}
+
+}  // namespace bnn
+
+BNN_DEVICE void bnn_mma_and(int &d0, int &d1, int &d2, int &d3, unsigned a0, unsigned a1,
+                            unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+  bnn::mma({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8,
+           [](unsigned a, unsigned b) { return __popc(a & b); });
+}
+BNN_DEVICE void bnn_mma_int8(int &d0, int &d1, int &d2, int &d3, unsigned a0, unsigned a1,
+                             unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+  bnn::mma({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8, [](unsigned a, unsigned b) {
+    int sum = 0;
+    for (int i = 0; i < 32; i += 8) sum += int(int8_t(a >> i)) * int(int8_t(b >> i));
+    return sum;
+  });
+}
+BNN_DEVICE void bnn_mma_xor(int &d0, int &d1, unsigned a, unsigned b) {
+  bnn::mma({{&d0, &d1}, {a}, {b}}, 8, 4, [](unsigned a, unsigned b) { return __popc(a ^ b); });
+}

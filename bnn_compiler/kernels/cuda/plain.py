@@ -4,7 +4,7 @@ from tvm import tirx
 
 from bnn_compiler.errors import UnsupportedError
 from bnn_compiler.kernels.cpu.plain import STAGES, WORDS
-from bnn_compiler.kernels.cuda import schedule
+from bnn_compiler.kernels.cuda import general, schedule
 from bnn_compiler.kernels.cuda.words import with_words
 from bnn_compiler.kernels.task import PlainTask
 
@@ -12,9 +12,11 @@ from bnn_compiler.kernels.task import PlainTask
 def function(task: PlainTask) -> tirx.PrimFunc:
     """The scheduled kernel: inputs, constants after the first, epilogue's operands, outputs."""
     if task.op == "general":
-        _, lines = task.parameters
+        return general.function(task)
+    if task.op == "matmul":
         raise UnsupportedError(
-            f"no CUDA kernel computes {', '.join(lines)}; compile this network for a CPU"
+            "no CUDA kernel multiplies two computed tensors of signs; compile this network for a"
+            " CPU"
         )
     if task.op in WORDS:
         return schedule.words(WORDS[task.op](task))

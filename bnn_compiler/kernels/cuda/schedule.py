@@ -32,11 +32,15 @@ def together(extents: list[int], most: int) -> int:
 
 
 def value_of(sch: s_tir.Schedule, stages: Stages) -> object:
-    """The block of the kernel's value, with what it is made of inside."""
-    name = stages.value.op.name
-    if name != "value":
-        sch.compute_inline(sch.get_sblock("value"))
-    return sch.get_sblock(name)
+    """The block of the kernel's value, with what it is made of inside.
+
+    Stages that only move or widen what they read are computed where they are read.
+    """
+    kept = {t.op.name for t in (stages.value, stages.reduction, *stages.outputs) if t is not None}
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        if sch.get(block).name_hint not in kept:
+            sch.compute_inline(block)
+    return sch.get_sblock(stages.value.op.name)
 
 
 def elements(stages: Stages, pixels: int = 1, threads: int = THREADS) -> tirx.PrimFunc:
@@ -91,11 +95,16 @@ def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
     for tensor in stages.outputs:
         block = sch.get_sblock(tensor.op.name)
         sch.reverse_compute_at(block, loop, preserve_unit_loops=True)
-        lane = sch.get_loops(block)[-1]
-        if int(sch.get(lane).extent) != WORD:
-            _, lane = sch.split(lane, [None, WORD])
-        sch.bind(lane, "threadIdx.x")
+        bind_lane(sch, block)
     sch.set_scope(sch.get_sblock(stages.value.op.name), 0, "local")
+
+
+def bind_lane(sch: s_tir.Schedule, block: object) -> None:
+    """Bind the last loop of a block, over a word's channels, to the lanes of a warp."""
+    lane = sch.get_loops(block)[-1]
+    if int(sch.get(lane).extent) != WORD:
+        _, lane = sch.split(lane, [None, WORD])
+    sch.bind(lane, "threadIdx.x")
 
 
 def _reduction(sch: s_tir.Schedule, tensor: te.Tensor, loop: object) -> None:

@@ -12,17 +12,19 @@ from bnn_compiler.ops.rounding import round_up
 WORD = 32
 
 
-def with_words(stages: Stages, epilogue: Epilogue, operands: Sequence[object]) -> Stages:
-    """The same kernel with packed outputs uint32 [N, OH, OW, ceil(OP/32)].
+def with_words(
+    stages: Stages, epilogue: Epilogue, operands: Sequence[object], unit: int = WORD
+) -> Stages:
+    """The same kernel with packed outputs uint32 [N, OH, OW, words].
 
-    Its value has whole words, then: "wide" is 0 where channels are missing. A float output of a
-    kernel with packed ones too is a copy, "stored". ``operands`` are the epilogue's: as many of the
-    last parameters.
+    Its value has whole ``unit``s of channels, then: "wide" is 0 where channels are missing. A float
+    output of a kernel with packed ones too is a copy, "stored". ``operands`` are the epilogue's: as
+    many of the last parameters.
     """
     if not any(out.is_bits for out in epilogue.outputs):
         return stages
     found = stages.params[len(stages.params) - len(operands) :]
-    value, outputs, bits = _wide(stages.value), [], []
+    value, outputs, bits = widened(stages.value, unit), [], []
     for i, out in enumerate(epilogue.outputs):
         if out.is_bits:
             packed = _pack(value, found[out.threshold], out.compare, f"bits{i}")
@@ -34,15 +36,16 @@ def with_words(stages: Stages, epilogue: Epilogue, operands: Sequence[object]) -
     return replace(stages, value=value, bits=bits, outputs=outputs)
 
 
-def _wide(value: te.Tensor) -> te.Tensor:
+def widened(value: te.Tensor, unit: int) -> te.Tensor:
+    """``value`` with whole ``unit``s of channels, 0 where they are missing."""
     n, h, w, lanes = (int(v) for v in value.shape)
-    if lanes % WORD == 0:
+    if lanes % unit == 0:
         return value
 
     def widen(i, y, x, c):  # type: ignore[no-untyped-def]
         return tirx.if_then_else(c < lanes, value[i, y, x, c], tirx.const(0, "float32"))
 
-    return te.compute((n, h, w, round_up(lanes, WORD)), widen, name="wide")
+    return te.compute((n, h, w, round_up(lanes, unit)), widen, name="wide")
 
 
 def _pack(value: te.Tensor, threshold: te.Tensor, compare: str, name: str) -> te.Tensor:

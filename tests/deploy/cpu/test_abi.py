@@ -20,7 +20,7 @@ def test_the_header_declares_it(small_artifact):
     header = found.members["net.h"].decode()
     declared = set(re.findall(r"^int32_t net_(\w+)\(", header, re.MULTILINE))
     assert declared == set(abi.EXPORTS) - {"info"}
-    assert f"{abi.run('net', ['float32'], 1)};" in header
+    assert f"{abi.run('net', ['float32'], ['float32'])};" in header
 
 
 def test_the_emulators_program_takes_it():
@@ -33,7 +33,7 @@ def test_prototypes_are_c(tmp_path, attributes):
     text = "#include <stdint.h>\n"
     for prototype in (abi.RUN_STEPS, abi.RUN_CHECKED, abi.SET_THREADS):
         text += f"{prototype.format(name='net')};\n"
-    text += f"{abi.run('net', ['float32', 'uint8'], 2)};\n{abi.kernel('k', 3)};\n"
+    text += f"{abi.run('net', ['float32', 'uint8'], list(abi.TYPES))};\n{abi.kernel('k', 3)};\n"
     text += abi.registration(attributes)
     strict = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-xc", "-c", "-", "-o", "a.o"]
     subprocess.run([*link.compiler(), *strict], input=text.encode(), cwd=tmp_path, check=True)

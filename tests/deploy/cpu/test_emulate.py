@@ -95,6 +95,37 @@ def test_several_inputs_and_outputs(tmp_path):
         np.testing.assert_array_equal(result, wanted.numpy())
 
 
+class Labels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = edge.binary_net(8)[:5]
+
+    def forward(self, x):
+        y = self.body(x)
+        return y.argmax(1), y > 0.01, y.amax((2, 3)).topk(2)[1].int()
+
+
+def test_integer_outputs(tmp_path):
+    """Under emulation, and by the C program beside the library."""
+    edge.qemu(), edge.zig()
+    model, x = Labels().eval(), torch.randn(2, 3, 4, 4)
+    there = tmp_path / "there"
+    bnn_compiler.compile(model, (x,), target="aarch64", output=there, as_folder=True)
+    results = emulate(there, [x.numpy()])
+    for result, wanted in zip(results, model(x), strict=True):
+        assert result.dtype == wanted.numpy().dtype
+        np.testing.assert_array_equal(result, wanted.numpy())
+    x.numpy().tofile(there / "x.raw")
+    edge.shell(
+        edge.build_command(there), there, PATH=edge.commands(tmp_path, python3=edge.python())
+    )
+    shown = edge.shell(f"{edge.qemu()} ./example x.raw a.raw b.raw c.raw", there)
+    assert shown.splitlines()[2] == f"out2: {' '.join(map(str, results[2].ravel()))}"
+    for name, result in zip("abc", results, strict=True):
+        raw = np.fromfile(there / f"{name}.raw", result.dtype)
+        np.testing.assert_array_equal(raw, result.ravel())
+
+
 def test_verify_checks_each_layer_under_emulation(arm):
     path, model, x = arm
     with emulation.load(path) as artifact:

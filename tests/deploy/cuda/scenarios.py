@@ -1,133 +1,20 @@
-"""What stub.play runs: a function of this file, in a process that has neither TVM nor torch.
+"""What stub.play runs: a function of this file or of faults.py, without TVM and torch.
 
 python scenarios.py FOLDER NAME
 """
 
 import copy
 import ctypes
-import gc
 import pickle
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 
 from bnn_compiler import runtime
-from bnn_compiler.errors import ArtifactError, BnnCompilerError, InputError
-
-FOLDER = Path(sys.argv[1])
-PATH = FOLDER / "net.bnn"
-_known = np.load(FOLDER / "known.npz")
-X = [_known[k] for k in _known.files if k.startswith("in")]
-Y = [_known[k] for k in _known.files if k.startswith("out")]
-
-
-class Stub:
-    """The driver's own side."""
-
-    def __init__(self):
-        self.cu = ctypes.CDLL("libcuda.so.1")
-        self.cu.stub_violations.restype = self.cu.stub_failed.restype = ctypes.c_char_p
-        for name in ("calls", "live", "pending", "depth"):
-            getattr(self.cu, f"stub_{name}").restype = ctypes.c_long
-        self.cu.stub_context.restype = ctypes.c_void_p
-        paths = (FOLDER / "kernels.so", FOLDER / "launches.txt")
-        assert self.cu.stub_kernels(*(str(p).encode() for p in paths)) == 0
-
-    def set(self, key, value):
-        self.cu.stub_set(key.encode(), ctypes.c_long(value))
-
-    def fail(self, n):
-        self.cu.stub_fail(ctypes.c_long(n))
-
-    def check(self):
-        """Nothing was done wrong, nothing is left."""
-        gc.collect()
-        assert not self.cu.stub_violations(), self.cu.stub_violations().decode()
-        assert self.cu.stub_live() == 0, f"{self.cu.stub_live()} objects are left"
-        assert self.cu.stub_depth() == 0, "a context is left current"
-        assert self.cu.stub_pending() == 0, "work is left in a stream"
-
-    def enter(self, device=0):
-        """Take the primary context, as torch would."""
-        context = ctypes.c_void_p()
-        assert self.cu.cuDevicePrimaryCtxRetain(ctypes.byref(context), device) == 0
-        assert self.cu.cuCtxPushCurrent_v2(context) == 0
-
-    def leave(self, device=0):
-        assert self.cu.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())) == 0
-        assert self.cu.cuDevicePrimaryCtxRelease_v2(device) == 0
-
-    def stream(self):
-        made = ctypes.c_void_p()
-        assert self.cu.cuStreamCreate(ctypes.byref(made), 1) == 0
-        return made.value
-
-    def destroy(self, stream):
-        assert self.cu.cuStreamDestroy_v2(ctypes.c_void_p(stream)) == 0
-
-    def finish(self, stream):
-        assert self.cu.cuStreamSynchronize(ctypes.c_void_p(stream)) == 0
-
-
-class Array:
-    """An array on the stub's device, as another library would have it."""
-
-    def __init__(self, stub, value, stream=None, **changes):
-        self.stub, self.value = stub, np.ascontiguousarray(value)
-        at = ctypes.c_ulonglong()
-        size = self.value.nbytes + 64
-        assert stub.cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(size)) == 0
-        self.at = at.value
-        data = self.value.ctypes.data
-        copied = stub.cu.cuMemcpyHtoD_v2(
-            ctypes.c_ulonglong(self.at), ctypes.c_void_p(data), ctypes.c_size_t(self.value.nbytes)
-        )
-        assert copied == 0
-        self.__cuda_array_interface__ = {
-            "shape": self.value.shape,
-            "typestr": self.value.dtype.str,
-            "data": (self.at, False),
-            "version": 3,
-            "stream": stream,
-            **changes,
-        }
-
-    def numpy(self):
-        found = np.empty_like(self.value)
-        copied = self.stub.cu.cuMemcpyDtoH_v2(
-            ctypes.c_void_p(found.ctypes.data),
-            ctypes.c_ulonglong(self.at),
-            ctypes.c_size_t(found.nbytes),
-        )
-        assert copied == 0
-        return found
-
-    def free(self):
-        assert self.stub.cu.cuMemFree_v2(ctypes.c_ulonglong(self.at)) == 0
-
-
-def results(found):
-    return list(found) if isinstance(found, tuple) else [found]
-
-
-def right(found):
-    """Whether results are the CPU's, bit for bit."""
-    found = results(found)
-    return len(found) == len(Y) and all(
-        a.tobytes() == b.tobytes() for a, b in zip(found, Y, strict=True)
-    )
-
-
-def refused(kind, words, call):
-    """``call`` raises an error of ``kind`` that says ``words``, in one line."""
-    try:
-        call()
-    except BnnCompilerError as e:
-        assert type(e) is kind and words in str(e) and "\n" not in str(e), repr(e)
-        return
-    raise AssertionError(f"no error, {words!r} was wanted")
+from bnn_compiler.errors import ArtifactError, InputError
+from tests.deploy.cuda import faults
+from tests.deploy.cuda.playing import PATH, Array, Capsule, Stub, X, Y, refused, results, right
 
 
 def host(stub):
@@ -237,30 +124,6 @@ def arrays(stub):
     for array in (*good, *(a for a, _ in odd), read_only):
         array.free()
     stub.leave()
-
-
-class Capsule:
-    """An array that only DLPack tells of."""
-
-    def __init__(self, array, dtype=(2, 32), device=2):
-        shape = array.value.shape
-        self.array, self.streams = array, []
-        self._shape = (ctypes.c_int64 * len(shape))(*shape)
-        self._tensor = runtime.arrays._DLTensor(
-            array.at, device, 0, len(shape), *dtype, 1, self._shape, None, 0
-        )
-
-    def __dlpack_device__(self):
-        return self._tensor.device_type, 0
-
-    def __dlpack__(self, stream=None):
-        self.streams.append(stream)
-        make = ctypes.pythonapi.PyCapsule_New
-        make.restype, make.argtypes = (
-            ctypes.py_object,
-            (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
-        )
-        return make(ctypes.addressof(self._tensor), b"dltensor", None)
 
 
 def dlpack(stub):
@@ -418,100 +281,6 @@ def copies(stub):
         again.close()
 
 
-def injected(stub):
-    """Every call fails once: an error each time, and nothing is left of it."""
-    stub.enter()
-    xs = [Array(stub, x) for x in X]
-    out = tuple(Array(stub, np.zeros_like(y)) for y in Y)
-
-    def use():
-        with runtime.load(PATH) as net:
-            net.run(*X)
-            net.run(*X)
-            net.run(*xs, out=out)
-            net.run(*xs, out=out)
-            # These go when the calls are counted no longer.
-            made = results(net.run(*xs))
-            [m.numpy() for m in made]
-            session = runtime.Session(net)
-            session.run(0, 2, np.zeros(len(net.description.steps)))
-            session.write_buffer(_first(net), session.read_buffer(_first(net)))
-            ended = stub.cu.stub_calls()
-            del session, made
-        return ended
-
-    def fail_at(n, code):
-        """The call that was made to fail."""
-        stub.set("fail_with", code)
-        stub.fail(n)
-        seen = False
-        try:
-            use()
-        except BnnCompilerError as e:
-            # An exception holds frames, and those hold sessions.
-            e.__traceback__, seen = None, True
-            assert "\n" not in str(e), e
-            assert code != 2 or "memory" in str(e), e
-        gc.collect()
-        stub.fail(0)
-        name = stub.cu.stub_failed().decode()
-        # What gives something back has no one to tell.
-        assert seen or any(w in name for w in ("Destroy", "Free", "Unload")), f"nobody saw {name}"
-        left = stub.cu.stub_live()
-        assert left == alone, f"{left - alone} objects are left after call {n}, {name}"
-        assert stub.cu.stub_depth() == 1, f"a context is left current after call {n}, {name}"
-        return name
-
-    start = stub.cu.stub_calls()
-    total = use() - start
-    alone = stub.cu.stub_live()
-    names = [fail_at(n, 999) for n in range(1, total + 1)]
-    for n, name in enumerate(names, 1):
-        if "Alloc" in name or "Load" in name or "Create" in name:
-            fail_at(n, 2)
-    print(total)
-    for array in (*xs, *out):
-        array.free()
-    with runtime.load(PATH) as net:
-        assert right(net.run(*X))
-    stub.leave()
-
-
-def _first(net):
-    return next(b.id for b in net.description.buffers if b.kind == "arena")
-
-
-def devices(stub):
-    """GPUs that the code is not for, drivers that are too old, memory that is too small."""
-    for sm in (90, 100, 120, 86):
-        stub.set("sm", sm)
-        with runtime.load(PATH) as net:
-            assert right(net.run(*X))
-    stub.set("sm", 75)
-    refused(
-        ArtifactError,
-        "Stub 0 is of sm_75, and the network is compiled for sm_80 and sm_90, and by PTX for sm_90"
-        " and later; compile it with --target cuda-sm75",
-        lambda: runtime.load(PATH),
-    )
-    stub.set("sm", 100)
-    stub.set("version", 12020)
-    refused(
-        ArtifactError,
-        "that of CUDA 12.2, is too old for the network's PTX",
-        lambda: runtime.load(PATH),
-    )
-    stub.set("sm", 90)
-    stub.set("memory", 1000)
-    refused(ArtifactError, "out of memory", lambda: runtime.load(PATH))
-    description = runtime.load(PATH, run_here=False).description
-    stub.set("memory", description.weights_bytes + 1000)
-    with runtime.load(PATH) as net:
-        refused(ArtifactError, "no memory for a workspace of", lambda: net.run(*X))
-    stub.set("memory", 1 << 33)
-    stub.set("devices", 0)
-
-
 def nan(stub):
     """A NaN of the host is found before anything is run."""
     bad = X[0].copy()
@@ -529,16 +298,20 @@ def run_only(stub):
         assert right(net.run(*X)) and right(net.run(*X))
 
 
-def says(words):
-    """An error without the stub's help."""
-    refused(ArtifactError, words, lambda: runtime.load(PATH))
-    assert not runtime.load(PATH, run_here=False).manifest["threads"]
+#: By the name that stub.play gives.
+SCENARIOS = {
+    f.__name__: f
+    for f in (
+        *(host, device, many_places, arrays, dlpack, sessions, captured, contexts, steps, copies),
+        *(nan, run_only, faults.injected, faults.devices),
+    )
+}
 
 
 if __name__ == "__main__":
     if sys.argv[2].startswith("says "):
-        says(sys.argv[2].removeprefix("says "))
+        faults.says(sys.argv[2].removeprefix("says "))
     else:
         stub = Stub()
-        globals()[sys.argv[2]](stub)
+        SCENARIOS[sys.argv[2]](stub)
         stub.check()

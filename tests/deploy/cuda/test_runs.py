@@ -13,6 +13,7 @@ from bnn_compiler.deploy.cpu import link
 from bnn_compiler.nn import BinaryConv2d, Sign
 from tests import edge
 from tests.deploy.cuda import stub
+from tests.network import Applied
 
 
 class Two(nn.Module):
@@ -86,6 +87,14 @@ def test_networks_of_the_zoo(name, driver, tmp_path):
     torch.manual_seed(0)
     model, x = zoo.get(name)(width=0.25), torch.randn(1, 3, 32, 32)
     zoo.randomize(model, x)
+    stub.play(driver, stub.build(tmp_path, model, (x,), real=True), "run_only")
+
+
+def test_a_program_of_primitives(driver, tmp_path):
+    """Its kernels give the CPU's bits, and read the caller's memory as it comes."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 11)
+    model = Applied(lambda x: (torch.softmax(x.flip(2), -1), x.mean(1).exp()))
     stub.play(driver, stub.build(tmp_path, model, (x,), real=True), "run_only")
 
 

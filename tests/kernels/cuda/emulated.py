@@ -51,9 +51,8 @@ def run_all(cases, folder):
     return found
 
 
-def run_program(program, functions, folder, inputs):
-    """The outputs of a program; halos are written as its artifact would."""
-    loaded = library(functions, folder)
+def run_program(program, loaded, inputs):
+    """The outputs of a program by a library of its kernels; halos are written as its artifact's."""
     weights = aligned(max(64, len(program.weights)))
     weights[: len(program.weights)] = np.frombuffer(program.weights, np.uint8)
     arena = aligned(program.workspace)
@@ -61,7 +60,7 @@ def run_program(program, functions, folder, inputs):
     for buffer, value in zip(program.inputs, inputs, strict=True):
         caller[buffer.id] = np.ascontiguousarray(value)
     for buffer in program.outputs:
-        caller[buffer.id] = np.full(buffer.external, np.nan, np.float32)
+        caller[buffer.id] = np.full(buffer.external, 99, buffer.layout.dtype)
 
     def start(buffer):
         at = caller.get(buffer.id)

@@ -1,0 +1,95 @@
+"""The tensor-core instructions that multiply signs.
+
+Each multiplies ``rows`` pixels by 8 output channels over ``words`` registers of 32 bits:
+
+    and     mma.m16n8k256 of bits, AND and popcount; sm_80 to sm_90
+    xor     mma.m8n8k128 of bits, XOR and popcount; sm_75
+    int8    mma.m16n8k32 of bytes, signs of the input as 0 and 1; where bits are only emulated
+"""
+
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+
+from bnn_compiler.kernels.cpu.intrinsics import fast_inspect
+
+#: Output channels of a tile of any of them.
+COLUMNS = 8
+
+_registered = False
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """``form`` is Gpu.binary; ``bits`` of the input are in a register."""
+
+    form: str
+    rows: int
+    words: int
+    bits: int
+
+    @property
+    def name(self) -> str:
+        """Of TVM's tensor intrinsic."""
+        return f"bnn.mma_{self.form}"
+
+    @property
+    def registers(self) -> tuple[int, int, int]:
+        """Of a lane's input, weights and sums."""
+        halves, pairs = self.words // 4, self.rows // 8
+        return halves * pairs, halves, pairs * 2
+
+    def multiply(self, a: tvm.ir.Expr, b: tvm.ir.Expr) -> tvm.ir.Expr:
+        """What two registers add to a sum, int32."""
+        if self.form == "int8":
+            return tirx.call_pure_extern("int32", "bnn_dot4", a, b)
+        joined = a & b if self.form == "and" else a ^ b
+        return tirx.popcount(joined).astype("int32")
+
+    # Where an element of a fragment is: (tiles ..., register, lane).
+
+    def of_input(self, m: tvm.ir.Expr, k: tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
+        """Pixel m, register k."""
+        register = self._half(k) * (self.rows // 8) + self._pair(m)
+        return m // self.rows, k // self.words, register, m % 8 * 4 + k % 4
+
+    def of_weights(self, n: tvm.ir.Expr, k: tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
+        """Channel n, register k."""
+        return n // 8, k // self.words, self._half(k), n % 8 * 4 + k % 4
+
+    def of_sums(self, m: tvm.ir.Expr, n: tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
+        """Pixel m, channel n."""
+        return m // self.rows, n // 8, self._pair(m) * 2 + n % 2, m % 8 * 4 + n % 8 // 2
+
+    def _half(self, k: tvm.ir.Expr) -> tvm.ir.Expr:
+        return k % self.words // 4 if self.words > 4 else tirx.const(0)
+
+    def _pair(self, m: tvm.ir.Expr) -> tvm.ir.Expr:
+        return m % self.rows // 8 if self.rows > 8 else tirx.const(0)
+
+
+INSTRUCTIONS = {
+    i.form: i
+    for i in (
+        Instruction("and", 16, 8, 32),
+        Instruction("xor", 8, 4, 32),
+        Instruction("int8", 16, 8, 4),
+    )
+}
+
+
+def register() -> None:
+    """Register with TVM; once per process, later calls do nothing."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    from tvm.s_tir import TensorIntrin
+
+    with fast_inspect():
+        from bnn_compiler.kernels.cuda import mma_intrinsics as m
+
+        TensorIntrin.register("bnn.mma_and", m.and_desc, m.and_impl)
+        TensorIntrin.register("bnn.mma_xor", m.xor_desc, m.xor_impl)
+        TensorIntrin.register("bnn.mma_int8", m.int8_desc, m.int8_impl)

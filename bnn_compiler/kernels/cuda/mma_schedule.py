@@ -1,0 +1,100 @@
+"""Schedules of products on tensor cores.
+
+A block has a tile of pixels by channels. Its warps multiply parts of it, from registers to
+registers; the sums go through shared memory, from where each warp takes whole words of 32 channels
+of a pixel, so that the epilogue reads and writes whole lines and a vote packs its bits.
+"""
+
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from bnn_compiler.kernels.cuda import instruction as instructions
+from bnn_compiler.kernels.cuda import schedule
+from bnn_compiler.kernels.cuda.instruction import COLUMNS, Instruction
+from bnn_compiler.kernels.cuda.words import WORD
+from bnn_compiler.kernels.epilogue import Stages
+
+
+def blocks(stages: Stages, point: Any, instruction: Instruction) -> tirx.PrimFunc:
+    """``point`` is an MmaPoint."""
+    instructions.register()
+    sch = schedule.of(stages)
+    value = schedule.value_of(sch, stages)
+    _, _, m, c = sch.get_loops(value)
+    mo, mi = sch.split(m, [None, point.pixels])
+    warp, mi = sch.split(mi, [point.warps, None])
+    co, cq, lane = sch.split(c, [None, max(1, point.channels // WORD), WORD])
+    sch.reorder(mo, co, warp, mi, cq, lane)
+    for loop, axis in ((mo, "blockIdx.x"), (co, "blockIdx.y"), (warp, "threadIdx.y")):
+        sch.bind(loop, axis)
+    sch.bind(lane, "threadIdx.x")
+    _outputs(sch, stages, cq)
+    sch.set_scope(value, 0, "local")
+    _product(sch, point, instruction, co)
+    return sch.mod["main"]
+
+
+def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
+    """Packed words, then what is stored, under ``loop``, which is over words of a pixel."""
+    for tensor, _ in stages.bits:
+        block = sch.get_sblock(tensor.op.name)
+        sch.reverse_compute_at(block, loop, preserve_unit_loops=True)
+        schedule.bind_lane(sch, block)
+        sch.set_scope(block, 0, "local")
+    for i, tensor in enumerate(stages.outputs):
+        block = sch.get_sblock(f"out{i}")
+        is_value = str(tensor.dtype) == "float32"
+        if is_value and stages.bits:
+            sch.compute_inline(sch.get_sblock("stored"))
+        sch.reverse_compute_at(block, loop, preserve_unit_loops=True)
+        if is_value:
+            schedule.bind_lane(sch, block)
+
+
+def _product(sch: s_tir.Schedule, point: Any, i: Instruction, block: object) -> None:
+    acc = sch.get_sblock("acc")
+    copy = sch.cache_write(acc, 0, "warp")
+    sch.set_scope(copy, 0, "shared")
+    sch.compute_at(copy, block, preserve_unit_loops=True)
+    s, m, tile, c = sch.get_loops(copy)[-4:]
+    down, m = sch.split(m, [point.down, None])
+    sch.reorder(s, down, tile, m, c)
+    warp = sch.fuse(s, down, tile)
+    sch.bind(warp, "threadIdx.y")
+    sch.compute_at(acc, warp, preserve_unit_loops=True)
+    _, m, _, c, k = sch.get_loops(acc)[-5:]
+    mo, mi = sch.split(m, [None, i.rows])
+    co, ci = sch.split(c, [None, COLUMNS])
+    ko, ki = sch.split(k, [None, i.words])
+    sch.reorder(ko, mo, co, mi, ci, ki)
+    signs, weights = sch.get_sblock("signs"), sch.get_sblock("weights")
+    sch.compute_at(signs, ko, preserve_unit_loops=True)
+    sch.compute_at(weights, ko, preserve_unit_loops=True)
+    for fragment in (signs, weights):
+        sch.set_scope(fragment, 0, "warp")
+    sch.transform_layout(signs, ("write", 0), lambda g, m, k: (g, *i.of_input(m, k)))
+    sch.transform_layout(weights, ("write", 0), lambda t, c, k: (t, *i.of_weights(c, k)))
+    sch.transform_layout(acc, ("write", 0), lambda s, m, t, c: (s, t, *i.of_sums(m, c)))
+    start = sch.decompose_reduction(acc, ko)
+    for target, column in ((signs, 4), (weights, 4), (start, 2), (copy, 2)):
+        _lanes(sch, target, column)
+    for loop in (mo, co):
+        sch.unroll(loop)
+    sch.tensorize(mi, i.name)
+
+
+def _lanes(sch: s_tir.Schedule, block: object, column: int) -> None:
+    """The last two loops become registers around the lane: 8 rows by 4 elements or pairs."""
+    row, inner = sch.get_loops(block)[-2:]
+    r0, r1 = sch.split(row, [None, 8])
+    if column == 4:
+        q0, q1 = sch.split(inner, [None, 4])
+        registers = [r0, q0]
+    else:
+        q2, q1, q0 = sch.split(inner, [None, 4, 2])
+        registers = [r0, q2, q0]
+    sch.reorder(*registers, r1, q1)
+    sch.bind(sch.fuse(r1, q1), "threadIdx.x")
+    for loop in registers:
+        sch.unroll(loop)

@@ -1,0 +1,101 @@
+"""Products on tensor cores, emulated, and what nvcc makes of them."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from bnn_compiler import families
+from bnn_compiler import target as targets
+from bnn_compiler.errors import BuildError
+from bnn_compiler.kernels.cuda import codegen, nvcc
+from bnn_compiler.kernels.cuda.instruction import INSTRUCTIONS
+from bnn_compiler.kernels.cuda.mma import Mma, MmaPoint
+from tests.kernels import kernel
+from tests.kernels.cuda import emulated
+
+FORMS = {"and": "cuda-sm90", "xor": "cuda-sm75", "int8": "cuda-sm100"}
+SHAPES = {
+    "3x3": {"channels": 64, "size": 5, "outputs": 64},
+    "rows of several images": {"channels": 40, "size": 3, "outputs": 24, "batch": 3},
+    "odd": {"channels": 33, "size": 5, "outputs": 51, "stride": 2},
+    "half a word": {"channels": 16, "size": 4, "outputs": 16},
+    "one pixel": {"channels": 100, "size": 1, "outputs": 64, "pad_value": -1},
+    "1x1": {"channels": 96, "size": 4, "outputs": 100, "kernel": 1, "pad": 0},
+    "groups": {"channels": 128, "size": 4, "outputs": 128, "groups": 2},
+    "masked groups": {"channels": 64, "size": 4, "outputs": 48, "groups": 4},
+    "dilated, unequal, +1": {
+        "channels": 64,
+        "size": 5,
+        "outputs": 32,
+        "pad": (2, 0, 1, 3),
+        "dilation": 2,
+        "pad_value": 1,
+    },
+}
+
+
+def gpu(form):
+    return targets.load(FORMS[form]).gpu
+
+
+def test_the_forms_are_those_of_targets():
+    assert set(INSTRUCTIONS) == set(FORMS)
+    assert all(gpu(form).binary == form for form in FORMS)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="emulation needs a C++ compiler: g++")
+@pytest.mark.parametrize("form", FORMS)
+def test_the_references_bits(form, tmp_path):
+    family, hardware = Mma(), gpu(form)
+    rng = np.random.default_rng(0)
+    cases = []
+    for shape in SHAPES.values():
+        one = kernel.task(**shape)
+        if not family.fits(one, hardware):
+            assert form == "xor" and shape.get("groups") == 4
+            continue
+        points = list(family.points(one, hardware))
+        assert family.rule(one, hardware) in points
+        chosen = [family.rule(one, hardware), points[rng.integers(len(points))]]
+        cases += [(one, p, *kernel.inputs(one)) for p in dict.fromkeys(chosen)]
+    assert any(p.splits > 1 for _, p, *_ in cases)
+    assert any(p.across * p.down > 1 for _, p, *_ in cases)
+    for case, found in zip(cases, emulated.run_all(cases, tmp_path), strict=True):
+        wanted = kernel.expected(case[0], *case[2:])
+        for a, b in zip(found, wanted, strict=True):
+            assert np.array_equal(a, b), (str(case[0]), case[1])
+
+
+def test_what_is_too_small_for_a_tile_is_counted():
+    for shape in ({"channels": 3, "size": 6, "outputs": 64}, {"channels": 64, "outputs": 4}):
+        one = kernel.task(**{"size": 6, **shape})
+        assert families.rule(one, gpu("and")).family == "popc"
+
+
+def test_large_layers_have_large_tiles_and_small_ones_parts():
+    small, large = (kernel.task(512, 7, 512, batch=batch) for batch in (1, 256))
+    rules = [Mma().rule(t, gpu("and")) for t in (small, large)]
+    assert rules[0].splits > 1 == rules[1].splits
+    assert rules[0].pixels < rules[1].pixels
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_machine_code(form):
+    try:
+        nvcc.tools()
+    except BuildError:
+        pytest.skip("needs nvcc")
+    one = kernel.task(64, 8, 64)
+    rows = 2
+    point = MmaPoint(form, rows, 4)
+    target = targets.load(FORMS[form])
+    code = codegen.build({"kernel": families.function(one, point)}, target)
+    wanted = {"and": ".b1.b1.s32.and.popc", "xor": ".b1.b1.s32.xor.popc", "int8": ".s8.s8.s32"}
+    # Four tiles of channels and, with "and", one of ones.
+    tiles = rows * (5 if form == "and" else 4)
+    used = [line for line in code.ptx.splitlines() if "mma.sync" in line]
+    assert used and all(wanted[form] in line for line in used)
+    assert len(used) % tiles == 0
+    _, said = nvcc.to_cubin(code.ptx, target.gpu.sm)
+    assert "0 bytes stack frame, 0 bytes spill stores" in said
