@@ -26,6 +26,7 @@ class Atoms:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._facts: dict[relax.Var, Fact] = {}
+        self._answers: dict[tuple[relax.Var, bytes], Mask] = {}
         #: Of a program's arguments: what they are outside.
         self._borrowed: dict[relax.Var, relax.Expr] = {}
         self._outside: Atoms = self
@@ -49,6 +50,14 @@ class Atoms:
 
     def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
         """Per channel, whether ``expr`` is exactly ``number`` [C] more often than by accident."""
+        if not isinstance(expr, relax.Var):
+            return self._may_equal(expr, number)
+        question = expr, number.tobytes()
+        if question not in self._answers:
+            self._answers[question] = self._may_equal(expr, number)
+        return self._answers[question]
+
+    def _may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
         fact = self.fact(expr)
         inside = (fact.low <= number) & (number <= fact.high)
         if not inside.any():

@@ -23,9 +23,11 @@ class FoldAffine:
 
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
         graph = Graph.of(module)
+        # What merging changes are expressions, not values.
+        atoms = Atoms(graph)
         for var, value in list(graph.values.items()):
             if ops.is_op(value, "relax.bnn.affine"):
-                while _merge(graph, var, graph.values[var]):
+                while _merge(graph, atoms, var, graph.values[var]):
                     pass
         for var, value in list(graph.values.items()):
             if is_sign_bits(value):
@@ -41,14 +43,14 @@ def is_sign_bits(expr: relax.Expr) -> bool:
     return not epilogue.steps and len(epilogue.outputs) == 1 and epilogue.outputs[0].is_bits
 
 
-def _merge(graph: Graph, var: relax.Var, value: relax.Call) -> bool:
+def _merge(graph: Graph, atoms: Atoms, var: relax.Var, value: relax.Call) -> bool:
     """Whether ``value`` was merged with the affine map in front of it."""
     inner_var = value.args[0]
     inner = affine_operands(graph, inner_var)
     if inner is None or graph.only_user(inner_var) is None:
         return False
     (s, b), (t, c) = inner, (array(value.args[1]), array(value.args[2]))
-    if np.any((b != 0) & (c == 0)) and Atoms(graph).may_be_zero(inner_var):
+    if np.any((b != 0) & (c == 0)) and atoms.may_be_zero(inner_var):
         return False
     scale = s.astype(np.float64) * t
     bias = b.astype(np.float64) * t + c
