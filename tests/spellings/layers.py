@@ -197,7 +197,25 @@ class Grown(nn.Module):
         return features
 
 
+class Contracted(nn.Module):
+    """1x1 layers written as contractions, of pixels and of tokens, shortcuts between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = stem(8)
+        self.weights = nn.ParameterList(torch.randn(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        first, second, third = (where_sign(w) for w in self.weights)
+        x = x + torch.einsum("bchw,oc->bohw", where_sign(x), first)
+        x = x + torch.einsum("co, bchw -> bohw", second, where_sign(x))
+        tokens = x.flatten(2).transpose(1, 2)
+        return tokens + torch.einsum("btd,od->bto", where_sign(tokens), third)
+
+
 SPELLINGS = (
+    Spelling("layers by einsum", Contracted, 3),
     Spelling("cut shortcut with padded channels", CutShortcut, 1),
     Spelling("two slopes by two relus", lambda: Body(nn.Sequential(conv(), Maxout(), conv())), 2),
     Spelling("gate by sigmoid", lambda: Gated(nn.Sigmoid()), 1, floats=3),

@@ -161,11 +161,11 @@ def _inlined(
         result = result.args if result.target is not operator.getitem else result
     if isinstance(result, Node):
         _stand_for(node, known[result], made)
-    else:
-        for user in list(node.users):
-            found = result[int(str(user.args[1]))]
-            if isinstance(found, Node):
-                _stand_for(user, known[found], made)
+        return made
+    for user in list(node.users):
+        found = result[int(str(user.args[1]))]
+        if isinstance(found, Node):
+            _stand_for(user, known[found], made)
     if not node.users:
         node.graph.erase_node(node)
     return made

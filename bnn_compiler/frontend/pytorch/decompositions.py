@@ -37,6 +37,30 @@ def _attention(
     return torch.where(attn_mask.any(-1, keepdim=True), weights, 0.0) @ v
 
 
+def _einsum(equation: str, operands: Sequence[Tensor], path: Any = None) -> Any:
+    """A product of every pixel's or token's features with a matrix is a linear layer of them.
+
+    Any other is left to PyTorch, which permutes its operands into a batch of matrix products.
+    """
+    inputs, _, result = equation.replace(" ", "").partition("->")
+    names = inputs.split(",")
+    for x, w in ((0, 1), (1, 0)) if len(operands) == 2 and result else ():
+        summed_ = [c for c in names[x] if c not in result]
+        rest = [c for c in names[x] if c in result]
+        if len(names[w]) != 2 or len(summed_) != 1 or "." in inputs:
+            continue
+        (feature,) = summed_
+        (made,) = set(names[w]) - {feature} or {feature}
+        whole = sorted(result) == sorted([*rest, made]) and made not in rest
+        if feature not in names[w] or not whole or len(set(names[x])) != len(names[x]):
+            continue
+        matrix = operands[w] if names[w][1] == feature else operands[w].t()
+        last = operands[x].permute([names[x].index(c) for c in (*rest, feature)])
+        found = F.linear(last, matrix)
+        return found.permute([(*rest, made).index(c) for c in result])
+    raise NotImplementedError(equation)
+
+
 def _rms_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Any:
@@ -201,6 +225,7 @@ def _gru_cell(x: Tensor, state: Tensor, *weights: Tensor | None) -> Any:
 
 #: Operator -> what it is of others.
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
+    "einsum": _einsum,
     "scaled_dot_product_attention": _attention,
     "rms_norm": _rms_norm,
     "max_pool3d": _max_pool3d,
