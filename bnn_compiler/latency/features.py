@@ -19,6 +19,8 @@ from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.ops.epilogue import STEPS, Epilogue
 from bnn_compiler.ops.functions import FUNCTIONS
+from bnn_compiler.ops.general import Program
+from bnn_compiler.ops.work import work
 from bnn_compiler.target import Hardware
 
 #: Kinds of kernels, each with coefficients of its own: of convolutions the family of the schedule,
@@ -182,16 +184,21 @@ def _row(
 def _plain(task: PlainTask, kernel: Kernel, hardware: Hardware) -> tuple[float, float]:
     """Rough cycles of what a plain kernel computes, and of its epilogue."""
     lanes = hardware.vector_bits / 32
+    if task.op == "general":
+        shapes, lines = task.parameters
+        return work(Program.parse(lines), shapes, apart=int(lanes)) / lanes, 0.0
     n, h, w, _ = kernel.writes[0].shape
     elements = n * h * w * kernel.writes[0].channels
     if task.op == "global_mean":
         taps = task.data[0].shape[1] * task.data[0].shape[2]
-    elif task.op == "matmul":
-        taps = task.data[0].channels
     else:
         taps = task.work.kernel[0] * task.work.kernel[1] if task.work else 1
+    each = PLAIN[ALIKE.get(task.op, task.op)]
+    if task.op == "matmul":
+        # Of a word: a load, xor, popcount (by shuffles several instructions) and sum.
+        taps, each = task.data[0].channels, 11.0 if hardware.popcount == "shuffle" else 4.0
     after = 1.5 * sum(s.work for s in task.epilogue.steps) + len(task.epilogue.outputs)
-    return PLAIN[ALIKE.get(task.op, task.op)] * taps * elements / lanes, after * elements / lanes
+    return each * taps * elements / lanes, after * elements / lanes
 
 
 def _vectors(kernel: Kernel, epilogue: Epilogue) -> float:

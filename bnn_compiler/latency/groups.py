@@ -13,6 +13,7 @@ from bnn_compiler.latency.dims import (
     Kind,
     Layer,
     Point,
+    axes,
     find,
     fixed,
     flat,
@@ -62,7 +63,8 @@ class Groups:
         find(batch).position = len(counts)
         counts.append(batch.size)
         for layer in analysis.layers:
-            if layer.convolution and not layer.depthwise:
+            # Outputs that a reshape splits stay in the groups that they are in.
+            if layer.convolution and not layer.depthwise and len(axes(layer.outputs)) <= 1:
                 layer.position = len(counts)
                 counts.append(layer.groups)
         layers = tuple(analysis.layers)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask, Task
+from bnn_compiler.ops.general import Program
 from bnn_compiler.plan.plan import Plan
 from bnn_compiler.plan.program import Buffer
 
@@ -12,6 +13,9 @@ from bnn_compiler.plan.program import Buffer
 _SAME_CHANNELS = (
     "map", "bytes", "max_pool2d", "avg_pool2d", "global_mean", "pad", "resize2d", "bits_max_pool2d"
 )  # fmt: skip
+
+#: Steps of a general program that compute nothing of their own.
+_SILENT = ("number", "reshape", "copy", "load")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,22 @@ class Kernel:
     task: Task | PlainTask
     reads: tuple[Layout, ...]
     writes: tuple[Layout, ...]
+
+    @property
+    def what(self) -> str:
+        """The task in words, with the shape of its first result."""
+        if isinstance(self.task, Task):
+            return str(self.task)
+        if self.op == "general":
+            shapes, lines = self.task.parameters
+            program = Program.parse(lines)
+            steps = [s.op for s in program.steps if s.op not in _SILENT]
+            size = "x".join(map(str, program.shape(shapes)))
+            return f"{' '.join(steps or [program.steps[-1].op])} @{size}"
+        # What leaves in the framework's layout has ours where it is read.
+        n, h, w, c = (self.reads if self.op == "to_nchw" else self.writes)[0].shape
+        batch = f"{n}x" if n > 1 else ""
+        return f"{self.op} {c} @{batch}{h}x{w}"
 
     def whole(self) -> "Kernel":
         """The same on whole words and vectors, as ``Task.whole``: equal ones take the same time."""

@@ -214,11 +214,10 @@ class LatencyModel:
         for kernel, part in zip(kernels, parts, strict=True):
             task = kernel.task
             choice = self.schedules.pick(task) if isinstance(task, Task) else None
-            n, h, w, c = kernel.writes[0].shape
             rows.append(
                 Row(
                     kernel.name,
-                    str(task) if isinstance(task, Task) else f"{task.op} {c} @{n}x{h}x{w}",
+                    kernel.what,
                     float(part * scale),
                     "fixed" if choice is None else choice.source,
                     "" if choice is None else f"{choice.point.family} {choice.point.tile}".strip(),

@@ -131,8 +131,6 @@ def _line(kernel: Kernel, seconds: float | None, known: Schedules) -> Line:
         kind, _, what = str(task).partition(" ")
         return Line(kernel.name, kind, known.pick(task).point.family, what, seconds)
     bits = all(layout.storage is Storage.BITS for layout in kernel.reads)
-    # What leaves in the framework's layout has ours where it is read.
-    n, h, w, c = (kernel.reads if kernel.op == "to_nchw" else kernel.writes)[0].shape
-    batch = f"{n}x" if n > 1 else ""
     kind = "binary" if kernel.op == "matmul" else "bits" if bits else "float"
-    return Line(kernel.name, kind, kernel.op, f"{c} @{batch}{h}x{w}", seconds)
+    what = kernel.what.removeprefix(f"{kernel.op} ")
+    return Line(kernel.name, kind, kernel.op, what, seconds)

@@ -263,6 +263,9 @@ def _groups(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Groups:
     if all(x.dim() > 1 and x.shape[0] == 1 for x in inputs):
         with suppress(ModelError):
             traced = trace.trace(model, [x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs])
+        # What cannot be one image again is traced as it is.
+        if traced is not None and not Groups.of(traced).any_batch:
+            traced = None
     traced = traced or trace.trace(model, inputs)
     for cuts in (is_cut, is_certain):
         found = Groups.of(traced, cuts)

@@ -18,6 +18,8 @@ from bnn_compiler.ops.epilogue import Epilogue
 #: Steps that add a tensor of fewer channels, and what they are where it has as many or more.
 _FEWER = {"add_tile": "add", "add_pad": "add", "add_avg2_tile": "add_avg2"}
 
+_WEIGHTS = "what is fused here depends on the weights that are kept"
+
 
 class Recipe:
     """One kernel of every plan of a structure: ``terms`` are its sizes."""
@@ -129,9 +131,9 @@ class Template:
         wanted, derived = self._evaluate(point), self.kernels(point)
         for a, b in zip(wanted, derived, strict=False):
             if a != b:
-                return f"{a.name}: {_difference(b, a)}"
+                return f"{a.name}: {_difference(b, a)}; {_cause(a)}"
         if len(wanted) != len(derived):
-            return f"{len(wanted)} kernels instead of {len(derived)}"
+            return f"{len(wanted)} kernels instead of {len(derived)}; {_WEIGHTS}"
         self._agreed.append(self._inside(point))
         return ""
 
@@ -142,8 +144,8 @@ class Template:
         why = self.agree(point)
         if why:
             raise PlanError(
-                f"the plan leaves its template: {why}; what is fused here depends on the weights"
-                " that are kept (compile the cropped network to know its kernels)"
+                f"the plan leaves its template: {why}"
+                " (compile the cropped network to know its kernels)"
             )
 
     def kernels(self, point: Point) -> tuple[Kernel, ...]:
@@ -154,9 +156,16 @@ class Template:
 def _difference(a: Kernel, b: Kernel) -> str:
     if a.op != b.op:
         return f"{b.op} instead of {a.op}"
+    if a.op == "general":
+        return f"not {b.what}"
     if a.task.epilogue != b.task.epilogue:
         return f"epilogue {b.task.epilogue.attrs()} instead of {a.task.epilogue.attrs()}"
     return f"{b.task} instead of {a.task}"
+
+
+def _cause(kernel: Kernel) -> str:
+    general = kernel.op == "general"
+    return "sizes in its program change with the plan" if general else _WEIGHTS
 
 
 def plain(path: str) -> str:

@@ -18,7 +18,9 @@ from bnn_compiler.plan.plan import Call, Plan
 from bnn_compiler.plan.program import Buffer
 
 #: Plain tasks whose results do not have the channels of what they read.
-_FIXED = ("to_nhwc", "to_nchw", "concat", "tile", "pad_channels", "tokens", "plain", "matmul")
+_FIXED = (
+    "to_nhwc", "to_nchw", "concat", "tile", "pad_channels", "tokens", "plain", "matmul", "general"
+)  # fmt: skip
 _LEAST = 4
 
 

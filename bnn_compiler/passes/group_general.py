@@ -1,22 +1,19 @@
 """GroupGeneral: general programs that feed each other become one kernel."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.functions import FUNCTIONS
-from bnn_compiler.ops.general import Program, Shape, Step, primitive
+from bnn_compiler.ops.general import Program, Shape, primitive
 from bnn_compiler.ops.graph import Graph
 from bnn_compiler.ops.primitives import Kind
+from bnn_compiler.ops.work import work
 
 #: Steps of a kernel at most: its code grows with them.
 _MOST = 40
-#: What an element costs, in simple operations; any other primitive is one.
-_COST = {**dict.fromkeys(FUNCTIONS, 16), "div": 4}
 
 
 class GroupGeneral:
@@ -113,29 +110,3 @@ def one_nest(program: Program, arguments: Sequence[Shape]) -> bool:
 def _size(shape: Shape) -> Shape:
     """Without axes of 1."""
     return tuple(n for n in shape if n != 1)
-
-
-def work(program: Program, arguments: Sequence[Shape]) -> int:
-    """Operations of the kernel, where every step is computed anew wherever it is read."""
-    shapes = program.shapes(arguments)
-    times: Counter[str] = Counter({program.result: prod(shapes[program.result])})
-    total = 0
-    for i in reversed(range(len(program.steps))):
-        step, count = program.steps[i], times[f"t{i}"]
-        count *= _terms(step, shapes)
-        total += count * _COST.get(step.op, 1)
-        times.update(dict.fromkeys(step.operands, 0))
-        for operand in step.operands:
-            times[operand] += count
-    return total
-
-
-def _terms(step: Step, shapes: Mapping[str, Shape]) -> int:
-    """Elements of an operand that an element of a step's value is made of."""
-    if primitive(step.op).kind is not Kind.REDUCE:
-        return 1
-    shape = shapes[step.operands[0]]
-    if step.op == "matmul":
-        return shape[-1]
-    axes = step.params[0] if isinstance(step.params[0], tuple) else (step.params[0],)
-    return prod(shape[a] for a in axes)

@@ -9,6 +9,9 @@ from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.latency import features
 from bnn_compiler.latency.kernel import Kernel
+from bnn_compiler.latency.model import LatencyModel
+from bnn_compiler.ops.general import Program
+from bnn_compiler.plan.tasks import dense
 from tests.latency import machine
 
 HARDWARE = machine.TARGET.hardware
@@ -21,7 +24,7 @@ def matrix(*kernels):
 
 
 def test_every_plain_kernel_of_the_compiler_is_known():
-    assert {*features.PLAIN, *features.ALIKE} == {*plain.STAGES, *plain.WORDS, "general"}
+    assert {*features.PLAIN, *features.ALIKE} == {*plain.STAGES, *plain.WORDS, "general", "matmul"}
     assert set(features.ALIKE.values()) <= set(features.PLAIN)
 
 
@@ -52,3 +55,42 @@ def test_halos_and_epilogues_are_seen():
     assert x[0, halo] == np.float32(np.log2((16 * 16 - 14 * 14) * 2 * 4)) > x[1, halo]
     assert terms[0, written] > terms[1, written]
     assert x[0, features.NAMES.index("epilogue_add")] == 1
+
+
+def general(lines, *shapes):
+    task = PlainTask("general", tuple(map(dense, shapes)), parameters=(shapes, tuple(lines)))
+    result = dense(Program.parse(lines).shape(shapes))
+    return Kernel("k", "general", task, task.data, (result,))
+
+
+def bits_product(size, channels):
+    x = Layout((1, 1, size, channels), "uint32")
+    task = PlainTask("matmul", (x, x), parameters=(1, 1))
+    return Kernel("k", "matmul", task, (x, x), (Layout((1, 1, size, size), "float32"),))
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "cortex-a72"])
+def test_general_kernels_take_what_they_compute(target):
+    copied = general(["copy(a0)"], (64, 64))
+    cut = general(["slice(a0;[0,0],[1,2],[64,32])"], (64, 64))
+    turned = general(["permute(a0;[1,0])"], (64, 64))
+    exp = general(["exp(a0)"], (64, 64))
+    large = general(["matmul(a0,a1)"], (64, 512), (512, 64))
+    softmax = general(["sub(a0,a1)", "exp(t0)", "div(t1,a2)"], (512, 64), (512, 1), (512, 1))
+    bits = bits_product(64, 512)
+    kernels = [copied, cut, turned, exp, large, softmax, bits]
+    seconds = LatencyModel.load(target).kernel_seconds(kernels)
+    copied, cut, turned, exp, large, softmax, bits = seconds
+    assert cut < turned and copied < turned < exp < softmax < large
+    assert copied < bits < large / 3
+    # The same arithmetic again takes about twice the time, not the same.
+    twice = LatencyModel.load(target).kernel_seconds(
+        [general(["matmul(a0,a1)"], (128, 512), (512, 64))]
+    )
+    assert 1.6 * large < twice[0] < 2.4 * large
+
+
+def test_general_kernels_say_what_they_are():
+    lines = ["matmul(a0,a1)", "number(;0.5)", "mul(t0,t1)"]
+    assert general(lines, (2, 3, 5), (5, 7)).what == "matmul mul @2x3x7"
+    assert general(["reshape(a0;[10])"], (2, 5)).what == "reshape @10"
