@@ -1,8 +1,6 @@
 """Converters of reductions and norms of tensors of any rank.
 
-A mean is the sum times the rounded reciprocal of the count. A sum runs in index order; one of many
-elements that lie side by side is one of 16 sums, of every 16th element, so that it is vectors and
-its rounding grows slowly.
+A mean is the sum, in index order, times the rounded reciprocal of the count.
 """
 
 import math
@@ -18,33 +16,13 @@ from bnn_compiler.frontend.value import Value
 # ---- reductions
 
 
-#: Sums beside each other, and how many elements make them worth it.
-_PARTS, _MANY = 16, 64
-
-
 def reduce(ctx: Context, op: str, x: Value, axes: Sequence[int], keepdim: bool) -> Value:
     """sum, prod, reduce_max or reduce_min over axes."""
-    found = _in_parts(ctx, op, x, axes) or (ctx.call(op, x, params=(tuple(axes),)) if axes else x)
+    found = ctx.call(op, x, params=(tuple(axes),)) if axes else x
     if not keepdim:
         return found
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     return ctx.call("reshape", found, params=(shape,))
-
-
-def _in_parts(ctx: Context, op: str, x: Value, axes: Sequence[int]) -> Value | None:
-    """The reduction of the last axes by way of 16 of every 16th element, if they are many."""
-    kept = [n for axis, n in enumerate(x.shape) if axis not in axes]
-    count = math.prod(x.shape) // math.prod(kept)
-    last = sorted(axes) == list(range(len(kept), len(x.shape)))
-    if op == "prod" or not last or count < _MANY or (op != "sum" and count % _PARTS):
-        return None
-    flat = ctx.call("reshape", x, params=((*kept, count),))
-    if count % _PARTS:
-        none = (0,) * len(kept)
-        flat = ctx.call("pad", flat, params=((*none, 0), (*none, -count % _PARTS), 0.0))
-    rows = -(-count // _PARTS)
-    parts = ctx.call("reshape", flat, params=((*kept, rows, _PARTS),))
-    return ctx.call(op, ctx.call(op, parts, params=((len(kept),),)), params=((len(kept),),))
 
 
 def _reduction(op: str) -> Callable[..., Value]:
