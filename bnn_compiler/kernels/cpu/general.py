@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import tvm
 from tvm import s_tir, te, tirx
 
+from bnn_compiler.kernels.cpu import product
+from bnn_compiler.kernels.cpu.product import Product
 from bnn_compiler.kernels.cpu.schedule import contract
 from bnn_compiler.kernels.primitives import Tensor, form, full, reduction, squeezed
 from bnn_compiler.kernels.task import PlainTask
@@ -18,15 +21,22 @@ _LANES = (16, 8, 4)
 
 @dataclass(frozen=True)
 class Nest:
-    """The kernel's parameters, its reduction if it has one, and its value without axes of 1."""
+    """The kernel's parameters, its reduction if it has one, and its value without axes of 1.
+
+    The reduction of a product in tiles is ``product``.
+    """
 
     params: list[te.Tensor]
     reduction: te.Tensor | None
     value: te.Tensor
+    product: Product | None = None
 
 
-def nest(shapes: Sequence[Shape], program: Program) -> Nest:
-    """A program on dense arguments of ``shapes``; at most one of its steps reduces."""
+def nest(shapes: Sequence[Shape], program: Program, *, tiled: bool = False) -> Nest:
+    """A program on dense arguments of ``shapes``; at most one of its steps reduces.
+
+    With ``tiled`` a product is one in tiles, where it can be.
+    """
     loaded = {s.operands[0]: s.params[0] for s in program.steps if s.op == "load"}
     params = [
         te.placeholder(shape or (1,), loaded.get(f"a{i}", "float32"), f"a{i}")
@@ -35,11 +45,16 @@ def nest(shapes: Sequence[Shape], program: Program) -> Nest:
     values = {f"a{i}": _argument(p, s) for i, (p, s) in enumerate(zip(params, shapes, strict=True))}
     found = program.shapes(shapes)
     acc: te.Tensor | None = None
+    tiles: Product | None = None
     for i, step in enumerate(program.steps):
         name = f"t{i}"
         operands, shape = [values[v] for v in step.operands], found[name]
         if primitive(step.op).kind is Kind.REDUCE:
-            assert acc is None, "a kernel has one reduction"
+            assert acc is None and tiles is None, "a kernel has one reduction"
+            if tiled and step.op == "matmul" and product.fits(shape, operands[0].shape[-1]):
+                tiles = product.product(shape, *operands)
+                values[name] = Tensor(shape, partial(tiles.at, shape=shape))
+                continue
             acc = reduction(step.op, step.params, shape, operands)
             values[name] = _stage(acc, shape)
         else:
@@ -48,7 +63,7 @@ def nest(shapes: Sequence[Shape], program: Program) -> Nest:
     value = te.compute(
         squeezed(result.shape), lambda *index: result.at(full(result.shape, index)), name="value"
     )
-    return Nest(params, acc, value)
+    return Nest(params, acc, value, tiles)
 
 
 def _argument(param: te.Tensor, shape: Shape) -> Tensor:
@@ -66,9 +81,12 @@ def _stage(acc: te.Tensor, shape: Shape) -> Tensor:
 def function(task: PlainTask) -> tirx.PrimFunc:
     """Parallel over the outer axes, in vectors along the last; a reduction stays in registers."""
     shapes, lines = task.parameters
-    made = nest(shapes, Program.parse(lines))
+    made = nest(shapes, Program.parse(lines), tiled=True)
     primfunc = contract(te.create_prim_func([*made.params, made.value]))
     sch = s_tir.Schedule(primfunc, debug_mask="none")
+    if made.product is not None:
+        product.schedule(sch, made.product)
+        return sch.mod["main"]
     *outer, last = sch.get_loops(sch.get_sblock("value"))
     extent = int(sch.get(last).extent)
     lanes = next((n for n in _LANES if extent % n == 0), None)
