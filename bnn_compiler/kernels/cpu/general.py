@@ -10,7 +10,15 @@ from tvm import s_tir, te, tirx
 from bnn_compiler.kernels.cpu import product
 from bnn_compiler.kernels.cpu.product import Product
 from bnn_compiler.kernels.cpu.schedule import contract
-from bnn_compiler.kernels.primitives import Tensor, form, full, reduction, squeezed
+from bnn_compiler.kernels.primitives import (
+    Parts,
+    Tensor,
+    form,
+    full,
+    reduction,
+    reduction_in_parts,
+    squeezed,
+)
 from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.ops.general import Program, Shape, primitive
 from bnn_compiler.ops.primitives import Kind
@@ -23,13 +31,14 @@ _LANES = (16, 8, 4)
 class Nest:
     """The kernel's parameters, its reduction if it has one, and its value without axes of 1.
 
-    The reduction of a product in tiles is ``product``.
+    Its reduction is ``product`` if that is one in tiles, ``parts`` if it is along rows.
     """
 
     params: list[te.Tensor]
     reduction: te.Tensor | None
     value: te.Tensor
     product: Product | None = None
+    parts: Parts | None = None
 
 
 def nest(shapes: Sequence[Shape], program: Program, *, tiled: bool = False) -> Nest:
@@ -46,24 +55,27 @@ def nest(shapes: Sequence[Shape], program: Program, *, tiled: bool = False) -> N
     found = program.shapes(shapes)
     acc: te.Tensor | None = None
     tiles: Product | None = None
+    parts: Parts | None = None
     for i, step in enumerate(program.steps):
         name = f"t{i}"
         operands, shape = [values[v] for v in step.operands], found[name]
         if primitive(step.op).kind is Kind.REDUCE:
-            assert acc is None and tiles is None, "a kernel has one reduction"
+            assert not (acc or tiles or parts), "a kernel has one reduction"
             if tiled and step.op == "matmul" and product.fits(shape, operands[0].shape[-1]):
                 tiles = product.product(shape, *operands)
                 values[name] = Tensor(shape, partial(tiles.at, shape=shape))
                 continue
-            acc = reduction(step.op, step.params, shape, operands)
-            values[name] = _stage(acc, shape)
+            parts = reduction_in_parts(step.op, step.params, shape, operands)
+            if parts is None:
+                acc = reduction(step.op, step.params, shape, operands)
+            values[name] = _stage(acc if parts is None else parts.acc, shape)
         else:
             values[name] = form(step.op, step.params, shape, operands)
     result = values[program.result]
     value = te.compute(
         squeezed(result.shape), lambda *index: result.at(full(result.shape, index)), name="value"
     )
-    return Nest(params, acc, value, tiles)
+    return Nest(params, acc, value, tiles, parts)
 
 
 def _argument(param: te.Tensor, shape: Shape) -> Tensor:
@@ -87,6 +99,9 @@ def function(task: PlainTask) -> tirx.PrimFunc:
     if made.product is not None:
         product.schedule(sch, made.product)
         return sch.mod["main"]
+    if made.parts is not None:
+        _along_rows(sch)
+        return sch.mod["main"]
     *outer, last = sch.get_loops(sch.get_sblock("value"))
     extent = int(sch.get(last).extent)
     lanes = next((n for n in _LANES if extent % n == 0), None)
@@ -101,6 +116,20 @@ def function(task: PlainTask) -> tirx.PrimFunc:
     if reduced is not None:
         sch.decompose_reduction(*reduced)
     return sch.mod["main"]
+
+
+def _along_rows(sch: s_tir.Schedule) -> None:
+    """Parallel over the values, each with its parts in a vector."""
+    value, acc, parts = (sch.get_sblock(name) for name in ("value", "acc", "parts"))
+    parallel = sch.fuse(*sch.get_loops(value))
+    for block in (acc, parts):
+        sch.compute_at(block, parallel, preserve_unit_loops=True)
+        sch.set_scope(block, 0, "local")
+    *_, lane, step = sch.get_loops(parts)
+    sch.reorder(step, lane)
+    sch.vectorize(lane)
+    sch.parallel(parallel)
+    sch.decompose_reduction(parts, step)
 
 
 def _reduce(

@@ -37,6 +37,19 @@ CASES = [
         [(5, 11), (11, 18), (18,), (5, 1)],
         ["exp(a0)", "abs(a1)", "matmul(t0,t1)", "add(t2,a2)", "div(t3,a3)", "reshape(t4;[1,5,18])"],
     ),
+    # Sums along rows: few terms, whole parts and a rest; several axes; one value; what is fused.
+    *(([(3, n)], [f"{op}(a0;[1])"]) for n in (31, 32, 37) for op in ("sum", "prod", "reduce_max")),
+    ([(3, 5, 4, 12)], ["sum(a0;[2,3])"]),
+    ([(3, 5, 4, 12)], ["sum(a0;[1,3])"]),
+    ([(2, 5, 7)], ["sum(a0;[0,1,2])"]),
+    ([(3, 64, 1)], ["reduce_min(a0;[1])"]),
+    ([(3, 64, 1)], ["sum(a0;[2])"]),
+    ([(40, 3)], ["sum(a0;[0])"]),
+    (
+        [(2, 5, 50), (2, 5, 1)],
+        ["sub(a0,a1)", "mul(t0,t0)", "sum(t1;[2])", "reshape(t2;[2,5,1])", "rsqrt(t3)"],
+    ),
+    ([(2, 50, 6)], ["permute(a0;[0,2,1])", "sum(t0;[2])", "exp(t1)", "mul(t1,t2)"]),
     # More terms than a tile may have.
     ([(3, product._MOST_TERMS + 1), (product._MOST_TERMS + 1, 5)], MATMUL),
 ]
@@ -95,6 +108,10 @@ def innermost_loops(shapes, lines, target="x86-64-v3"):
     return [[line for line in code[a:b] if line and line[0] != "."] for a, b in inner]
 
 
+#: Arithmetic on one number.
+SCALAR = r"v(add|sub|mul|max|fm\w+)ss\s"
+
+
 def count(body, name):
     return sum(re.match(name, line) is not None for line in body)
 
@@ -109,4 +126,24 @@ def test_products_multiply_tiles_of_vectors(shapes, turned):
     fmas = count(loop, r"vfm\w+ps.*ymm")
     # A step of a tile: 4 rows of two vectors; nothing is spilled, and little else is there.
     assert fmas and fmas % 8 == 0 and len(loop) <= 2.2 * fmas + 4
-    assert not count(loop, r".*%[er]sp") and not count(loop, r"vfm\w+ss")
+    assert not count(loop, r".*%[er]sp") and not count(loop, SCALAR)
+
+
+@pytest.mark.parametrize("op", ["sum", "prod", "reduce_max"])
+@pytest.mark.parametrize("width", [4096, 4101])
+def test_reductions_along_rows_are_vectors(op, width):
+    lines = ["sub(a0,a1)", f"{op}(t0;[1])"]
+    names = {"sum": "vaddps", "prod": r"vfm\w+ps", "reduce_max": "vmaxps"}
+    loop = max(
+        innermost_loops([(64, width), (64, 1)], lines),
+        key=lambda body: count(body, f"{names[op]}.*ymm"),
+    )
+    assert count(loop, f"{names[op]}.*ymm") >= 2 and count(loop, "vsubps.*ymm") >= 2
+    assert not count(loop, SCALAR)
+
+
+@pytest.mark.parametrize("width", [192, 197])
+def test_a_softmax_s_exponentials_are_vectors(width):
+    loop = max(innermost_loops([(64, width), (64, 1)], ["sub(a0,a1)", "exp(t0)"]), key=len)
+    fmas = count(loop, r"vfm\w+ps.*ymm")
+    assert fmas >= 8 and not count(loop, SCALAR) and not count(loop, "call")
