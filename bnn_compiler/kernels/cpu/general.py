@@ -21,6 +21,7 @@ from bnn_compiler.kernels.primitives import (
 )
 from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.ops.general import Program, Shape, primitive
+from bnn_compiler.ops.merged_axes import merged
 from bnn_compiler.ops.primitives import Kind
 
 #: Values at once, the widest that divides the last axis.
@@ -46,6 +47,7 @@ def nest(shapes: Sequence[Shape], program: Program, *, tiled: bool = False) -> N
 
     With ``tiled`` a product is one in tiles, where it can be.
     """
+    program, shapes = merged(program, shapes)
     loaded = {s.operands[0]: s.params[0] for s in program.steps if s.op == "load"}
     params = [
         te.placeholder(shape or (1,), loaded.get(f"a{i}", "float32"), f"a{i}")
