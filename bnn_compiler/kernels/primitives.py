@@ -12,7 +12,7 @@ from bnn_compiler.kernels import functions
 from bnn_compiler.kernels.epilogue import f32, product
 from bnn_compiler.ops.functions import FUNCTIONS
 from bnn_compiler.ops.general import Shape
-from bnn_compiler.ops.primitives import DTYPES
+from bnn_compiler.ops.primitives import DTYPES, PARTS, in_parts
 
 Index = Sequence[tvm.ir.Expr]
 At = Callable[[Index], tvm.ir.Expr]
@@ -51,6 +51,57 @@ def reduction(
     kept = squeezed(shape)
     reducer = te.comm_reducer(combine.both, lambda dtype: tirx.const(combine.start, dtype), "acc")
     return te.compute(kept, lambda *i: reducer(body(full(shape, i)), axis=axes), name="acc")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A reduction along rows: ``parts`` [..., PARTS] of its value ``acc``, without axes of 1."""
+
+    parts: te.Tensor
+    acc: te.Tensor
+
+
+def reduction_in_parts(
+    op: str, params: Sequence[Any], shape: Shape, operands: Sequence[Tensor]
+) -> Parts | None:
+    """A reduction whose terms ops/primitives.py has in parts, or may be; None for any other."""
+    if op not in _ACCUMULATED or not in_parts(operands[0].shape, params[0]):
+        return None
+    ((x,), (axes,)), combine = (operands, params), _ACCUMULATED[op]
+    count = prod(x.shape[a] for a in axes)
+
+    def term(index: Index, position: tvm.ir.Expr) -> tvm.ir.Expr:
+        inner = dict(zip(axes, unravelled(position, [x.shape[a] for a in axes]), strict=True))
+        rest = iter(full(shape, index))
+        return x.at([inner[i] if i in inner else next(rest) for i in range(len(x.shape))])
+
+    def part(*index: tvm.ir.Expr) -> tvm.ir.Expr:
+        return reducer(term(index[:-1], step.var * PARTS + index[-1]), axis=[step])
+
+    def whole(*index: tvm.ir.Expr) -> tvm.ir.Expr:
+        values = [parts(*index, i) for i in range(PARTS)]
+        for i in range(count % PARTS):
+            last = tirx.IntImm("int32", count // PARTS * PARTS + i)
+            values[i] = combine.both(values[i], term(index, last))
+        while len(values) > 1:
+            half = len(values) // 2
+            values = [combine.both(a, b) for a, b in zip(values[:half], values[half:], strict=True)]
+        return values[0]
+
+    kept, step = squeezed(shape), te.reduce_axis((0, count // PARTS), "step")
+    reducer = te.comm_reducer(combine.both, lambda dtype: tirx.const(combine.start, dtype), "part")
+    parts = te.compute((*kept, PARTS), part, name="parts")
+    return Parts(parts, te.compute(kept, whole, name="acc"))
+
+
+def unravelled(position: tvm.ir.Expr, sizes: Sequence[int]) -> list[tvm.ir.Expr]:
+    """The index in ``sizes`` of a position in row-major order."""
+    index: list[tvm.ir.Expr] = []
+    for k, n in enumerate(sizes):
+        after = prod(sizes[k + 1 :])
+        outer = tirx.floordiv(position, after) if after > 1 else position
+        index.append(outer if k == 0 else tirx.floormod(outer, n))
+    return index
 
 
 def squeezed(shape: Shape) -> Shape:
@@ -124,12 +175,7 @@ def _reshape(params: Sequence[Any], shape: Shape, x: Tensor) -> At:
         flat: tvm.ir.Expr = tirx.IntImm("int32", 0)
         for n, i in zip(new, index[left : len(shape) - right], strict=True):
             flat = flat * n + i
-        inner = []
-        for k, n in enumerate(old):
-            after = prod(old[k + 1 :])
-            position = tirx.floordiv(flat, after) if after > 1 else flat
-            inner.append(position if k == 0 else tirx.floormod(position, n))
-        return x.at([*index[:left], *inner, *index[len(shape) - right :]])
+        return x.at([*index[:left], *unravelled(flat, old), *index[len(shape) - right :]])
 
     return at
 
@@ -225,6 +271,7 @@ _SUM = Combine(lambda a, b: a + b, 0.0)
 _PROD = Combine(product, 1.0)
 _MAX = Combine(lambda a, b: tirx.max(a, b), float("-inf"))
 _MIN = Combine(lambda a, b: tirx.min(a, b), float("inf"))
+_ACCUMULATED = {"sum": _SUM, "prod": _PROD, "reduce_max": _MAX, "reduce_min": _MIN}
 Reduction = tuple[At, list[Any], Combine]
 
 
@@ -266,10 +313,7 @@ def _matmul(_: Sequence[Any], __: Shape, a: Tensor, b: Tensor) -> Reduction:
 
 #: (parameters, shape, *operands) -> element, reduced axes, how they are combined.
 _REDUCTIONS: dict[str, Callable[..., Reduction]] = {
-    "sum": _over_axes(_SUM),
-    "prod": _over_axes(_PROD),
-    "reduce_max": _over_axes(_MAX),
-    "reduce_min": _over_axes(_MIN),
+    **{op: _over_axes(combine) for op, combine in _ACCUMULATED.items()},
     "cumsum": _cumsum,
     "matmul": _matmul,
 }

@@ -1,7 +1,9 @@
 """The primitives of general programs (general.py): shape and meaning of each in numpy.
 
-Sums and products run in index order along the reduced axes, the last fastest; ``matmul`` is a chain
-of fma over the last axis of its first operand. kernels/primitives.py has the same table in TE.
+Sums and products run in index order along the reduced axes, the last fastest. Where the operand's
+last axis is one of them and there are 32 terms or more, they run as 16 partial ones: term i belongs
+to i % 16, and then part j takes up part j + 8, j + 4, j + 2 and j + 1. ``matmul`` is a chain of fma
+over the last axis of its first operand. kernels/primitives.py has the same table in TE.
 
 | primitive | operands; parameters | value |
 |---|---|---|
@@ -49,6 +51,9 @@ DTYPES: dict[str, tuple[float, float]] = {
     "int32": (-(2.0**31), 2.0**31 - 2.0**7),
     "int64": (-(2.0**63), 2.0**63 - 2.0**39),
 }
+
+#: Of a sum along rows, each a lane of a vector.
+PARTS = 16
 
 
 class Kind(Enum):
@@ -115,20 +120,29 @@ def _rows(x: Array, axes: Sequence[int]) -> Array:
     return moved.reshape(prod(x.shape[i] for i in axes), *(x.shape[i] for i in kept))
 
 
-def _sum(params: Sequence[Any], x: Array) -> Array:
-    rows = _rows(x, params[0])
-    total = np.zeros(rows.shape[1:], np.float32)
-    for row in rows:
-        total = total + row
-    return total
+def in_parts(shape: Shape, axes: Sequence[int]) -> bool:
+    """Whether the terms along ``axes`` of a tensor of ``shape`` are added up in PARTS parts."""
+    last = max((i for i, n in enumerate(shape) if n != 1), default=-1)
+    return last in axes and prod(shape[a] for a in axes) >= 2 * PARTS
 
 
-def _prod(params: Sequence[Any], x: Array) -> Array:
-    rows = _rows(x, params[0])
-    total = np.ones(rows.shape[1:], np.float32)
-    for row in rows:
-        total = total * row
-    return total
+def _accumulated(
+    combine: Callable[[Array, Array], Array], start: float
+) -> Callable[[Sequence[Any], Array], Array]:
+    def meaning(params: Sequence[Any], x: Array) -> Array:
+        rows = _rows(x, params[0])
+        count = PARTS if in_parts(x.shape, params[0]) else 1
+        parts = np.full((count, *rows.shape[1:]), start, np.float32)
+        for first in range(0, len(rows), count):
+            terms = rows[first : first + count]
+            parts[: len(terms)] = combine(parts[: len(terms)], terms)
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = combine(parts[:half], parts[half:])
+        total: Array = parts[0]
+        return total
+
+    return meaning
 
 
 def _matmul(_: Sequence[Any], a: Array, b: Array) -> Array:
@@ -200,8 +214,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "take": Primitive(
         Kind.MOVE, _taken, lambda p, x, i: np.take(x, _within(i, x.shape[p[0]]), p[0])
     ),
-    "sum": Primitive(Kind.REDUCE, _reduced, _sum),
-    "prod": Primitive(Kind.REDUCE, _reduced, _prod),
+    "sum": Primitive(Kind.REDUCE, _reduced, _accumulated(np.add, 0.0)),
+    "prod": Primitive(Kind.REDUCE, _reduced, _accumulated(np.multiply, 1.0)),
     "reduce_max": Primitive(Kind.REDUCE, _reduced, lambda p, x: x.max(tuple(p[0]))),
     "reduce_min": Primitive(Kind.REDUCE, _reduced, lambda p, x: x.min(tuple(p[0]))),
     "cumsum": Primitive(

@@ -82,7 +82,7 @@ def test_general_kernels_take_what_they_compute(target):
     seconds = LatencyModel.load(target).kernel_seconds(kernels)
     copied, cut, turned, exp, large, softmax, bits = seconds
     assert cut < turned and copied < turned < exp < softmax < large
-    assert copied < bits < large / 3
+    assert copied < bits < large / 2
     # The same arithmetic again takes about twice the time, not the same.
     twice = LatencyModel.load(target).kernel_seconds(
         [general(["matmul(a0,a1)"], (128, 512), (512, 64))]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnn_compiler.ops.general import Program
-from bnn_compiler.ops.primitives import DTYPES, PRIMITIVES
+from bnn_compiler.ops.primitives import DTYPES, PRIMITIVES, in_parts
 
 X = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
 Y = np.random.default_rng(1).standard_normal((4, 1)).astype(np.float32)
@@ -70,3 +70,28 @@ def test_stored_is_the_nearest_that_there_is(dtype):
         cut = [-1, 0, 2, 300, 2**40]
         wanted = [low, low, *(min(max(v, low), high) for v in cut), high]
     assert found.dtype == dtype and found.tolist() == wanted
+
+
+@pytest.mark.parametrize("shape, axes", [((3, 37), (1,)), ((7, 5, 9), (0, 2)), ((2, 33, 1), (1,))])
+def test_sums_along_rows_are_sixteen_partial_ones(shape, axes):
+    assert in_parts(shape, axes)
+    x = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    found = Program.parse([f"sum(a0;{list(axes)})".replace(" ", "")]).evaluate([x])
+    rows = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(*found.shape, -1)
+    for at in np.ndindex(found.shape):
+        parts = [np.float32(0)] * 16
+        for i, term in enumerate(rows[at]):
+            parts[i % 16] += term
+        for half in (8, 4, 2, 1):
+            parts = [a + b for a, b in zip(parts[:half], parts[half:], strict=True)]
+        assert parts[0] == found[at]
+
+
+def test_other_sums_are_in_order():
+    for shape, axes in [((3, 31), (1,)), ((40, 3), (0,)), ((40, 1, 3), (0, 1)), ((3, 40), (0,))]:
+        assert not in_parts(shape, axes)
+    x = np.random.default_rng(2).standard_normal((40, 3)).astype(np.float32)
+    total = np.zeros(3, np.float32)
+    for row in x:
+        total += row
+    assert np.array_equal(Program.parse(["sum(a0;[0])"]).evaluate([x]), total)

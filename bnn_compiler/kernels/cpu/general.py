@@ -2,14 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import tvm
 from tvm import s_tir, te, tirx
 
+from bnn_compiler.kernels.cpu import product
+from bnn_compiler.kernels.cpu.product import Product
 from bnn_compiler.kernels.cpu.schedule import contract
-from bnn_compiler.kernels.primitives import Tensor, form, full, reduction, squeezed
+from bnn_compiler.kernels.primitives import (
+    Parts,
+    Tensor,
+    form,
+    full,
+    reduction,
+    reduction_in_parts,
+    squeezed,
+)
 from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.ops.general import Program, Shape, primitive
+from bnn_compiler.ops.merged_axes import merged
 from bnn_compiler.ops.primitives import Kind
 
 #: Values at once, the widest that divides the last axis.
@@ -18,15 +30,24 @@ _LANES = (16, 8, 4)
 
 @dataclass(frozen=True)
 class Nest:
-    """The kernel's parameters, its reduction if it has one, and its value without axes of 1."""
+    """The kernel's parameters, its reduction if it has one, and its value without axes of 1.
+
+    Its reduction is ``product`` if that is one in tiles, ``parts`` if it is along rows.
+    """
 
     params: list[te.Tensor]
     reduction: te.Tensor | None
     value: te.Tensor
+    product: Product | None = None
+    parts: Parts | None = None
 
 
-def nest(shapes: Sequence[Shape], program: Program) -> Nest:
-    """A program on dense arguments of ``shapes``; at most one of its steps reduces."""
+def nest(shapes: Sequence[Shape], program: Program, *, tiled: bool = False) -> Nest:
+    """A program on dense arguments of ``shapes``; at most one of its steps reduces.
+
+    With ``tiled`` a product is one in tiles, where it can be.
+    """
+    program, shapes = merged(program, shapes)
     loaded = {s.operands[0]: s.params[0] for s in program.steps if s.op == "load"}
     params = [
         te.placeholder(shape or (1,), loaded.get(f"a{i}", "float32"), f"a{i}")
@@ -35,20 +56,28 @@ def nest(shapes: Sequence[Shape], program: Program) -> Nest:
     values = {f"a{i}": _argument(p, s) for i, (p, s) in enumerate(zip(params, shapes, strict=True))}
     found = program.shapes(shapes)
     acc: te.Tensor | None = None
+    tiles: Product | None = None
+    parts: Parts | None = None
     for i, step in enumerate(program.steps):
         name = f"t{i}"
         operands, shape = [values[v] for v in step.operands], found[name]
         if primitive(step.op).kind is Kind.REDUCE:
-            assert acc is None, "a kernel has one reduction"
-            acc = reduction(step.op, step.params, shape, operands)
-            values[name] = _stage(acc, shape)
+            assert not (acc or tiles or parts), "a kernel has one reduction"
+            if tiled and step.op == "matmul" and product.fits(shape, operands[0].shape[-1]):
+                tiles = product.product(shape, *operands)
+                values[name] = Tensor(shape, partial(tiles.at, shape=shape))
+                continue
+            parts = reduction_in_parts(step.op, step.params, shape, operands)
+            if parts is None:
+                acc = reduction(step.op, step.params, shape, operands)
+            values[name] = _stage(acc if parts is None else parts.acc, shape)
         else:
             values[name] = form(step.op, step.params, shape, operands)
     result = values[program.result]
     value = te.compute(
         squeezed(result.shape), lambda *index: result.at(full(result.shape, index)), name="value"
     )
-    return Nest(params, acc, value)
+    return Nest(params, acc, value, tiles, parts)
 
 
 def _argument(param: te.Tensor, shape: Shape) -> Tensor:
@@ -66,9 +95,15 @@ def _stage(acc: te.Tensor, shape: Shape) -> Tensor:
 def function(task: PlainTask) -> tirx.PrimFunc:
     """Parallel over the outer axes, in vectors along the last; a reduction stays in registers."""
     shapes, lines = task.parameters
-    made = nest(shapes, Program.parse(lines))
+    made = nest(shapes, Program.parse(lines), tiled=True)
     primfunc = contract(te.create_prim_func([*made.params, made.value]))
     sch = s_tir.Schedule(primfunc, debug_mask="none")
+    if made.product is not None:
+        product.schedule(sch, made.product)
+        return sch.mod["main"]
+    if made.parts is not None:
+        _along_rows(sch)
+        return sch.mod["main"]
     *outer, last = sch.get_loops(sch.get_sblock("value"))
     extent = int(sch.get(last).extent)
     lanes = next((n for n in _LANES if extent % n == 0), None)
@@ -83,6 +118,20 @@ def function(task: PlainTask) -> tirx.PrimFunc:
     if reduced is not None:
         sch.decompose_reduction(*reduced)
     return sch.mod["main"]
+
+
+def _along_rows(sch: s_tir.Schedule) -> None:
+    """Parallel over the values, each with its parts in a vector."""
+    value, acc, parts = (sch.get_sblock(name) for name in ("value", "acc", "parts"))
+    parallel = sch.fuse(*sch.get_loops(value))
+    for block in (acc, parts):
+        sch.compute_at(block, parallel, preserve_unit_loops=True)
+        sch.set_scope(block, 0, "local")
+    *_, lane, step = sch.get_loops(parts)
+    sch.reorder(step, lane)
+    sch.vectorize(lane)
+    sch.parallel(parallel)
+    sch.decompose_reduction(parts, step)
 
 
 def _reduce(

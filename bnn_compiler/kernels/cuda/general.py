@@ -30,7 +30,21 @@ def function(task: PlainTask) -> tirx.PrimFunc:
         sch.set_scope(acc, 0, "local")
         inner = sch.get_loops(acc)
         sch.decompose_reduction(acc, inner[len(inner) - len(made.reduction.op.reduce_axis)])
+    if made.parts is not None:
+        _along_rows(sch, thread)
     return sch.mod["main"]
+
+
+def _along_rows(sch: s_tir.Schedule, thread: object) -> None:
+    """The parts of a sum in registers of its thread."""
+    acc, parts = sch.get_sblock("acc"), sch.get_sblock("parts")
+    for block in (acc, parts):
+        sch.compute_at(block, thread, preserve_unit_loops=True)
+        sch.set_scope(block, 0, "local")
+    *_, lane, step = sch.get_loops(parts)
+    sch.reorder(step, lane)
+    sch.unroll(lane)
+    sch.decompose_reduction(parts, step)
 
 
 def block_size(extents: list[int]) -> int:

@@ -17,6 +17,10 @@ from tests.ops import test_primitives
 CASES = {
     "softmax": ([(7, 37)], ["reduce_max(a0;[1])", "reshape(t0;[7,1])", "sub(a0,t1)", "exp(t2)"]),
     "mean": ([(3, 5, 11)], ["sum(a0;[1,2])", "number(;55)", "div(t0,t1)"]),
+    "variance": (
+        [(3, 4, 50), (3, 4, 1)],
+        ["sub(a0,a1)", "mul(t0,t0)", "sum(t1;[2])", "reshape(t2;[3,4,1])", "rsqrt(t3)"],
+    ),
     "of everything": ([(3, 5, 11)], ["sum(a0;[0,1,2])"]),
     "norm": (
         [(2, 257), (2, 1), (257,), (257,)],
@@ -53,10 +57,17 @@ def assert_equal(cases, folder):
     }
     loaded = emulated.library(functions, folder)
     for i, (given, lines) in enumerate(cases):
+        given = [a.astype(loaded_as(lines).get(f"a{k}", a.dtype)) for k, a in enumerate(given)]
         wanted = np.asarray(Program.parse(lines).evaluate(given))
         found = np.full(wanted.shape, 99, wanted.dtype)
         emulated.call(loaded, f"k{i}", [a.ctypes.data for a in (*given, found)])
         assert np.array_equal(found, wanted), lines
+
+
+def loaded_as(lines):
+    """The dtypes of arguments that are no floats."""
+    steps = Program.parse(lines).steps
+    return {s.operands[0]: s.params[0] for s in steps if s.op == "load"}
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="emulation needs a C++ compiler: g++")
