@@ -22,10 +22,10 @@ class Product:
     """``acc`` [batch without axes of 1, rows if there are several, columns], filled up to tiles.
 
     ``turned`` are the columns of one operand side by side, for each term; ``lanes`` of them are a
-    tile's.
+    tile's. It is None where they are too many, and read where they lie.
     """
 
-    turned: te.Tensor
+    turned: te.Tensor | None
     acc: te.Tensor
     lanes: int
     rows: int
@@ -36,8 +36,10 @@ class Product:
 
 
 def fits(shape: Shape, terms: int) -> bool:
-    """Whether a product of ``shape`` is computed in tiles: not a single number, nor a huge sum."""
-    return max(shape[-2:]) > 1 and terms <= _MOST_TERMS
+    """Whether a product of ``shape`` is computed in tiles: not a single number, nor a huge sum
+    for columns that are no whole vectors.
+    """
+    return max(shape[-2:]) > 1 and (terms <= _MOST_TERMS or shape[-1] % LANES == 0)
 
 
 def product(shape: Shape, a: Tensor, b: Tensor) -> Product:
@@ -59,7 +61,9 @@ def product(shape: Shape, a: Tensor, b: Tensor) -> Product:
         column, outer = _last(c, columns, filled), full(tuple(batch), outer)
         return a.broadcast([*outer, column, k]) if upright else b.broadcast([*outer, k, column])
 
-    turned = te.compute((*kept, terms, filled), turn, name="turned")
+    turned = None
+    if terms <= _MOST_TERMS:
+        turned = te.compute((*kept, terms, filled), turn, name="turned")
     k = te.reduce_axis((0, terms), "k")
 
     def sum_up(*index: tvm.ir.Expr) -> tvm.ir.Expr:
@@ -68,7 +72,8 @@ def product(shape: Shape, a: Tensor, b: Tensor) -> Product:
         at = full(tuple(batch), outer)
         other = b.broadcast([*at, k.var, row]) if upright else a.broadcast([*at, row, k.var])
         # schedule.contract turns each step of this sum into one fma.
-        return te.sum(other * turned(*outer, k.var, c), axis=[k])
+        mine = turn(*outer, k.var, c) if turned is None else turned(*outer, k.var, c)
+        return te.sum(other * mine, axis=[k])
 
     height_of = [round_up(rows, tile)] if rows > 1 else []
     acc = te.compute((*kept, *height_of, filled), sum_up, name="acc")
@@ -82,7 +87,7 @@ def _last(index: tvm.ir.Expr, count: int, filled: int) -> tvm.ir.Expr:
 
 def schedule(sch: s_tir.Schedule, made: Product) -> None:
     """Parallel over batch and columns, whose terms stay in cache for all rows."""
-    value, acc, turned = (sch.get_sblock(name) for name in ("value", "acc", "turned"))
+    value, acc = sch.get_sblock("value"), sch.get_sblock("acc")
     *outer, last = sch.get_loops(value)
     rows = [outer.pop()] if made.rows > 1 else []
     column, lane = sch.split(last, [None, made.lanes])
@@ -92,8 +97,10 @@ def schedule(sch: s_tir.Schedule, made: Product) -> None:
     place = tiles[0][0] if tiles else parallel
     sch.compute_at(acc, place, preserve_unit_loops=True)
     sch.set_scope(acc, 0, "local")
-    sch.compute_at(turned, parallel, preserve_unit_loops=True)
-    sch.set_scope(turned, 0, "local")
+    if made.turned is not None:
+        turned = sch.get_sblock("turned")
+        sch.compute_at(turned, parallel, preserve_unit_loops=True)
+        sch.set_scope(turned, 0, "local")
     *_, k = loops = sch.get_loops(acc)
     inner = loops[-2 - len(rows) : -1]
     sch.reorder(k, *inner)

@@ -16,6 +16,7 @@ from bnn_compiler.runtime.tensors import aligned
 
 MATMUL = ["matmul(a0,a1)"]
 TURNED = ["permute(a1;[0,2,1])", "matmul(a0,t0)", "number(;0.5)", "mul(t1,t2)"]
+MANY = product._MOST_TERMS + 1
 #: Shapes of arguments, and a program.
 CASES = [
     # Columns and rows that fill tiles, and that do not.
@@ -51,7 +52,8 @@ CASES = [
     ),
     ([(2, 50, 6)], ["permute(a0;[0,2,1])", "sum(t0;[2])", "exp(t1)", "mul(t1,t2)"]),
     # More terms than a tile may have.
-    ([(3, product._MOST_TERMS + 1), (product._MOST_TERMS + 1, 5)], MATMUL),
+    *(([(6, MANY), (MANY, n)], MATMUL) for n in (1, 5, 32)),
+    ([(2, 6, MANY), (2, 32, MANY)], TURNED),
 ]
 
 
@@ -116,8 +118,16 @@ def count(body, name):
     return sum(re.match(name, line) is not None for line in body)
 
 
-@pytest.mark.parametrize("shapes", [[(192, 64), (64, 192)], [(197, 64), (64, 197)]])
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    "shapes, turned",
+    [
+        ([(192, 64), (64, 192)], False),
+        ([(192, 64), (64, 192)], True),
+        ([(197, 64), (64, 197)], False),
+        ([(197, 64), (64, 197)], True),
+        ([(64, MANY), (MANY, 64)], False),
+    ],
+)
 def test_products_multiply_tiles_of_vectors(shapes, turned):
     lines = MATMUL
     if turned:
