@@ -156,7 +156,7 @@ def test_what_is_no_image_of_channels(name):
 
 
 REFUSED = {
-    "no channel": (lambda m, x: x[:, 9:], r"keeps no |\[1, 0, 9, 9\]"),
+    "no channel": (lambda m, x: x[:, 9:], "its result has no element"),
     "antialias": (
         lambda m, x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
         "_upsample_bilinear2d_aa",
