@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import tvm
 from tvm import s_tir, te, tirx
@@ -15,6 +16,8 @@ from bnn_compiler.ops.rounding import round_up
 _ROWS = 4
 #: Terms of a sum at most: 16 columns of them are on the stack, 64 KiB.
 _MOST_TERMS = 1024
+#: Iterations that threads are to share, and tiles of rows in each at least.
+_SHARED, _LEAST_TILES = 16, 8
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Product:
     """``acc`` [batch without axes of 1, rows if there are several, columns], filled up to tiles.
 
     ``turned`` are the columns of one operand side by side, for each term; ``lanes`` of them are a
-    tile's. It is None where they are too many, and read where they lie.
+    tile's. It is None where the terms are too many: then they are read where they lie.
     """
 
     turned: te.Tensor | None
@@ -85,16 +88,32 @@ def _last(index: tvm.ir.Expr, count: int, filled: int) -> tvm.ir.Expr:
     return index if count == filled else tirx.min(index, count - 1)
 
 
+def parts(several: int, tiles: int) -> int:
+    """Into how many parts the ``tiles`` of rows go, so that threads share ``several`` columns.
+
+    Each packs its columns anew, so it has 8 tiles at least.
+    """
+    most = min(tiles // _LEAST_TILES, -(-_SHARED // several))
+    return max(n for n in range(1, max(most, 1) + 1) if tiles % n == 0)
+
+
 def schedule(sch: s_tir.Schedule, made: Product) -> None:
-    """Parallel over batch and columns, whose terms stay in cache for all rows."""
+    """Parallel over batch, columns and parts of the rows; terms stay in cache for all of a part."""
     value, acc = sch.get_sblock("value"), sch.get_sblock("acc")
     *outer, last = sch.get_loops(value)
     rows = [outer.pop()] if made.rows > 1 else []
     column, lane = sch.split(last, [None, made.lanes])
-    tiles = [sch.split(row, [None, made.rows]) for row in rows]
-    sch.reorder(*outer, column, *(t for tile in tiles for t in tile), lane)
-    parallel = sch.fuse(*outer, column)
-    place = tiles[0][0] if tiles else parallel
+    outer.append(column)
+    inner = []
+    for row in rows:
+        tile, row_of_tile = sch.split(row, [None, made.rows])
+        several = prod(int(sch.get(loop).extent) for loop in outer)
+        part, tile = sch.split(tile, [parts(several, int(sch.get(tile).extent)), None])
+        outer.append(part)
+        inner += [tile, row_of_tile]
+    sch.reorder(*outer, *inner, lane)
+    parallel = sch.fuse(*outer)
+    place = inner[0] if inner else parallel
     sch.compute_at(acc, place, preserve_unit_loops=True)
     sch.set_scope(acc, 0, "local")
     if made.turned is not None:
@@ -102,11 +121,11 @@ def schedule(sch: s_tir.Schedule, made: Product) -> None:
         sch.compute_at(turned, parallel, preserve_unit_loops=True)
         sch.set_scope(turned, 0, "local")
     *_, k = loops = sch.get_loops(acc)
-    inner = loops[-2 - len(rows) : -1]
-    sch.reorder(k, *inner)
-    for row in inner[:-1]:
-        sch.unroll(row)
-    sch.vectorize(inner[-1])
+    *unrolled, vector = loops[-2 - len(rows) : -1]
+    sch.reorder(k, *unrolled, vector)
+    for loop in unrolled:
+        sch.unroll(loop)
+    sch.vectorize(vector)
     sch.parallel(parallel)
     sch.vectorize(lane)
     sch.decompose_reduction(acc, k)

@@ -25,6 +25,9 @@ CASES = [
     ([(2, 9, 33), (2, 41, 33)], TURNED),
     *(([(6, 3), (3, n)], MATMUL) for n in (1, 2, 3, 4, 5, 8, 9, 16, 17)),
     *(([(n, 3), (3, 18)], MATMUL) for n in (1, 2, 3, 4, 5)),
+    # Parts of the rows.
+    ([(126, 3), (3, 20)], MATMUL),
+    ([(2, 257, 3), (2, 3, 20)], MATMUL),
     # One column, one row, one number; batches that are repeated, and of 1.
     ([(3, 19, 7), (3, 7, 1)], MATMUL),
     ([(3, 1, 7), (3, 7, 19)], MATMUL),
@@ -93,6 +96,12 @@ def assert_equal(cases, folder):
 
 def test_any_shape_has_the_reference_s_bits(tmp_path):
     assert_equal(CASES, tmp_path)
+
+
+def test_rows_are_shared_where_columns_are_few():
+    assert product.parts(4, 64) == 4 and product.parts(4, 50) == 2 and product.parts(16, 64) == 1
+    assert product.parts(1, 7) == product.parts(1, 13) == product.parts(5, 53) == 1
+    assert function([(256, 64), (64, 64)], MATMUL)[1] == 16
 
 
 def innermost_loops(shapes, lines, target="x86-64-v3"):
