@@ -15,6 +15,7 @@ from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.errors import InputError
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
+from bnn_compiler.passes.left_in_float import left_in_float
 from bnn_compiler.plan import plan, realize
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.verification import checking
@@ -84,6 +85,8 @@ def compile(
     progress("passes")
     graphs = [network.fused(options, Path(dump_dir) if dump_dir else None)]
     graphs += [other.fused(options) for other in networks[1:]]
+    for line in left_in_float(graphs[0]):
+        log.warning(line)
     prefix = name or _identifier(Path(output).stem)
     progress("kernels")
     plans = dict(zip(batches or (0,), map(plan.plan, graphs), strict=True))

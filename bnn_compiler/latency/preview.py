@@ -17,6 +17,7 @@ from bnn_compiler.latency.model import LatencyModel
 from bnn_compiler.network import Network, fused
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.options import Options
+from bnn_compiler.passes.left_in_float import left_in_float
 from bnn_compiler.plan import plan
 from bnn_compiler.target import Target
 
@@ -40,7 +41,7 @@ class Preview:
 
     With ``problems``, ``lines`` are those of the rest of the network, as far as it can be seen.
     ``about`` says where the seconds come from, or why there are none, ``note`` what was frozen to
-    import the network, "" for nothing.
+    import the network, and which layers with weights of signs run in float, "" for nothing.
     """
 
     target: str
@@ -92,7 +93,9 @@ def preview(
     kernels: tuple[Kernel, ...] = ()
     if module is not None:
         try:
-            kernels = Kernel.of_plan(plan.plan(fused(module, options)))
+            graph = fused(module, options)
+            note = "\n".join(filter(None, [note, *left_in_float(graph)]))
+            kernels = Kernel.of_plan(plan.plan(graph))
         except UnsupportedError as e:
             problems = (*problems, Problem(str(e)))
     seconds, about = _seconds(kernels, wanted, schedules)
