@@ -86,7 +86,10 @@ class Mma:
         if hardware.binary == "xor" and g.masked:
             return False
         # Below, most of a tile is padding.
-        return task.work.shape[3] >= COLUMNS and _per_output(task) >= WORD
+        if task.work.shape[3] < COLUMNS or _per_output(task) < WORD:
+            return False
+        # A block's channels are of one merged group.
+        return next(self.points(task, hardware), None) is not None
 
     def points(self, task: Task, hardware: Gpu) -> Iterator[MmaPoint]:
         """Every tile whose sums fit registers and shared memory."""

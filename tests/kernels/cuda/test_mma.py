@@ -68,7 +68,8 @@ def test_the_references_bits(form, tmp_path):
 
 
 def test_what_is_too_small_for_a_tile_is_counted():
-    for shape in ({"channels": 3, "size": 6, "outputs": 64}, {"channels": 64, "outputs": 4}):
+    groups = {"channels": 96, "outputs": 48, "groups": 3}
+    for shape in ({"channels": 3, "outputs": 64}, {"channels": 64, "outputs": 4}, groups):
         one = kernel.task(**{"size": 6, **shape})
         assert families.rule(one, gpu("and")).family == "popc"
 
