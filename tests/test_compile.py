@@ -63,7 +63,7 @@ def networks(draw):
 
 @given(network=networks(), seed=st.integers(0, 2**16))
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

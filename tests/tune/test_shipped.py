@@ -1,4 +1,9 @@
-"""Every committed record: it is not stale, and its kernel computes what the rule's computes."""
+"""Every committed record is not stale; the kernel of a third computes what the rule's computes.
+
+All of them, in minutes: BNN_RECORDS_FULL=1.
+"""
+
+import os
 
 import pytest
 
@@ -8,6 +13,9 @@ from bnn_compiler.cost import records
 from bnn_compiler.device.measure import run_here
 from bnn_compiler.tune import harness
 from tests.conftest import runnable
+
+#: Of the records, one in so many is built and run.
+EVERY = 1 if os.environ.get("BNN_RECORDS_FULL") else 3
 
 
 @pytest.mark.parametrize("name", runnable(targets.names()))
@@ -21,6 +29,8 @@ def test_replay(name, tmp_path):
         assert record.point in families.space(task, device.hardware)
         function = families.function(task, record.point)
         assert families.digest(function, device) == record.kernel, f"stale: {task}"
+        if number % EVERY:
+            continue
         outputs = set()
         # Often they are one.
         points = {record.point, families.rule(task, device.hardware)}

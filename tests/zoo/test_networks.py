@@ -1,6 +1,7 @@
 """Every network of the zoo compiles, and every kernel of it is exact, on every CPU target."""
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -67,11 +68,18 @@ def test_small_on_arm_gives_the_same_bits(name, small):
         np.testing.assert_array_equal(result, here.run(x).numpy())
 
 
-#: Each has a smaller and a larger relative.
-BETWEEN = {"birealnet34", "reactnet_b"}
+#: Each has relatives among the others; with BNN_ZOO_FULL=1 they are compiled too.
+RELATIVES = {"bireal_depth", "birealnet34", "react_birealnet18", "reactnet_b", "reactnet_c"}
 
 
-@pytest.mark.parametrize("name", sorted(set(zoo.NETWORKS) - BETWEEN))
+def full_sizes():
+    """Every network; relatives are slow."""
+    left_out = pytest.mark.skipif(not os.environ.get("BNN_ZOO_FULL"), reason="set BNN_ZOO_FULL=1")
+    for name in sorted(zoo.NETWORKS):
+        yield pytest.param(name, marks=(pytest.mark.slow, left_out) if name in RELATIVES else ())
+
+
+@pytest.mark.parametrize("name", list(full_sizes()))
 def test_full_size(name, tmp_path):
     model, x = make(name, 224, 1.0)
     artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "net.bnn")
