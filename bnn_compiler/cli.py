@@ -146,6 +146,8 @@ def _compile(args: Arguments) -> int:
         progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
     )
     _show_manifest(artifact, args.json)
+    if not args.json and (advice := tuning.advice(artifact.description)):
+        print(f"  {advice}")
     return 0
 
 
@@ -231,8 +233,11 @@ def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
         f" weights {manifest.weights_bytes / 1e6:.2f} MB,"
         f" {'threads' if manifest.threads else 'no threads'}"
     )
-    sources = Counter(s.source for s in manifest.steps)
-    counts = ", ".join(f"{n} {s}" for s, n in sorted(sources.items()))
+    sources = Counter((s.source, s.measured_on) for s in manifest.steps)
+    counts = ", ".join(
+        f"{n} {source}" + (f" of {cpu}" if cpu else "")
+        for (source, cpu), n in sorted(sources.items())
+    )
     stale = manifest.stale_records
     print(f"  schedules: {counts}" + (f"; {stale} stale records refused" if stale else ""))
 

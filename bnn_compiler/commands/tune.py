@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +18,16 @@ from bnn_compiler.commands.common import (
     table,
 )
 from bnn_compiler.device.address import Address
-from bnn_compiler.errors import InputError
+from bnn_compiler.errors import InputError, TargetError
 
 if TYPE_CHECKING:
+    from bnn_compiler.runtime.manifest import Manifest
     from bnn_compiler.tune.network import Subject
 
 #: Of each kernel, if nothing else is said.
 _TRIALS = 48
+#: They take about so many.
+_MINUTES = 0.25
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +79,24 @@ def run(args: Arguments) -> int:
     table(tuning.COLUMNS, tuning.rows(report))
     print("\n".join(tuning.summary(report)))
     return 0
+
+
+def advice(manifest: "Manifest") -> str:
+    """What tuning might do for an artifact that runs here, if nothing in it was measured here."""
+    from bnn_compiler import target
+    from bnn_compiler.cost import cpus
+
+    kernels = {s.kernel: s for s in manifest.steps if s.source != "fixed"}.values()
+    try:
+        here = cpus.of(target.load(manifest.target.name))
+    except TargetError:
+        # A TOML file's.
+        return ""
+    measured = {s.measured_on for s in kernels}
+    if not kernels or not here or here in measured:
+        return ""
+    minutes = math.ceil(len(kernels) * _MINUTES)
+    return f"nothing was measured on this CPU ({here}): `bnnc tune` takes about {minutes} minutes"
 
 
 def _export(args: Arguments) -> int:

@@ -4,6 +4,7 @@ It learns the logarithm of (measured seconds / rough cycles), so that what featu
 not learned again.
 """
 
+import glob
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +82,10 @@ class CostModel:
         x, rough = features.matrix(task, list(points), self._hardware)
         return self._seconds(x, rough)
 
+    def space(self, task: Task) -> list[Point]:
+        """The schedules of a task."""
+        return families.space(task, self._hardware)
+
     def best(self, task: Task) -> Point:
         """The schedule predicted to be fastest."""
         return self.best_of_each([task])[0]
@@ -89,7 +94,7 @@ class CostModel:
         """The same for many tasks; the trees are asked once."""
         if not tasks:
             return []
-        spaces = [families.space(task, self._hardware) for task in tasks]
+        spaces = [self.space(task) for task in tasks]
         x, cycles = features.analyse(list(zip(tasks, spaces, strict=True)), self._hardware)
         seconds = self._seconds(x, cycles.total)
         ends = np.cumsum([len(s) for s in spaces])
@@ -108,9 +113,34 @@ class CostModel:
             raise ScheduleError(f"cannot write {path}: {e}; --schedules names another file") from e
 
 
-def beside(records: Path) -> Path:
-    """Where the model lies that was trained together with a file of records."""
-    return records.with_name(records.stem + ".model.ubj")
+def best_of_each(models: Sequence[CostModel], tasks: Sequence[Task]) -> list[Point]:
+    """The schedules predicted to be fastest: on the CPU of one model, or on the mean of several."""
+    if not tasks:
+        return []
+    if len(models) == 1:
+        return models[0].best_of_each(tasks)
+    return [_best_on_all(models, task) for task in tasks]
+
+
+def _best_on_all(models: Sequence[CostModel], task: Task) -> Point:
+    space = models[0].space(task)
+    logs = [np.log(model.predict(task, space)) for model in models]
+    return space[int(np.mean(logs, axis=0).argmin())]
+
+
+def beside(records: Path, cpu: str) -> Path:
+    """Where the model of a CPU lies that was trained together with a file of records."""
+    return records.with_name(".".join(n for n in (records.stem, cpu, "model.ubj") if n))
+
+
+def all_beside(records: Path, hardware: Hardware) -> dict[str, CostModel]:
+    """The models of all CPUs that lie there. Raises ScheduleError as ``load`` does."""
+    found = {}
+    for path in sorted(records.parent.glob(f"{glob.escape(records.stem)}.*")):
+        cpu = path.name[len(records.stem) + 1 :].removesuffix("model.ubj").rstrip(".")
+        if path == beside(records, cpu) and (model := load(path, hardware)) is not None:
+            found[cpu] = model
+    return found
 
 
 def load(path: Path, hardware: Hardware) -> CostModel | None:

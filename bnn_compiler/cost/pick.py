@@ -1,5 +1,7 @@
 """Which schedule a task gets: a record, else the cost model's best, else the rule.
 
+A record is of one CPU. Those of others are weighed (weigh.py) where the CPU at hand has none.
+
 A batch goes image after image, so most records of one image serve a batch that has none. Kernels
 compute whole words and vectors: tasks that are equal there (``Task.whole``) have one schedule, and
 a record of one of them serves all.
@@ -10,23 +12,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 
 from tvm import tirx
 
 from bnn_compiler import families
+from bnn_compiler.cost import cpus
 from bnn_compiler.cost import model as models
 from bnn_compiler.cost import records as record_files
 from bnn_compiler.cost.model import CostModel
 from bnn_compiler.cost.records import Record
+from bnn_compiler.cost.weigh import weigh
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Hardware, Target
 
 log = logging.getLogger("bnn_compiler")
 
 #: Vectors of 16 floats side by side, four cache lines, that make a stream.
 _ENOUGH = 4
+#: Records of a kind that say how good the rule is, and a share of the time that is little.
+_SOME, _LITTLE = 4, 0.05
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class Choice:
     """A schedule of ``task`` and where it came from: "record", "model", "rule", or "fixed" where it
     is the only one.
 
-    ``seconds`` and ``float_seconds`` are a record's, for a batch perhaps those of one image.
+    ``seconds`` and ``float_seconds`` are a record's, for a batch perhaps those of one image, and
+    ``cpu`` is what it was measured on.
     """
 
     task: Task
@@ -42,6 +51,7 @@ class Choice:
     source: str
     seconds: float | None = None
     float_seconds: float | None = None
+    cpu: str = ""
 
     @cached_property
     def function(self) -> tirx.PrimFunc:
@@ -49,43 +59,51 @@ class Choice:
         return families.function(self.task, self.point)
 
 
-def _model(records: Path, target: Target) -> CostModel | None:
-    """The cost model beside ``records``, if there is one: never of a GPU, which has no features."""
+def _models(records: Path, target: Target) -> dict[str, CostModel]:
+    """The cost models beside ``records``, by CPU; none of a GPU, which has no features."""
     if not isinstance(target.hardware, Hardware):
-        return None
-    return models.load(models.beside(records), target.hardware)
+        return {}
+    return models.all_beside(records, target.hardware)
+
+
+def _of_record(task: Task, record: Record) -> Choice:
+    return Choice(task, record.point, "record", record.seconds, record.float_seconds, record.cpu)
 
 
 @dataclass
 class Schedules:
-    """The schedules of one target.
+    """The schedules of one target on one ``cpu`` (cpus.py), the one of ``models`` too.
 
     ``shipped`` records serve where ``records`` has none, or a stale one.
     """
 
     target: Target
     records: dict[str, Record] = field(default_factory=dict)
-    model: CostModel | None = None
+    models: dict[str, CostModel] = field(default_factory=dict)
     shipped: dict[str, Record] = field(default_factory=dict)
+    cpu: str = ""
     stale: int = 0
+    _rule_losses: dict[Storage, list[float]] = field(default_factory=dict)
     _choices: dict[Task, Choice] = field(default_factory=dict)
     _of_whole: dict[Task, Choice] = field(default_factory=dict)
     _fresh: dict[tuple[Task, Point, str], bool] = field(default_factory=dict)
 
     @staticmethod
-    def load(target: Target, path: Path | None = None) -> "Schedules":
-        """The shipped records and model of ``target``; those of ``path`` come first.
+    def load(target: Target, path: Path | None = None, cpu: str | None = None) -> "Schedules":
+        """The shipped records and models of ``target``; those of ``path`` come first.
+
+        ``cpu`` is what will run them (default: ``cpus.of``).
 
         Raises ScheduleError for a malformed file or a ``path`` that does not exist.
         """
         shipped = record_files.shipped(target)
         found: dict[str, Record] = {}
         others = record_files.read(shipped)
-        model = _model(shipped, target)
+        known = _models(shipped, target)
         if path is not None:
             found = record_files.read(record_files.existing(path))
-            model = _model(path, target) or model
-        return Schedules(target, found, model, others)
+            known |= _models(path, target)
+        return Schedules(target, found, known, others, cpus.of(target) if cpu is None else cpu)
 
     def pick(self, task: Task) -> Choice:
         """The schedule of ``task``; the same one every time."""
@@ -131,25 +149,42 @@ class Schedules:
 
     @cached_property
     def _known(self) -> dict[Task, list[Record]]:
-        """Of each whole task: the user's fastest record, then the shipped one."""
+        """Of each whole task: those of this CPU first, and the user's before the shipped ones; the
+        fastest of each.
+        """
         known: dict[Task, list[Record]] = {}
         for some in (self.records, self.shipped):
-            fastest: dict[Task, Record] = {}
-            for record in sorted(some.values(), key=lambda r: (r.seconds, r.task.key)):
-                fastest.setdefault(record.task.whole(), record)
-            for task, record in fastest.items():
+            fastest: dict[tuple[Task, str], Record] = {}
+            for record in sorted(some.values(), key=lambda r: (r.seconds, r.key)):
+                fastest.setdefault((record.task.whole(), record.cpu), record)
+            for (task, _), record in fastest.items():
                 known.setdefault(task, []).append(record)
+        for found in known.values():
+            found.sort(key=lambda r: not self._is_own(r))
         return known
+
+    def _is_own(self, record: Record) -> bool:
+        """Whether it was measured on this CPU; one that does not say is believed."""
+        return record.cpu in (self.cpu, "")
 
     def _recorded(self, task: Task) -> Choice | None:
         known = self._known.get(task, [])
-        for record in known:
-            if record.point in families.space(task, self.target.hardware):
-                choice = Choice(task, record.point, "record", record.seconds, record.float_seconds)
-                if self._is_fresh(record):
-                    return choice
         if not known:
             return None
+        space = families.space(task, self.target.hardware)
+        others = []
+        for record in known:
+            if record.point in space and self._is_fresh(record):
+                if self._is_own(record):
+                    return _of_record(task, record)
+                others.append(record)
+        if others and self._rule_is_good(task):
+            return Choice(task, families.rule(task, self.target.hardware), "rule")
+        if others:
+            found = weigh(task, others, self.models, self.cpu, self.target.cpu)
+            if isinstance(found, Record):
+                return _of_record(task, found)
+            return Choice(task, found, "model")
         if self.stale == 0:
             log.warning(
                 "schedule records of %s are stale (the kernels have changed since), so they are not"
@@ -181,13 +216,35 @@ class Schedules:
             return None
         counts = families.counts(task, known.point, self.target.hardware)
         widest = counts.grouping.outputs // LANES
-        if self.model is not None and counts.vectors < min(_ENOUGH, widest):
+        if self.models and counts.vectors < min(_ENOUGH, widest):
             return None
         return replace(known, task=task)
 
     def _predicted(self, tasks: Sequence[Task]) -> list[Choice]:
-        if self.model is None:
-            hardware = self.target.hardware
-            return [Choice(t, families.rule(t, hardware), "rule") for t in tasks]
-        points = self.model.best_of_each(tasks)
-        return [Choice(t, p, "model") for t, p in zip(tasks, points, strict=True)]
+        own = self.models.get(self.cpu)
+        asked = [own] if own is not None else list(self.models.values())
+        unsure = [t for t in tasks if asked and not self._rule_is_good(t)]
+        points = dict(zip(unsure, models.best_of_each(asked, unsure), strict=True))
+        return [
+            Choice(t, points[t], "model")
+            if t in points
+            else Choice(t, families.rule(t, self.target.hardware), "rule")
+            for t in tasks
+        ]
+
+    def _rule_is_good(self, task: Task) -> bool:
+        """Whether the rule goes before what other CPUs' records and models say: this CPU has
+        records of the task's kind, which say that the rule loses next to nothing, and no model.
+        """
+        if self.cpu in self.models:
+            return False
+        storage = task.work.x.storage
+        if storage not in self._rule_losses:
+            known = [*self.records.values(), *self.shipped.values()]
+            self._rule_losses[storage] = [
+                r.rule_seconds / r.seconds - 1
+                for r in known
+                if r.cpu == self.cpu and r.task.work.x.storage is storage and r.rule_seconds
+            ]
+        found = self._rule_losses[storage]
+        return len(found) >= _SOME and median(found) < _LITTLE

@@ -1,4 +1,4 @@
-"""Tuned schedules in a file: one line of JSON for each task, the best that was measured."""
+"""Tuned schedules in a file: one line of JSON for each task and CPU, the best that was measured."""
 
 import json
 import math
@@ -22,7 +22,8 @@ class Record:
 
     ``float_seconds`` is what the same layer took in float32, where that was measured (binary layers
     of few channels to a group). ``kernel`` is the digest of the scheduled kernel
-    (families.py): a record whose kernel has changed since says nothing any more.
+    (families.py): a record whose kernel has changed since says nothing any more. ``cpu`` is what
+    measured it (cpus.py): on another one it is a candidate (weigh.py).
     """
 
     task: Task
@@ -32,6 +33,12 @@ class Record:
     trials: int
     kernel: str
     float_seconds: float | None = None
+    cpu: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells two records apart, as text."""
+        return key(self.task, self.cpu)
 
     def as_dict(self) -> dict[str, Any]:
         """One line of the file."""
@@ -43,6 +50,7 @@ class Record:
             "trials": self.trials,
             "kernel": self.kernel,
             "float_seconds": self.float_seconds,
+            "cpu": self.cpu,
         }
 
     @staticmethod
@@ -56,7 +64,13 @@ class Record:
             int(data["trials"]),
             str(data["kernel"]),
             optional(data.get("float_seconds")),
+            str(data.get("cpu", "")),
         )
+
+
+def key(task: Task, cpu: str) -> str:
+    """That of a task's record on a CPU."""
+    return f"{task.key} {cpu}"
 
 
 def positive(seconds: Any) -> float:
@@ -84,7 +98,7 @@ def existing(path: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Record]:
-    """Records by the key of their task; none if there is no file.
+    """Records by their key; none if there is no file.
 
     Raises ScheduleError, naming the line, for a file that is not what ``write`` writes.
     """
@@ -100,13 +114,13 @@ def read(path: Path) -> dict[str, Record]:
             record = Record.from_dict(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise ScheduleError(f"{path}:{number} is not a schedule record: {e!r}") from e
-        found[record.task.key] = record
+        found[record.key] = record
     return found
 
 
 def write(path: Path, records: dict[str, Record]) -> None:
-    """Replace the file, ordered by task. Raises ScheduleError if it cannot be written."""
-    ordered = sorted(records.values(), key=lambda r: (str(r.task), r.task.key))
+    """Replace the file, ordered by task and CPU. Raises ScheduleError if it cannot be written."""
+    ordered = sorted(records.values(), key=lambda r: (str(r.task), r.key))
     text = "".join(json.dumps(r.as_dict(), sort_keys=True) + "\n" for r in ordered)
     with _writing(path):
         replace_text(path, text)

@@ -120,6 +120,8 @@ def _describe(choice: Choice | None) -> dict[str, object]:
     if choice is None or choice.source == "fixed":
         return {"source": "fixed", "point": {}}
     found: dict[str, object] = {"source": choice.source, "point": choice.point.as_dict()}
+    if choice.cpu:
+        found["cpu"] = choice.cpu
     if choice.float_seconds and choice.seconds:
         found["float_ratio"] = choice.float_seconds / choice.seconds
     return found

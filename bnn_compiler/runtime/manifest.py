@@ -101,6 +101,11 @@ class StepEntry:
         return str(self.schedule["source"])
 
     @property
+    def measured_on(self) -> str:
+        """The CPU that its record was measured on, as LLVM names it; "" if unknown or no record."""
+        return str(self.schedule.get("cpu", ""))
+
+    @property
     def float_ratio(self) -> float | None:
         """The layer's time in float32 over this form's when it was tuned, if it was measured."""
         ratio: float | None = self.schedule.get("float_ratio")

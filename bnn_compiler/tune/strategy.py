@@ -31,7 +31,7 @@ _ENOUGH = 24
 class Search:
     """What all tasks share: trials so far, the model learnt from them, the time that is left.
 
-    ``stopped`` is set when the user asks for an end.
+    ``cpu`` is what measures (cost/cpus.py); ``stopped`` is set when the user asks for an end.
     """
 
     journal: Journal
@@ -39,6 +39,7 @@ class Search:
     trials: int
     deadline: float | None = None
     model: CostModel | None = None
+    cpu: str = ""
     stopped: threading.Event = field(default_factory=threading.Event)
     _learnt: int = 0
 

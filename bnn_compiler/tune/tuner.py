@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bnn_compiler import families, roofline
-from bnn_compiler.cost import features
+from bnn_compiler.cost import cpus, features
 from bnn_compiler.cost import model as models
 from bnn_compiler.cost import records as record_files
 from bnn_compiler.cost.model import CostModel
@@ -60,10 +60,11 @@ def tune(
     """
     machine = machine or Here()
     deadline = None if seconds is None else time.monotonic() + seconds
-    known = record_files.check(schedules)
-    model = models.load(models.beside(schedules), target.cpu)
+    cpu = cpus.of(target) if machine.here else cpus.board(target)
+    known = _of_cpu(record_files.check(schedules), cpu)
+    model = _model(schedules, target, cpu)
     with Journal(journal, target, machine.name) as log:
-        search = Search(log, target, trials, deadline, model)
+        search = Search(log, target, trials, deadline, model, cpu)
         searches = {_search(search, t, known): times for t, times in tasks.items()}
         bounds = _bounds(tasks, target) if machine.here else {}
         found: dict[str, Record] = {}
@@ -91,8 +92,9 @@ def conclude(tasks: Iterable[Task], target: Target, log: Journal, schedules: Pat
 
     Raises ScheduleError if that holds no measurement of ``tasks``.
     """
-    known = record_files.check(schedules)
-    search = Search(log, target, trials=0)
+    cpu = cpus.board(target)
+    known = _of_cpu(record_files.check(schedules), cpu)
+    search = Search(log, target, trials=0, cpu=cpu)
     searches = [_search(search, t, known) for t in tasks]
     found = _best(searches, known)
     _write(search, found, schedules)
@@ -107,16 +109,29 @@ def points_to_try(
     Those are the rule's schedule, the known record's, and those that the cost model likes; without
     a model, random ones.
     """
-    known = record_files.read(schedules)
-    model = models.load(models.beside(schedules), target.cpu)
+    cpu = cpus.board(target)
+    known = _of_cpu(record_files.read(schedules), cpu)
+    model = _model(schedules, target, cpu)
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "none", target) as empty:
-        search = Search(empty, target, trials, model=model)
+        search = Search(empty, target, trials, model=model, cpu=cpu)
         searches = [_search(search, t, known) for t in tasks]
         return [(s.task, point) for s in searches for point in s.next(trials)]
 
 
-def _search(search: Search, task: Task, known: Mapping[str, Record]) -> TaskSearch:
-    return TaskSearch(search, task, _known_point(known.get(task.key), search.target))
+def _of_cpu(known: Mapping[str, Record], cpu: str) -> dict[Task, Record]:
+    """A record of each task: that of ``cpu``, else another's, whose schedule is a good guess."""
+    own = {r.task: r for r in known.values() if r.cpu == cpu}
+    return {r.task: r for r in known.values()} | own
+
+
+def _model(schedules: Path, target: Target, cpu: str) -> CostModel | None:
+    """That of ``cpu``, else one of another, which is better than none."""
+    found = models.all_beside(schedules, target.cpu)
+    return found.get(cpu) or next(iter(found.values()), None)
+
+
+def _search(search: Search, task: Task, known: Mapping[Task, Record]) -> TaskSearch:
+    return TaskSearch(search, task, _known_point(known.get(task), search.target))
 
 
 def _known_point(record: Record | None, target: Target) -> Point | None:
@@ -150,12 +165,13 @@ def _write(search: Search, found: Mapping[str, Record], schedules: Path) -> None
     """The records, and a model that has learnt from enough, and from more than the one there."""
     if found:
         record_files.update(schedules, dict(found))
-    known = models.load(models.beside(schedules), search.target.cpu)
+    path = models.beside(schedules, search.cpu)
+    known = models.load(path, search.target.cpu)
     samples = search.samples()
     if len(samples) < _MODEL or len({s.task.work for s in samples}) < _SHAPES:
         return
     if known is None or len(samples) >= known.samples:
-        CostModel.fit(samples, search.target.cpu).save(models.beside(schedules))
+        CostModel.fit(samples, search.target.cpu).save(path)
 
 
 def _report(
@@ -189,7 +205,7 @@ def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
     }
 
 
-def _best(searches: Iterable[TaskSearch], known: Mapping[str, Record]) -> dict[str, Record]:
+def _best(searches: Iterable[TaskSearch], known: Mapping[Task, Record]) -> dict[str, Record]:
     """The best of each search; none where the schedule known before was not measured again."""
     found: dict[str, Record] = {}
     for search in searches:
@@ -198,14 +214,16 @@ def _best(searches: Iterable[TaskSearch], known: Mapping[str, Record]) -> dict[s
             continue
         if search.known is not None and search.known not in measured:
             continue
-        before = known.get(search.task.key)
-        found[search.task.key] = Record(
+        cpu, before = search.search.cpu, known.get(search.task)
+        record = Record(
             search.task,
             best.point,
             best.seconds,
             search.rule_seconds(),
             len(measured),
             families.digest(families.function(search.task, best.point), search.search.target),
-            before.float_seconds if before else None,
+            before.float_seconds if before and before.cpu == cpu else None,
+            cpu,
         )
+        found[record.key] = record
     return found

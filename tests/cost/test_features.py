@@ -18,7 +18,8 @@ def found(name):
     hardware = targets.load(name).hardware
     rows = {}
     for shipped in ("x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt"):
-        for record in records.read(records.shipped(targets.load(shipped))).values():
+        known = records.read(records.shipped(targets.load(shipped))).values()
+        for record in (r for r in known if r.cpu == "znver4"):
             for task in (record.task, record.task.of_batch(1)):
                 rows.setdefault(record.point.family, []).append(
                     features.matrix(task, [record.point], hardware)

@@ -89,3 +89,15 @@ def test_no_damaged_model_reaches_xgboost(tmp_path):
     path.write_bytes(whole + b"\0")
     with pytest.raises(ScheduleError, match="not a cost model"):
         model.load(path, HARDWARE)
+
+
+def test_models_of_several_cpus_lie_side_by_side(tmp_path):
+    records = tmp_path / "a.b.jsonl"
+    fitted = CostModel.fit(samples(), HARDWARE)
+    for cpu in ("", "znver4"):
+        fitted.save(model.beside(records, cpu))
+    fitted.save(model.beside(tmp_path / "a.jsonl", "znver1"))
+    assert set(model.all_beside(records, HARDWARE)) == {"", "znver4"}
+    assert model.beside(records, "znver4").name == "a.b.znver4.model.ubj"
+    points = model.best_of_each([fitted, fitted], TASKS)
+    assert points == model.best_of_each([fitted], TASKS)

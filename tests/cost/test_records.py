@@ -29,7 +29,7 @@ def test_task_and_record_survive_json():
 
 def test_file(tmp_path):
     path = tmp_path / "deep" / "mine.jsonl"
-    both = {r.task.key: r for r in (record(64), record(128))}
+    both = {r.key: r for r in (record(64), record(128))}
     records.write(path, both)
     assert records.read(path) == both
     assert len(path.read_text().splitlines()) == 2
@@ -58,7 +58,7 @@ def test_bad_files_are_named(tmp_path):
 def test_unwritable_places_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ScheduleError, match=r"cannot write .*x.jsonl"):
-        records.write(tmp_path / "file" / "x.jsonl", {record().task.key: record()})
+        records.write(tmp_path / "file" / "x.jsonl", {record().key: record()})
     with pytest.raises(ScheduleError, match="cannot write the journal"):
         Journal(tmp_path / "file" / "x.jsonl", DEVICE)
 

@@ -43,7 +43,7 @@ def traced(model: nn.Module, x: torch.Tensor) -> Callable[[Options], Callable[[s
         graph = network.fused(Chosen.of(**asdict(options)))
 
         def lowered(target: str) -> Lowered:
-            schedules = Schedules.load(targets.load(target))
+            schedules = Schedules.load(targets.load(target), cpu="znver4")
             program, functions = realize.realize(plan.plan(graph), schedules, "net")
             kernels = tuple((step.name, functions[step.kernel]) for step in program.steps)
             return Lowered(kernels, program.weights, program.workspace)

@@ -148,14 +148,15 @@ def test_records_and_trials_outlive_it(naive, monkeypatch, tmp_path):
     target, point = targets.load("x86-64-v3"), NaivePoint("rows")
     code = families.digest(families.function(FIRST, point), target)
     path = tmp_path / "records.jsonl"
-    records.write(path, {FIRST.key: Record(FIRST, point, 1e-4, None, 2, code)})
+    record = Record(FIRST, point, 1e-4, None, 2, code)
+    records.write(path, {record.key: record})
     with Journal(tmp_path / "trials.jsonl", target) as log:
         log.add(Trial(FIRST, point, 1e-4))
-    assert records.read(path)[FIRST.key].point == point
+    assert records.read(path)[record.key].point == point
     text = path.read_text()
     monkeypatch.undo()
     without = records.read(path)
-    assert without[FIRST.key].point not in families.space(FIRST, HARDWARE)
+    assert without[record.key].point not in families.space(FIRST, HARDWARE)
     records.write(path, without)
     assert path.read_text() == text, "what another version tuned is lost"
     with pytest.raises(bnn_compiler.errors.ScheduleError, match="no kernel family 'naive'"):

@@ -20,13 +20,13 @@ def v3() -> Target:
 
 def test_a_depthwise_layer_has_the_kernel_that_mixes_no_channels(v3):
     form = kernel.task(64, 8, 64, groups=64).as_float()
-    learnt = model.load(model.beside(records.shipped(v3)), v3.hardware)
+    learnt = model.load(model.beside(records.shipped(v3), "znver4"), v3.hardware)
     for known in (None, learnt):
         assert [p.family for p in float_times.float_points(form, known, v3)] == ["depthwise"]
 
 
 def test_other_layers_have_the_rule_and_what_the_model_likes(v3):
-    learnt = model.load(model.beside(records.shipped(v3)), v3.hardware)
+    learnt = model.load(model.beside(records.shipped(v3), "znver4"), v3.hardware)
     assert learnt is not None
     for groups in (1, 4, 32):
         form = kernel.task(64, 8, 64, groups=groups).as_float()
