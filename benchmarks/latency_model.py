@@ -3,9 +3,9 @@
 Plans are drawn from a seed that is the digest of the model's file, so none can have been drawn
 before the model was frozen. Each plan's network is made in torch at its channels, compiled, and
 timed in turns with a reference program, by which slow minutes of the run are corrected; then the
-prediction, which knows the plan's kernels only, is compared. Runs are not corrected to each other: the
-reference itself takes 3.16 to 3.31 ms from one process to the next, and networks do not move with it. What was made and measured stays in ``--folder``:
-stopped, the same command goes on.
+prediction, which knows the plan's kernels only, is compared. Runs are not corrected to each other:
+the reference takes 3.16 to 3.31 ms from one process to the next, and networks do not move with it.
+What was made and measured stays in ``--folder``: stopped, the same command goes on.
 
 The baselines have an easier task: they are fitted on four fifths of these very networks.
 """

@@ -181,7 +181,7 @@ class Schedules:
         if others and self._rule_is_good(task):
             return Choice(task, families.rule(task, self.target.hardware), "rule")
         if others:
-            found = weigh(task, others, self.models, self.cpu, self.target.cpu)
+            found = weigh(task, others, self.models, self.cpu, self.target.hardware)
             if isinstance(found, Record):
                 return _of_record(task, found)
             return Choice(task, found, "model")

@@ -13,7 +13,7 @@ from bnn_compiler.cost.model import CostModel
 from bnn_compiler.cost.records import Record
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.target import Hardware
+from bnn_compiler.target import Gpu, Hardware
 
 #: The loss of a schedule of which a CPU says nothing.
 _UNKNOWN = math.log(1.1)
@@ -26,7 +26,7 @@ def weigh(
     records: Sequence[Record],
     models: Mapping[str, CostModel],
     cpu: str,
-    hardware: Hardware,
+    hardware: Hardware | Gpu,
 ) -> Record | Point:
     """One of ``records``, whose points are the task's, or a point that is likely better on ``cpu``.
 
@@ -55,7 +55,7 @@ def _losses(
     candidates: Sequence[Point],
     record: Record | None,
     model: CostModel | None,
-    hardware: Hardware,
+    hardware: Hardware | Gpu,
 ) -> list[float]:
     """Of each candidate on one CPU."""
     found = [_UNKNOWN] * len(candidates)
