@@ -13,7 +13,7 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.ops.operators import tiled
-from bnn_compiler.passes import arithmetic_facts, general_facts
+from bnn_compiler.passes import arithmetic_facts, general_facts, move_facts
 from bnn_compiler.passes.facts import Fact, constant, distinct, joined
 from bnn_compiler.passes.general_facts import Steps
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
@@ -290,6 +290,7 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.nn.prelu": _prelu,
     "relax.add": _add,
     **arithmetic_facts.RULES,
+    **move_facts.RULES,
     "relax.bnn.general": general_facts.general,
     "relax.bnn.plain": _keep,
     "relax.nn.max_pool2d": _keep,
@@ -377,6 +378,7 @@ _QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
     "relax.nn.prelu": _ask_prelu,
     "relax.add": _ask_add,
     **arithmetic_facts.QUESTIONS,
+    **move_facts.QUESTIONS,
     "relax.bnn.general": general_facts.ask_general,
     "relax.bnn.plain": _ask_first,
     "relax.bnn.tokens": _ask_first,

@@ -9,6 +9,7 @@ from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.binarize_matmul import BinarizeMatmul
 from bnn_compiler.passes.byte_input import ByteInput, Normalization
 from bnn_compiler.passes.filter_strided_conv import FilterStridedConv
+from bnn_compiler.passes.find_signs import FindSigns
 from bnn_compiler.passes.fold_affine import FoldAffine
 from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fold_tile import FoldTile
@@ -42,6 +43,7 @@ def phases(
                 SignBehindTokens(),
                 PoolBeforeScale(),
                 SignBeforePad(),
+                FindSigns(),
                 UnscaleSigns(),
                 BinarizeConv(zero_weight),
                 BinarizeMatmul(),
