@@ -15,7 +15,7 @@ from bnn_compiler.passes.pool_before_scale import sign_below_pools
 from bnn_compiler.passes.weights import split_weights, two_levels
 
 #: How far a level may be from where it should be, relative to the distance of the two.
-_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 
 
 class FindSigns:
@@ -57,11 +57,11 @@ def levels(fact: Fact) -> Levels | None:
         return None
     low, high = np.nanmin(atoms, axis=0), np.nanmax(atoms, axis=0)
     half, size = (high - low) / 2, np.maximum(np.abs(low), np.abs(high))
-    several = half > _TOLERANCE * size
+    several = half > TOLERANCE * size
     if not several.any():
         return None
     distance = float(half[several].max())
-    near = _TOLERANCE * distance
+    near = TOLERANCE * distance
     inside = (np.abs(atoms - low) > near) & (np.abs(atoms - high) > near)
     if not inside.any() and np.all(distance - half[several] <= near):
         center = np.where(several, (low + high) / 2, _beside(low, distance, near))
@@ -70,6 +70,11 @@ def levels(fact: Fact) -> Levels | None:
     if np.all(np.isnan(atoms) | (atoms == 0) | (np.abs(np.abs(atoms) - distance) <= near)):
         return Levels(np.zeros(low.size), distance, 0)
     return None
+
+
+def is_two_valued(weights: np.ndarray) -> bool:
+    """Whether float weights [O, KH, KW, C] are those of a binary or ternary convolution."""
+    return split_weights(weights) is not None or two_levels(weights) is not None
 
 
 def _beside(number: Vector, distance: float, near: float) -> Vector:
@@ -94,8 +99,7 @@ class _Rewrite:
         found = self.made.get(source)
         if found is None:
             known = levels(self.atoms.fact(source))
-            weights = array(conv.args[1])
-            if known is None or (split_weights(weights) is None and two_levels(weights) is None):
+            if known is None or not is_two_valued(array(conv.args[1])):
                 return
             found = self.made[source] = self._signs(source, known)
         new: list[tuple[relax.Var, relax.Expr]] = []

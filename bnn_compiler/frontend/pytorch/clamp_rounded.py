@@ -50,9 +50,7 @@ def _bounds(constants: Constants, node: Node) -> tuple[float, float] | None:
         return None
     names, numbers = _CLAMPS[op_name(node)]
     given = [argument(node, n) if n else None for n in names]
-    found = [
-        n if g is None else constants.number(g) for g, n in zip(given, numbers, strict=True)
-    ]
+    found = [n if g is None else constants.number(g) for g, n in zip(given, numbers, strict=True)]
     low, high = found
     if low is None or high is None or low > high:
         return None
