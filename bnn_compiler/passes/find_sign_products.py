@@ -110,8 +110,11 @@ def _turned(graph: Graph, made: _Bindings, y: relax.Var) -> relax.Var:
     axes = list(range(len(ops.shape_of(y))))
     axes[-2:] = axes[:-3:-1]
     program, value = Program((Step("permute", ("a0",), (tuple(axes),)),)), graph.value(y)
-    is_general = value is not None and ops.is_op(value, "relax.bnn.general")
-    if is_general and [str(line) for line in value.attrs["program"]] == program.lines:
+    if (
+        value is not None
+        and ops.is_op(value, "relax.bnn.general")
+        and [str(line) for line in value.attrs["program"]] == program.lines
+    ):
         before: relax.Var = value.args[0]
         return before
     return made.emit("turned", ops.call_op("general", [y], inputs=1, program=program.lines))

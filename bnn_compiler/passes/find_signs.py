@@ -91,19 +91,21 @@ class _Rewrite:
     made: dict[relax.Var, relax.Var] = field(default_factory=dict)
 
     def convolution(self, var: relax.Var, conv: relax.Call) -> None:
-        pad = self.graph.value(conv.args[0])
-        padded = pad is not None and ops.is_op(pad, "relax.nn.pad")
-        source = pad.args[0] if padded else conv.args[0]
+        source, pad = conv.args[0], self.graph.value(conv.args[0])
+        if pad is not None and ops.is_op(pad, "relax.nn.pad"):
+            source = pad.args[0]
+        else:
+            pad = None
         if not isinstance(source, relax.Var) or self._is_sign(source):
             return
-        found = self.made.get(source)
-        if found is None:
-            known = levels(self.atoms.fact(source))
-            if known is None or not is_two_valued(array(conv.args[1])):
-                return
-            found = self.made[source] = self._signs(source, known)
+        known = levels(self.atoms.fact(source))
+        if known is None or not is_two_valued(array(conv.args[1])):
+            return
+        if source not in self.made:
+            self.made[source] = self._signs(source, known)
+        found = self.made[source]
         new: list[tuple[relax.Var, relax.Expr]] = []
-        if padded:
+        if pad is not None:
             value = relax.Call(pad.op, [found, *pad.args[1:]], pad.attrs, pad.ty_args)
             new.append((bind(value, derived(var.name, "padded_levels")), value))
             found = new[0][0]
@@ -111,8 +113,10 @@ class _Rewrite:
         self.graph.replace(var, [*new, (var, read)])
 
     def _is_sign(self, source: relax.Expr) -> bool:
-        """Whether it is one already, scaled and pooled perhaps."""
-        while affine_operands(self.graph, source) is not None:
+        """Whether it is one already, pooled perhaps, and scaled by one number."""
+        while (found := affine_operands(self.graph, source)) is not None:
+            if np.any(found[0] != found[0][0]):
+                return False
             source = self.graph.values[source].args[0]
         return sign_below_pools(self.graph, source) is not None
 

@@ -69,6 +69,7 @@ LEVELS = {
     "two masks": lambda x: ((x > 0) ^ (x > T)).float() * 2 - 1,
     "a comparison": lambda x: torch.where(x > x.mean((2, 3), keepdim=True), 1.0, -0.5),
     "a choice": lambda x: torch.where(x.mean(1, keepdim=True) > 0, sign(x), -sign(x)),
+    "negated in some channels": lambda x: sign(x) * torch.sign(T),
     "a product": lambda x: shuffled(sign(x)) * sign(x),
     "the larger": lambda x: torch.maximum(sign(x), sign(x - T)),
 }

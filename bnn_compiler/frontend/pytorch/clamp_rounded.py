@@ -1,6 +1,7 @@
 """A clamp of what is rounded is made before it, so that a sign may be found in it."""
 
 import math
+from typing import Any
 
 import torch
 from torch.fx import Node
@@ -34,12 +35,13 @@ def clamp_rounded(constants: Constants) -> None:
             continue
         if len(rounded.args) != 1 or rounded.kwargs:
             continue
+        function: Any = rounded.target
         with constants.graph.inserting_before(node):
             clamp = constants.graph.call_function(
                 aten.clamp.default, (rounded.args[0], *(_finite(b) for b in bounds))
             )
             clamp.meta = {k: v for k, v in node.meta.items() if k != "origin"}
-            made = constants.graph.call_function(rounded.target, (clamp,))
+            made = constants.graph.call_function(function, (clamp,))
         made.meta = dict(node.meta)
         node.replace_all_uses_with(made)
 
