@@ -13,7 +13,7 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.functions import FUNCTIONS, evaluate
-from bnn_compiler.passes.facts import Fact, distinct
+from bnn_compiler.passes.facts import MOST_ATOMS, Fact, distinct
 from bnn_compiler.passes.lattice import Mask, Vector
 
 
@@ -93,7 +93,19 @@ def _function(atoms: Known, _: relax.Expr, value: relax.Call) -> Fact:
         flat = [np.where(inside, v, np.nan) for v, inside in _flats(name, params, fact)]
         listed = distinct([*(_at(name, params, a) for a in fact.atoms), *flat])
     discrete = fact.discrete and (listed is not None or name not in _GENERIC)
+    if name in _STEPS and listed is None:
+        listed = _whole_numbers(low, high)
+        discrete |= listed is not None
     return replace(fact, low=low, high=high, atoms=listed, lattice=None, discrete=discrete)
+
+
+def _whole_numbers(low: Vector, high: Vector) -> tuple[Vector, ...] | None:
+    """Those within the bounds of each channel; None if they are many."""
+    first, last = float(low.min()), float(high.max())
+    if not last - first < MOST_ATOMS:
+        return None
+    numbers = np.arange(np.ceil(first), last + 1)
+    return distinct([np.where((low <= k) & (k <= high), k, np.nan) for k in numbers])
 
 
 def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:
@@ -119,14 +131,20 @@ def _facts(atoms: Known, expr: relax.Expr, value: relax.Call) -> tuple[Fact, Fac
 
 
 def _scaled(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
-    """Products and quotients: of continuous values that have nothing to do with each other, so."""
+    """Products and quotients: of continuous values that have nothing to do with each other, so.
+
+    Of few numbers, few.
+    """
     a, b = _facts(atoms, expr, value)
     infinite = np.full(a.low.size, np.inf)
     positive = a.nonnegative() and b.nonnegative()
     continuous = a.atoms == () and b.atoms == () and not a.roots & b.roots
     low = 0 * a.low if positive and np.isfinite(a.low).all() else -infinite
     discrete = a.discrete and b.discrete
-    return Fact(low, infinite, () if continuous else None, discrete, a.roots | b.roots)
+    listed: tuple[Vector, ...] | None = () if continuous else None
+    if discrete and a.atoms and b.atoms and ops.is_op(value, "relax.multiply"):
+        listed = distinct([x * y for x in a.atoms for y in b.atoms])
+    return Fact(low, infinite, listed, discrete, a.roots | b.roots)
 
 
 def _extreme(choose: Callable[..., Vector]) -> Callable[..., Fact]:

@@ -13,7 +13,7 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.ops.operators import tiled
-from bnn_compiler.passes import arithmetic_facts, general_facts
+from bnn_compiler.passes import arithmetic_facts, general_facts, move_facts
 from bnn_compiler.passes.facts import Fact, constant, distinct, joined
 from bnn_compiler.passes.general_facts import Steps
 from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
@@ -157,14 +157,13 @@ def _prelu(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
 
 def _add(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     a, b = (f.wide(_channels(expr)) for f in map(atoms.fact, value.args))
-    related = bool(a.roots & b.roots)
+    related, discrete = bool(a.roots & b.roots), a.discrete and b.discrete
     listed: tuple[Vector, ...] | None = None
     if not related and () in (a.atoms, b.atoms):
         listed = ()
-    elif not related and a.atoms is not None and b.atoms is not None:
+    elif (not related or discrete) and a.atoms is not None and b.atoms is not None:
         listed = distinct([x + y for x in a.atoms for y in b.atoms])
     lattice = None if related else lattice_sum(a.lattice, b.lattice)
-    discrete = a.discrete and b.discrete
     return Fact(a.low + b.low, a.high + b.high, listed, discrete, a.roots | b.roots, lattice)
 
 
@@ -185,9 +184,9 @@ def _average(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
 
 
 def _resize(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
-    if str(value.attrs.method) == "nearest_neighbor":
+    if str(value.attrs["method"]) == "nearest_neighbor":
         return _keep(atoms, expr, value)
-    if str(value.attrs.method) == "linear":
+    if str(value.attrs["method"]) == "linear":
         return _average(atoms, expr, value)
     return _unknown(expr)
 
@@ -290,12 +289,13 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.nn.prelu": _prelu,
     "relax.add": _add,
     **arithmetic_facts.RULES,
+    **move_facts.RULES,
     "relax.bnn.general": general_facts.general,
     "relax.bnn.plain": _keep,
     "relax.nn.max_pool2d": _keep,
     "relax.nn.avg_pool2d": _average,
     "relax.mean": _average,
-    "relax.image.resize2d": _resize,
+    "relax.bnn.resize2d": _resize,
     "relax.concat": _concat,
     "relax.nn.pad": _pad,
     "relax.nn.conv2d": _conv,
@@ -345,7 +345,7 @@ def _ask_first(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
 
 
 def _ask_resize(atoms: Atoms, value: relax.Call, number: Vector) -> Mask:
-    if str(value.attrs.method) != "nearest_neighbor":
+    if str(value.attrs["method"]) != "nearest_neighbor":
         return np.ones(number.size, bool)
     return atoms.may_equal(value.args[0], number)
 
@@ -377,11 +377,12 @@ _QUESTIONS: dict[str, Callable[[Atoms, relax.Call, Vector], Mask]] = {
     "relax.nn.prelu": _ask_prelu,
     "relax.add": _ask_add,
     **arithmetic_facts.QUESTIONS,
+    **move_facts.QUESTIONS,
     "relax.bnn.general": general_facts.ask_general,
     "relax.bnn.plain": _ask_first,
     "relax.bnn.tokens": _ask_first,
     "relax.nn.max_pool2d": _ask_first,
-    "relax.image.resize2d": _ask_resize,
+    "relax.bnn.resize2d": _ask_resize,
     "relax.concat": _ask_concat,
     "relax.nn.pad": _ask_pad,
     "relax.bnn.pad_channels": _ask_pad_channels,

@@ -58,6 +58,15 @@ class Fact:
             return self
         return self.taken(np.zeros(channels, np.int64))
 
+    def whole(self) -> "Fact":
+        """Of all channels together: one channel."""
+        atoms = None
+        if self.atoms is not None:
+            numbers = {float(v) for a in self.atoms for v in a if not np.isnan(v)}
+            atoms = distinct([np.full(1, v) for v in sorted(numbers)])
+        low, high = np.full(1, self.low.min()), np.full(1, self.high.max())
+        return replace(self, low=low, high=high, atoms=atoms, lattice=None)
+
     def framed(self, fill: float) -> "Fact":
         """Of an image with a border of ``fill``."""
         edge = np.full(self.low.size, fill)

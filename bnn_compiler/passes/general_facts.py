@@ -4,7 +4,7 @@ A step is what the same operator of images is on a value of one channel; a move 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Protocol
 
@@ -178,16 +178,6 @@ def _of_array(values: np.ndarray) -> Fact:
     return Fact(low, high, zero, False, frozenset())
 
 
-def _whole(fact: Fact) -> Fact:
-    """Of all channels together."""
-    atoms = None
-    if fact.atoms is not None:
-        numbers = {float(v) for a in fact.atoms for v in a if not np.isnan(v)}
-        atoms = distinct([np.full(1, v) for v in sorted(numbers)])
-    low, high = np.full(1, fact.low.min()), np.full(1, fact.high.max())
-    return replace(fact, low=low, high=high, atoms=atoms, lattice=None)
-
-
 def _program(atoms: Known, call: relax.Call) -> tuple[Known, relax.Var]:
     """What is known of a program's steps, and the variable of its value."""
     steps = Steps()
@@ -203,7 +193,7 @@ def _program(atoms: Known, call: relax.Call) -> tuple[Known, relax.Var]:
             names[f"a{i}"] = names[f"a{same}"]
             continue
         array = constant_of(argument)
-        fact = _whole(atoms.fact(argument)) if array is None else _of_array(array)
+        fact = atoms.fact(argument).whole() if array is None else _of_array(array)
         names[f"a{i}"] = var = steps.opaque(fact)
         if array is None:
             steps.borrowed[var] = argument

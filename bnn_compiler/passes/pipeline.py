@@ -9,6 +9,8 @@ from bnn_compiler.passes.binarize_conv import BinarizeConv
 from bnn_compiler.passes.binarize_matmul import BinarizeMatmul
 from bnn_compiler.passes.byte_input import ByteInput, Normalization
 from bnn_compiler.passes.filter_strided_conv import FilterStridedConv
+from bnn_compiler.passes.find_sign_products import FindSignProducts
+from bnn_compiler.passes.find_signs import FindSigns
 from bnn_compiler.passes.fold_affine import FoldAffine
 from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fold_tile import FoldTile
@@ -16,6 +18,7 @@ from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.group_general import GroupGeneral
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
+from bnn_compiler.passes.order_weights import OrderWeights
 from bnn_compiler.passes.pool_before_scale import PoolBeforeScale
 from bnn_compiler.passes.sign_before_pad import SignBeforePad
 from bnn_compiler.passes.sign_behind_tokens import SignBehindTokens
@@ -42,6 +45,9 @@ def phases(
                 SignBehindTokens(),
                 PoolBeforeScale(),
                 SignBeforePad(),
+                OrderWeights(),
+                FindSigns(),
+                FindSignProducts(),
                 UnscaleSigns(),
                 BinarizeConv(zero_weight),
                 BinarizeMatmul(),

@@ -69,12 +69,12 @@ def _two_levels(graph: Graph, conv: relax.Call) -> _TwoLevels | None:
             return None
         source = value.args[0]
         window = replace(window, padding=(widths[2], widths[4], widths[3], widths[5]))
-    scale, shift = np.ones(1), np.zeros(1)
+    scale, shift, whole = np.ones(1), np.zeros(1), source
     while (found := affine_operands(graph, source)) is not None:
         inner, bias = (v.astype(np.float64) for v in found)
         scale, shift = scale * inner, scale * bias + shift
         source = graph.values[source].args[0]
-    if sign_below_pools(graph, source) is None or scale.size == 1:
+    if sign_below_pools(graph, source) is None or source.same_as(whole):
         return None
     if scale[0] == 0 or np.any(scale != scale[0]):
         return None

@@ -248,7 +248,11 @@ def _unchecked(artifact: Artifact, network: Network, played: playback.Played) ->
     compared = {origins[n].value for n in played.differing}
     signs = {o.value: n for n, o in reversed(list(origins.items())) if o.source}
     missing = [n for value, n in signs.items() if value not in compared]
-    inside = sum(s["fused"].count("float sign") for s in artifact.manifest["steps"])
+    inside = sum(
+        text == "float sign" or (text.startswith("sign(") and at < len(step["fused"]) - 1)
+        for step in artifact.manifest["steps"]
+        for at, text in enumerate(step["fused"])
+    )
     return tuple(missing[inside:])
 
 

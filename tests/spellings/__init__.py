@@ -3,7 +3,7 @@
 ``ALL`` is every one; ``NOT_YET`` says of some, by name, why they cannot be compiled yet.
 """
 
-from tests.spellings import attention, heads, images, layers, scales, signs, written
+from tests.spellings import attention, heads, images, layers, moved, scales, signs, written
 from tests.spellings.not_yet import NOT_YET
 from tests.spellings.spelling import Spelling
 
@@ -15,6 +15,7 @@ ALL: tuple[Spelling, ...] = (
     *heads.SPELLINGS,
     *written.SPELLINGS,
     *attention.SPELLINGS,
+    *moved.SPELLINGS,
 )
 
 __all__ = ["ALL", "NOT_YET", "Spelling"]

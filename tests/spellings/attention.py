@@ -23,11 +23,15 @@ class TokenLinear(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Two heads; ``bits`` makes the products of queries, keys and values binary ones too."""
+    """Two heads; ``bits`` makes the products of queries, keys and values binary ones too.
 
-    def __init__(self, bits: bool, size: int = 16) -> None:
+    If it is "elastic", attention is 0 or a learnt distance, else 0 or 1.
+    """
+
+    def __init__(self, bits: str, size: int = 16) -> None:
         super().__init__()
         self.bits, self.size = bits, size
+        self.distance = nn.Parameter(torch.tensor(0.15))
         self.query, self.key, self.value = (TokenLinear(size, size) for _ in range(3))
         self.out = TokenLinear(size, size)
 
@@ -39,10 +43,12 @@ class Attention(nn.Module):
         if self.bits:
             q, k, v = PlainSign.apply(q), PlainSign.apply(k), PlainSign.apply(v)
         scores = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(self.size // 2)
-        if self.bits:
+        if self.bits == "sigmoid":
             weights = torch.round(torch.clamp(torch.sigmoid(scores), 0.0, 1.0))
         else:
             weights = F.softmax(scores, dim=-1)
+        if self.bits == "elastic":
+            weights = torch.round(weights / self.distance).clamp(0.0, 1.0) * self.distance
         y = torch.matmul(weights, v).permute(0, 2, 1, 3).contiguous()
         return self.out(y.view(*y.shape[:-2], self.size))
 
@@ -50,7 +56,7 @@ class Attention(nn.Module):
 class Patches(nn.Module):
     """Patches, a learnt place for each, a block of attention and two layers, the tokens' mean."""
 
-    def __init__(self, bits: bool, size: int = 16) -> None:
+    def __init__(self, bits: str, size: int = 16) -> None:
         super().__init__()
         self.cut = nn.Conv2d(3, size, 4, 4)
         self.place = nn.Parameter(torch.randn(1, 9, size) * 0.1)
@@ -79,6 +85,7 @@ class Tokens(nn.Module):
 
 SPELLINGS = (
     Spelling("binary layer of tokens", Tokens, 1),
-    Spelling("attention between binary layers", lambda: Patches(False), 6, floats=4),
-    Spelling("attention of computed signs", lambda: Patches(True), 7, floats=3),
+    Spelling("attention between binary layers", lambda: Patches(""), 6, floats=4),
+    Spelling("attention of computed signs", lambda: Patches("sigmoid"), 7, floats=3),
+    Spelling("attention of computed signs, elastic", lambda: Patches("elastic"), 7, floats=3),
 )

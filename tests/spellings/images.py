@@ -104,7 +104,7 @@ class Thermometer(nn.Module):
 
     def __init__(self, levels: int = 8) -> None:
         super().__init__()
-        self.levels, self.conv = levels, SignConv(3 * levels, 8, 3, padding=1, bias=False)
+        self.levels, self.weight = levels, nn.Parameter(torch.randn(8, 3 * levels, 3, 3))
         self.register_buffer("marks", torch.arange(levels).float().view(1, 1, -1, 1, 1))
         self.norm = nn.BatchNorm2d(8)
 
@@ -114,7 +114,8 @@ class Thermometer(nn.Module):
         signs = (self.marks < level).float()
         signs *= 2.0
         signs -= 1.0
-        return self.norm(self.conv(signs.view(n, self.levels * c, h, w).detach()))
+        signs = signs.view(n, self.levels * c, h, w).detach()
+        return self.norm(F.conv2d(signs, PlainSign.apply(self.weight), None, 1, 1))
 
 
 class Boxes(nn.Module):

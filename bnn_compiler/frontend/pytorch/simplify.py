@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from bnn_compiler.frontend.pytorch.clamp_rounded import clamp_rounded
 from bnn_compiler.frontend.pytorch.constants import Constants
 from bnn_compiler.frontend.pytorch.decompose import decompose
 from bnn_compiler.frontend.pytorch.purity import is_impure, is_random, refuse_impure
@@ -49,7 +50,7 @@ def simplify(traced: TracedGraph) -> TracedGraph:
         _remove_dead(traced.graph)
     constants = dict(traced.constants)
     _fold_constants(traced, constants)
-    for recognise in (recognise_leaky, recognise_sign):
+    for recognise in (recognise_leaky, clamp_rounded, recognise_sign):
         _remove_dead(traced.graph)
         recognise(Constants(traced.graph, constants))
     _remove_dead(traced.graph)

@@ -1,0 +1,144 @@
+"""FindSigns: what is known to be one of two numbers is a scaled and shifted sign."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import Graph, affine_operands, array, bind, derived
+from bnn_compiler.passes.atoms import Atoms
+from bnn_compiler.passes.facts import Fact
+from bnn_compiler.passes.lattice import Vector
+from bnn_compiler.passes.pool_before_scale import sign_below_pools
+from bnn_compiler.passes.weights import split_weights, two_levels
+
+#: How far a level may be from where it should be, relative to the distance of the two.
+TOLERANCE = 1e-6
+
+
+class FindSigns:
+    """nn.conv2d(x, W) -> nn.conv2d(c + h * bnn.sign(x - c), W), where every x is c - h or c + h.
+
+        x = signs, moved and joined              d = bnn.affine(x, 1, -c)
+        y = nn.conv2d(pad(x), W)           ->    u = bnn.affine(bnn.sign(d), h, c)
+                                                 y = nn.conv2d(pad(u), W)
+
+    Whatever makes it so: signs that are shuffled, cut, joined, flipped or upsampled, comparisons,
+    choices (``Atoms`` says which numbers a value takes). ``h`` is one number. What is -h, 0 or h is
+    h times a sign with zeros. Only where ``W`` has two values too.
+    """
+
+    def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
+        graph = Graph.of(module)
+        rewrite = _Rewrite(graph, Atoms(graph))
+        for var, value in list(graph.values.items()):
+            if ops.is_op(value, "relax.nn.conv2d"):
+                rewrite.convolution(var, value)
+        return graph.module()
+
+
+@dataclass(frozen=True)
+class Levels:
+    """center + half * sign(x - center, ``zero``); ``center`` [C]."""
+
+    center: Vector
+    half: float
+    zero: int
+
+
+def levels(fact: Fact) -> Levels | None:
+    """The two numbers (or -h, 0 and h) that a value of which ``fact`` is known takes, if any."""
+    if not fact.discrete or not fact.atoms:
+        return None
+    atoms = np.stack(fact.atoms)
+    if np.isnan(atoms).all(axis=0).any() or not np.isfinite(atoms[~np.isnan(atoms)]).all():
+        return None
+    low, high = np.nanmin(atoms, axis=0), np.nanmax(atoms, axis=0)
+    half, size = (high - low) / 2, np.maximum(np.abs(low), np.abs(high))
+    several = half > TOLERANCE * size
+    if not several.any():
+        return None
+    distance = float(half[several].max())
+    near = TOLERANCE * distance
+    inside = (np.abs(atoms - low) > near) & (np.abs(atoms - high) > near)
+    if not inside.any() and np.all(distance - half[several] <= near):
+        center = np.where(several, (low + high) / 2, _beside(low, distance, near))
+        return Levels(center, distance, 1)
+    distance = float(size.max())
+    if np.all(np.isnan(atoms) | (atoms == 0) | (np.abs(np.abs(atoms) - distance) <= near)):
+        return Levels(np.zeros(low.size), distance, 0)
+    return None
+
+
+def is_two_valued(weights: np.ndarray) -> bool:
+    """Whether float weights [O, KH, KW, C] are those of a binary or ternary convolution."""
+    return split_weights(weights) is not None or two_levels(weights) is not None
+
+
+def _beside(number: Vector, distance: float, near: float) -> Vector:
+    """A center from which a channel's one ``number`` is ``distance`` away: 0 if that is one."""
+    return np.where(np.abs(np.abs(number) - distance) <= near, 0.0, number - distance)
+
+
+@dataclass
+class _Rewrite:
+    """State of one run; ``made``: scaled signs so far, by the value that they are."""
+
+    graph: Graph
+    atoms: Atoms
+    made: dict[relax.Var, relax.Var] = field(default_factory=dict)
+
+    def convolution(self, var: relax.Var, conv: relax.Call) -> None:
+        source, pad = conv.args[0], self.graph.value(conv.args[0])
+        if pad is not None and ops.is_op(pad, "relax.nn.pad"):
+            source = pad.args[0]
+        else:
+            pad = None
+        if not isinstance(source, relax.Var) or self._is_sign(source):
+            return
+        known = levels(self.atoms.fact(source))
+        if known is None or not is_two_valued(array(conv.args[1])):
+            return
+        if source not in self.made:
+            self.made[source] = self._signs(source, known)
+        found = self.made[source]
+        new: list[tuple[relax.Var, relax.Expr]] = []
+        if pad is not None:
+            value = relax.Call(pad.op, [found, *pad.args[1:]], pad.attrs, pad.ty_args)
+            new.append((bind(value, derived(var.name, "padded_levels")), value))
+            found = new[0][0]
+        read = relax.Call(conv.op, [found, *conv.args[1:]], conv.attrs, conv.ty_args)
+        self.graph.replace(var, [*new, (var, read)])
+
+    def _is_sign(self, source: relax.Expr) -> bool:
+        """Whether it is one already, pooled perhaps, and scaled by one number."""
+        while (found := affine_operands(self.graph, source)) is not None:
+            if np.any(found[0] != found[0][0]):
+                return False
+            source = self.graph.values[source].args[0]
+        return sign_below_pools(self.graph, source) is not None
+
+    def _signs(self, source: relax.Var, known: Levels) -> relax.Var:
+        """``source`` as scaled and shifted signs, bound behind it."""
+        new: list[tuple[relax.Var, relax.Expr]] = []
+
+        def emit(what: str, expr: relax.Expr) -> relax.Var:
+            new.append((bind(expr, derived(source.name, what)), expr))
+            return new[-1][0]
+
+        one = np.ones(known.center.size)
+        last = source
+        if known.center.any():
+            last = emit("centred", _affine(last, one, -known.center))
+        last = emit("sign", ops.call_op("sign", [last], zero=known.zero))
+        if known.half != 1 or known.center.any():
+            last = emit("levels", _affine(last, known.half * one, known.center))
+        self.graph.replace(source, [(source, self.graph.values[source]), *new])
+        return last
+
+
+def _affine(x: relax.Var, scale: Vector, bias: Vector) -> relax.Call:
+    parts = [relax.const(v.astype(np.float32)) for v in (scale, bias)]
+    return ops.call_op("affine", [x, *parts])
