@@ -214,6 +214,8 @@ def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
         return
     manifest = artifact.description
     binary = [s for s in manifest.steps if s.binary]
+    layers = {s.name for s in binary}
+    ternary = {s.name for s in binary if any("ternary" in f for f in s.fused)}
     print(f"{artifact.path}: {artifact.size_bytes / 1e6:.2f} MB for {manifest.target.name}")
     for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         for t in tensors:
@@ -222,8 +224,10 @@ def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
         memory = ", ".join(f"{p.workspace_bytes / 1e6:.2f}" for p in manifest.programs)
         print(f"  batches {', '.join(map(str, artifact.batches))}, workspaces {memory} MB")
     print(
-        f"  {len(manifest.steps)} kernel calls, {len(binary)} binary layers"
-        f" ({sum(s.macs for s in binary) / 1e9:.3f} G binary MACs),"
+        f"  {len(manifest.steps)} kernel calls, {len(layers)} binary layers"
+        + (f" in {len(binary)} kernels" if len(binary) > len(layers) else "")
+        + (f", {len(ternary)} of ternary weights" if ternary else "")
+        + f" ({sum(s.macs for s in binary) / 1e9:.3f} G binary MACs),"
         f" workspace {manifest.workspace_bytes / 1e6:.2f} MB"
     )
     print(

@@ -10,6 +10,7 @@ from bnn_compiler.passes.binarize_matmul import BinarizeMatmul
 from bnn_compiler.passes.byte_input import ByteInput, Normalization
 from bnn_compiler.passes.filter_strided_conv import FilterStridedConv
 from bnn_compiler.passes.fold_affine import FoldAffine
+from bnn_compiler.passes.fold_ramps import FoldRamps
 from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
@@ -39,6 +40,7 @@ def phases(
             "recognise",
             (
                 FoldTile(),
+                FoldRamps(),
                 SignBehindTokens(),
                 PoolBeforeScale(),
                 SignBeforePad(),

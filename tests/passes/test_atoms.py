@@ -53,6 +53,23 @@ def atoms_of(function, *layers):
         (False, lambda x, conv: conv(x) + 0.5, (BINARY,)),
         (False, lambda x, a, b: a(x) + b(x), (BINARY, CONV)),
         (False, lambda x, a, b, n: n(a(x)) + b(x) * 0.123, (BINARY, OTHER, norm(0.2))),
+        (False, lambda x, c, b, n: n(b(x)) + F.hardtanh(c(x)), (CONV, BINARY, norm(0.2))),
+        (
+            False,
+            lambda x, c, a, b, n: n(b(x)) + F.hardtanh(n(a(x)) + F.hardtanh(c(x))),
+            (CONV, BINARY, OTHER, norm(0.2)),
+        ),
+        (True, lambda x, c, b: b(x) + F.hardtanh(c(x)), (CONV, BINARY)),
+        (True, lambda x, c, b: F.hardtanh(b(x) * 0.25) + F.hardtanh(c(x)), (CONV, BINARY)),
+        (True, lambda x, conv: F.avg_pool2d(F.hardtanh(conv(x)), 2), (CONV,)),
+        (False, lambda x, conv: F.avg_pool2d(F.hardtanh(conv(x)), 2) + 0.1, (CONV,)),
+        (True, lambda x, conv: F.avg_pool2d(F.hardtanh(conv(x)), 2) + 0.5, (CONV,)),
+        (True, lambda x, conv: F.hardtanh(conv(x)).mean((2, 3), True) - 0.5, (CONV,)),
+        (True, lambda x, conv: F.pad(conv(x), (0, 0, 0, 0, 1, 1)), (CONV,)),
+        (False, lambda x, conv: F.pad(conv(x), (0, 0, 0, 0, 1, 1)) + 0.1, (CONV,)),
+        (True, lambda x, conv: F.pad(F.hardtanh(conv(x)), (0, 0, 0, 0, 1, 1)) + 1, (CONV,)),
+        (False, lambda x, conv: conv(x)[:, :, ::2, ::2], (CONV,)),
+        (True, lambda x, conv: F.relu(conv(x))[:, :, ::2], (CONV,)),
     ],
 )
 def test_where_zero_is_more_than_an_accident(zero, function, layers):
