@@ -104,17 +104,20 @@ def _parts(a: Vector, b: Vector) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """In how many parts a and b [C] are to be cut to have one unit; 0 where they have none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.abs(a / b)
-    cuts = np.arange(1, AVERAGED + 1)[:, None]
     ratio = np.where((ratio > 0.5 / AVERAGED) & (ratio < 2 * AVERAGED), ratio, 0)
+    cuts = np.arange(1, COMMENSURABLE + 1)[:, None]
     count = ratio * cuts
     near = np.rint(count)
-    few = np.where(np.minimum(near, cuts) == 1, AVERAGED, COMMENSURABLE)
-    found = (near > 0) & (np.maximum(near, cuts) <= few)
+    found = (near > 0) & (near <= np.where(cuts == 1, AVERAGED, COMMENSURABLE))
     found &= np.abs(count - near) <= SCALE_ROUNDING * near
-    first = found.argmax(axis=0)
-    some = found.any(axis=0)
-    of_a = np.take_along_axis(near, first[None], axis=0)[0].astype(np.int64)
-    return np.where(some, of_a, 0), np.where(some, first + 1, 0)
+    first, some = found.argmax(axis=0), found.any(axis=0)
+    of_a = np.take_along_axis(near, first[None], axis=0)[0]
+    inverse = 1 / np.where(ratio == 0, 1, ratio)
+    times = np.rint(inverse)
+    whole = (times > COMMENSURABLE) & (times <= AVERAGED) & (ratio > 0)
+    whole &= np.abs(inverse - times) <= SCALE_ROUNDING * times
+    of_a, of_b = np.where(some, of_a, whole), np.where(some, first + 1, np.where(whole, times, 0))
+    return of_a.astype(np.int64), of_b.astype(np.int64)
 
 
 def listed(numbers: Sequence[Vector]) -> Lattice | None:

@@ -5,9 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bnn_compiler import cli
+from bnn_compiler import target as targets
+from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.latency.preview import preview
 from bnn_compiler.ops import relax_ops as ops
-from tests.network import anchors, assert_agrees, names
+from bnn_compiler.options import Options
+from bnn_compiler.plan import plan, realize
+from tests.network import anchors, assert_agrees, fused, names
 from tests.spellings.spelling import settle
+
+TARGET = "x86-64-v3"
 
 
 class Sign(torch.autograd.Function):
@@ -161,6 +169,16 @@ def test_no_work_is_done_twice(kind):
 
 @pytest.mark.parametrize("conv", [Ternary, Unequal])
 def test_ternary_weights_are_named(conv):
-    graph = assert_agrees(one(conv), torch.randn(1, 3, 8, 8))
-    notes = [str(v.attrs["weights"]) for v in anchors(graph, "conv2d") if "weights" in v.attrs]
-    assert len(notes) == 2 and all(n.startswith("ternary weights, ") for n in notes)
+    torch.manual_seed(1)
+    found = preview(one(conv), (torch.randn(1, 3, 8, 8),), target=TARGET, options=Options())
+    notes = [line.what.partition(", ")[2] for line in found.lines if line.kind == "binary"]
+    assert [n.startswith("ternary weights, ") for n in notes].count(True) == 2
+    assert notes.count("") == len(notes) - 2
+
+    graph = fused(one(conv), torch.randn(1, 3, 8, 8))
+    known = Schedules.load(targets.load(TARGET), None)
+    steps = realize.realize(plan.plan(graph), known, "net")[0].steps
+    binary = [s for s in steps if s.op == "bnn.conv2d"]
+    assert sum("ternary" in " ".join(s.fused) for s in binary) == 2
+    text = f"1 binary layers in {len(binary)} kernels, 1 of ternary weights"
+    assert cli._layers(binary) == text
