@@ -33,50 +33,52 @@ class FoldRamps:
 
 @dataclass(frozen=True)
 class _Ramp:
-    """outer * relu(inner * x) + bias, per channel."""
+    """outer * relu(inner * x) + bias per channel, for each x of ``inner``."""
 
-    x: relax.Expr
-    inner: Vector
+    inner: dict[relax.Expr, Vector]
     outer: Vector
     bias: Vector
 
 
-def _chain(graph: Graph, expr: relax.Expr) -> tuple[relax.Expr, Vector, Vector]:
-    """What affine maps up to ``expr`` start from, their scale and their bias."""
+def _chain(graph: Graph, expr: relax.Expr) -> list[tuple[relax.Expr, Vector, Vector]]:
+    """(x, scale, bias) of which ``expr`` is scale * x + bias, from itself on."""
     channels = ops.shape_of(expr)[-1]
     scale, bias = np.ones(channels), np.zeros(channels)
+    chain = [(expr, scale, bias)]
     while (found := affine_operands(graph, expr)) is not None:
         inner, shift = (v.astype(np.float64) for v in found)
         scale, bias = scale * inner, scale * shift + bias
         expr = graph.values[expr].args[0]
-    return expr, scale, bias
+        chain.append((expr, scale, bias))
+    return chain
 
 
 def _ramp(graph: Graph, expr: relax.Expr) -> _Ramp | None:
-    relu, outer, bias = _chain(graph, expr)
+    relu, outer, bias = _chain(graph, expr)[-1]
     value = graph.value(relu)
     if value is None or not ops.is_op(value, "relax.clip"):
         return None
     if [float(a.value) for a in value.args[1:3]] != [0.0, np.inf]:
         return None
-    x, inner, shift = _chain(graph, value.args[0])
-    return None if shift.any() else _Ramp(x, inner, outer, bias)
+    inner = {x: scale for x, scale, shift in _chain(graph, value.args[0]) if not shift.any()}
+    return _Ramp(inner, outer, bias)
 
 
 def _fold(graph: Graph, var: relax.Var, value: relax.Call) -> None:
-    sides = [_ramp(graph, a) for a in value.args]
-    if sides[0] is None or sides[1] is None:
+    one, other = (_ramp(graph, a) for a in value.args)
+    if one is None or other is None:
         return
-    right, left = sides if np.all(sides[0].inner > 0) else sides[::-1]
-    if not right.x.same_as(left.x) or np.any(right.inner <= 0) or np.any(left.inner >= 0):
+    x = next((x for x in one.inner if x in other.inner), None)
+    if x is None or ops.shape_of(x) != ops.shape_of(var):
         return
-    if ops.shape_of(right.x) != ops.shape_of(var):
+    right, left = (one, other) if np.all(one.inner[x] > 0) else (other, one)
+    if np.any(right.inner[x] <= 0) or np.any(left.inner[x] >= 0):
         return
-    rise, fall = right.outer * right.inner, left.outer * left.inner
+    rise, fall = right.outer * right.inner[x], left.outer * left.inner[x]
     if np.any(rise == 0):
         return
     slope = relax.const((fall / rise).astype(np.float32))
-    ramp = relax.op.nn.prelu(right.x, slope, axis=3)
+    ramp = relax.op.nn.prelu(x, slope, axis=3)
     bent = bind(ramp, derived(var.name, "ramp"))
     parts = [relax.const(v.astype(np.float32)) for v in (rise, right.bias + left.bias)]
     graph.replace(var, [(bent, ramp), (var, ops.call_op("affine", [bent, *parts]))])

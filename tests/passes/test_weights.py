@@ -54,7 +54,7 @@ def test_three_levels_of_two_sizes():
     again = (upper * (found.above + 1) + lower * (found.below - 1)) / 2
     np.testing.assert_allclose(again, w, rtol=1e-6)
     assert {*np.unique(found.above), *np.unique(found.below)} == {-1, 1}
-    assert found.note == "ternary weights, 47 % zeros"
+    assert found.note == "ternary weights, 56 % zeros"
 
 
 def test_other_weights_have_no_three_levels():

@@ -120,10 +120,9 @@ class Block(nn.Module):
         return self.act2(self.bn2(self.conv2(x)) + x)
 
 
-def residual(conv, shortcut=every_other, act=lambda channels: nn.Hardtanh()):
-    """Six binary layers, at 8, then 12 and then 16 channels."""
-    sizes = ((8, 8), (8, 12), (12, 16))
-    blocks = [Block(conv, a, b, shortcut, act) for a, b in sizes]
+def residual(conv, shortcut=every_other, act=lambda channels: nn.Hardtanh(), wider=12):
+    """Four binary layers, at 8 channels and then at ``wider``."""
+    blocks = [Block(conv, a, b, shortcut, act) for a, b in ((8, 8), (8, wider))]
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), act(8), *blocks)
 
 
@@ -146,10 +145,10 @@ class Flattened(nn.Module):
 
 #: (network, kernels with all outputs, kernels with one)
 KINDS = {
-    "clipped shortcuts, every other pixel": (lambda: residual(Conv), 6, 0),
-    "clipped shortcuts, averaged": (lambda: residual(Conv, averaged), 6, 0),
-    "signs of a whole image": (lambda: residual(OfAnImage), 6, 0),
-    "two levels behind Maxout": (lambda: residual(TwoLevels, act=Maxout), 6, 6),
+    "clipped shortcuts, every other pixel": (lambda: residual(Conv), 4, 0),
+    "clipped shortcuts, averaged": (lambda: residual(Conv, averaged), 4, 0),
+    "signs of a whole image": (lambda: residual(OfAnImage), 4, 0),
+    "two levels behind Maxout": (lambda: residual(TwoLevels, act=Maxout, wider=8), 4, 4),
     "flattened behind a pool": (Flattened, 1, 0),
     "weights of 0 and 1": (lambda: one(ZeroOrOne), 1, 1),
     "ternary weights": (lambda: one(Ternary), 2, 0),
