@@ -37,6 +37,7 @@ from bnn_compiler.version import __version__
 
 if TYPE_CHECKING:
     from bnn_compiler.runtime import Artifact
+    from bnn_compiler.runtime.manifest import StepEntry
     from bnn_compiler.target import Gpu, Hardware
 
 _EMULATE = "run another machine's artifact under qemu"
@@ -224,7 +225,7 @@ def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
         memory = ", ".join(f"{p.workspace_bytes / 1e6:.2f}" for p in manifest.programs)
         print(f"  batches {', '.join(map(str, artifact.batches))}, workspaces {memory} MB")
     print(
-        f"  {len(manifest.steps)} kernel calls, {len(binary)} binary layers"
+        f"  {len(manifest.steps)} kernel calls, {_layers(binary)}"
         f" ({sum(s.macs for s in binary) / 1e9:.3f} G binary MACs),"
         f" workspace {manifest.workspace_bytes / 1e6:.2f} MB"
     )
@@ -240,6 +241,15 @@ def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
     )
     stale = manifest.stale_records
     print(f"  schedules: {counts}" + (f"; {stale} stale records refused" if stale else ""))
+
+
+def _layers(binary: "Sequence[StepEntry]") -> str:
+    """How many layers these kernels are, and how many of those have zeros among their weights."""
+    layers = {s.name for s in binary}
+    ternary = {s.name for s in binary if any(f.startswith("ternary weights") for f in s.fused)}
+    text = f"{len(layers)} binary layers"
+    text += f" in {len(binary)} kernels" if len(binary) > len(layers) else ""
+    return text + (f", {len(ternary)} of ternary weights" if ternary else "")
 
 
 def _inspect(args: Arguments) -> int:

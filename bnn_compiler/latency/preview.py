@@ -91,15 +91,18 @@ def preview(
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     module, problems, note = _imported(model, example_inputs, checkpoint)
     kernels: tuple[Kernel, ...] = ()
+    notes: tuple[str, ...] = ()
     if module is not None:
         try:
             graph = fused(module, options)
             note = "\n".join(filter(None, [note, *left_in_float(graph)]))
-            kernels = Kernel.of_plan(plan.plan(graph))
+            planned = plan.plan(graph)
+            notes = tuple(call.note for call in planned.calls)
+            kernels = Kernel.of_plan(planned)
         except UnsupportedError as e:
             problems = (*problems, Problem(str(e)))
     seconds, about = _seconds(kernels, wanted, schedules)
-    lines = tuple(_line(k, s, known) for k, s in zip(kernels, seconds, strict=True))
+    lines = tuple(_line(k, n, s, known) for k, n, s in zip(kernels, notes, seconds, strict=True))
     return Preview(wanted.name, lines, problems, about, note)
 
 
@@ -128,10 +131,11 @@ def _seconds(
         return nothing, str(e)
 
 
-def _line(kernel: Kernel, seconds: float | None, known: Schedules) -> Line:
+def _line(kernel: Kernel, note: str, seconds: float | None, known: Schedules) -> Line:
     task = kernel.task
     if isinstance(task, Task):
         kind, _, what = str(task).partition(" ")
+        what = ", ".join(filter(None, [what, note]))
         return Line(kernel.name, kind, known.pick(task).point.family, what, seconds)
     bits = all(layout.storage is Storage.BITS for layout in kernel.reads)
     kind = "binary" if kernel.op == "matmul" else "bits" if bits else "float"

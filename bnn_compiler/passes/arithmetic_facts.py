@@ -13,8 +13,16 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.functions import FUNCTIONS, evaluate
-from bnn_compiler.passes.facts import MOST_ATOMS, Fact, distinct
-from bnn_compiler.passes.lattice import Mask, Vector
+from bnn_compiler.passes.facts import Fact
+from bnn_compiler.passes.lattice import (
+    MOST_BIASES,
+    NOWHERE,
+    Lattice,
+    Mask,
+    Vector,
+    lattice_union,
+    listed,
+)
 
 
 class Known(Protocol):
@@ -63,6 +71,8 @@ _GENERIC = {
     *("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "log_sigmoid"),
     *("silu", "gelu", "gelu_tanh", "mish"),
 }
+#: Functions that are constant on no range.
+_NOWHERE_FLAT = _GENERIC | {"abs", "square", "negative"}
 #: Functions whose results are integers.
 _STEPS = {"round", "floor", "ceil", "trunc"}
 
@@ -88,24 +98,25 @@ def _function(atoms: Known, _: relax.Expr, value: relax.Call) -> Fact:
         known = ~np.isnan(ends[0]) & ~np.isnan(ends[1])
         low = np.where(known, np.minimum(*ends), low)
         high = np.where(known, np.maximum(*ends), high)
-    listed = None
+    points = None
     if fact.atoms is not None and (fact.discrete or name not in _STEPS):
         flat = [np.where(inside, v, np.nan) for v, inside in _flats(name, params, fact)]
-        listed = distinct([*(_at(name, params, a) for a in fact.atoms), *flat])
-    discrete = fact.discrete and (listed is not None or name not in _GENERIC)
-    if name in _STEPS and listed is None:
-        listed = _whole_numbers(low, high)
-        discrete |= listed is not None
-    return replace(fact, low=low, high=high, atoms=listed, lattice=None, discrete=discrete)
+        points = listed([*(_at(name, params, a) for a in fact.atoms), *flat])
+    discrete = fact.discrete and (points is not None or name not in _GENERIC)
+    free = fact.free if name in _NOWHERE_FLAT else frozenset()
+    if name in _STEPS and points is None:
+        points = _whole_numbers(low, high)
+        discrete |= points is not None
+    return replace(fact, low=low, high=high, points=points, discrete=discrete, free=free)
 
 
-def _whole_numbers(low: Vector, high: Vector) -> tuple[Vector, ...] | None:
+def _whole_numbers(low: Vector, high: Vector) -> Lattice | None:
     """Those within the bounds of each channel; None if they are many."""
     first, last = float(low.min()), float(high.max())
-    if not last - first < MOST_ATOMS:
+    if not last - first < MOST_BIASES:
         return None
     numbers = np.arange(np.ceil(first), last + 1)
-    return distinct([np.where((low <= k) & (k <= high), k, np.nan) for k in numbers])
+    return listed([np.where((low <= k) & (k <= high), k, np.nan) for k in numbers])
 
 
 def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:
@@ -130,31 +141,55 @@ def _facts(atoms: Known, expr: relax.Expr, value: relax.Call) -> tuple[Fact, Fac
     return a, b
 
 
-def _scaled(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
-    """Products and quotients: of continuous values that have nothing to do with each other, so.
-
-    Of few numbers, few.
-    """
-    a, b = _facts(atoms, expr, value)
+def _ends(a: Fact, b: Fact) -> tuple[Vector, Vector]:
     infinite = np.full(a.low.size, np.inf)
     positive = a.nonnegative() and b.nonnegative()
+    return 0 * a.low if positive and np.isfinite(a.low).all() else -infinite, infinite
+
+
+def _product(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
+    """Of values that have nothing to do with each other: products of points, and of 0 with all."""
+    a, b = _facts(atoms, expr, value)
+    zeros = np.zeros(a.low.size)
+    zero = np.logical_or(*(_may_equal(atoms, x, zeros) for x in value.args))
+    free = a.free_beside(b) | b.free_beside(a)
+    points = NOWHERE if free else None
+    if not a.roots & b.roots or (a.discrete and b.discrete):
+        points = _points(a, b)
+    points = lattice_union([points, listed([np.where(zero, 0.0, np.nan)])])
+    free = frozenset() if zero.any() else free
+    roots = a.roots | b.roots
+    return Fact(*_ends(a, b), points, a.discrete and b.discrete, roots, free=free)
+
+
+def _points(a: Fact, b: Fact) -> Lattice | None:
+    """Products of points, where one side's are listed."""
+    if () in (a.atoms, b.atoms):
+        return NOWHERE
+    if a.atoms is None:
+        a, b = b, a
+    if a.atoms is None or b.points is None:
+        return None
+    factors = [(np.nan_to_num(n), np.where(np.isnan(n), np.nan, 0)) for n in a.atoms]
+    return lattice_union([b.points.affine(number, missing) for number, missing in factors])
+
+
+def _quotient(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
+    """Continuous in what only the dividend is; and of continuous values that are not related."""
+    a, b = _facts(atoms, expr, value)
+    free = a.free_beside(b)
     continuous = a.atoms == () and b.atoms == () and not a.roots & b.roots
-    low = 0 * a.low if positive and np.isfinite(a.low).all() else -infinite
-    discrete = a.discrete and b.discrete
-    listed: tuple[Vector, ...] | None = () if continuous else None
-    if discrete and a.atoms and b.atoms and ops.is_op(value, "relax.multiply"):
-        listed = distinct([x * y for x in a.atoms for y in b.atoms])
-    return Fact(low, infinite, listed, discrete, a.roots | b.roots)
+    points = NOWHERE if continuous or free else None
+    roots = a.roots | b.roots
+    return Fact(*_ends(a, b), points, a.discrete and b.discrete, roots, free=free)
 
 
 def _extreme(choose: Callable[..., Vector]) -> Callable[..., Fact]:
     def fact(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
         a, b = _facts(atoms, expr, value)
-        listed = None
-        if a.atoms is not None and b.atoms is not None:
-            listed = distinct([*a.atoms, *b.atoms])
+        points = lattice_union([a.points, b.points])
         ends = choose(a.low, b.low), choose(a.high, b.high)
-        return Fact(*ends, listed, a.discrete and b.discrete, a.roots | b.roots)
+        return Fact(*ends, points, a.discrete and b.discrete, a.roots | b.roots)
 
     return fact
 
@@ -183,8 +218,8 @@ def _ask_either(atoms: Known, value: relax.Call, number: Vector) -> Mask:
 #: As in atoms.py.
 RULES: dict[str, Callable[..., Fact]] = {
     "relax.bnn.function": _function,
-    "relax.multiply": _scaled,
-    "relax.divide": _scaled,
+    "relax.multiply": _product,
+    "relax.divide": _quotient,
     "relax.minimum": _extreme(np.minimum),
     "relax.maximum": _extreme(np.maximum),
 }

@@ -13,11 +13,18 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array
 from bnn_compiler.ops.operators import tiled
-from bnn_compiler.passes import arithmetic_facts, general_facts, move_facts
-from bnn_compiler.passes.facts import Fact, constant, distinct, joined
+from bnn_compiler.passes import arithmetic_facts, general_facts, linear_facts, move_facts
+from bnn_compiler.passes.facts import Fact, constant, joined
 from bnn_compiler.passes.general_facts import Steps
-from bnn_compiler.passes.lattice import Lattice, Mask, Vector, lattice_sum
-from bnn_compiler.passes.weights import split_weights
+from bnn_compiler.passes.lattice import (
+    NOWHERE,
+    Mask,
+    Vector,
+    lattice_mean,
+    lattice_sum,
+    lattice_union,
+    listed,
+)
 
 
 class Atoms:
@@ -62,10 +69,10 @@ class Atoms:
         inside = (fact.low <= number) & (number <= fact.high)
         if not inside.any():
             return inside
-        if fact.atoms is not None:
-            return inside & _any([a == number for a in fact.atoms], inside)
-        if fact.lattice is not None:
-            return inside & fact.lattice.holds(number)
+        if fact.points is not None:
+            inside &= fact.points.holds(number)
+            if fact.atoms is not None or not inside.any():
+                return inside
         if expr in self._borrowed:
             argument = self._borrowed[expr]
             everywhere = np.full(_channels(argument), number[0])
@@ -106,31 +113,27 @@ def _affine(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
             return np.where(constant, bias, x * scale + bias)
 
     ends = at(fact.low), at(fact.high)
-    listed = None
-    if fact.atoms is not None:
-        fixed = [np.where(constant, bias, np.nan)] if constant.any() else []
-        listed = distinct([np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms] + fixed)
-    lattice = fact.lattice
-    if lattice is not None:
-        scales = tuple(s * scale for s in lattice.scales)
-        lattice = replace(lattice, scales=scales, bias=at(lattice.bias))
-    return replace(
-        fact, low=np.minimum(*ends), high=np.maximum(*ends), atoms=listed, lattice=lattice
-    )
+    points = None if fact.points is None else fact.points.affine(scale, bias)
+    if constant.any():
+        points = lattice_union([points, listed([np.where(constant, bias, np.nan)])])
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    free = frozenset() if constant.any() else fact.free
+    return replace(fact, low=low, high=high, points=points, free=free)
 
 
 def _clip(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     fact = atoms.fact(value.args[0])
     lo, hi = (float(a.value) for a in value.args[1:3])
     cut = [np.where(fact.low < lo, min(lo, hi), np.nan), np.where(fact.high > hi, hi, np.nan)]
+    points = fact.points
+    if fact.atoms is not None:
+        points = listed([np.clip(a, lo, hi) for a in fact.atoms])
     return replace(
         fact,
         low=np.clip(fact.low, lo, hi),
         high=np.clip(fact.high, lo, hi),
-        atoms=None
-        if fact.atoms is None
-        else distinct([*(np.clip(a, lo, hi) for a in fact.atoms), *cut]),
-        lattice=None,
+        points=lattice_union([points, listed(cut)]),
+        free=frozenset(),
     )
 
 
@@ -144,50 +147,70 @@ def _prelu(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     ends = at(fact.low), at(fact.high)
     around = (fact.low < 0) & (fact.high > 0)
     flat = np.where((slope == 0) & (fact.low < 0), 0.0, np.nan)
+    if fact.atoms is not None:
+        points = listed([*(np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms), flat])
+    else:
+        below = None
+        if fact.points is not None:
+            below = fact.points.affine(slope, np.where((slope == 0) | (fact.low >= 0), np.nan, 0))
+        points = lattice_union([fact.points, below, listed([flat])])
     return replace(
         fact,
         low=np.where(around, np.minimum(0, np.minimum(*ends)), np.minimum(*ends)),
         high=np.where(around, np.maximum(0, np.maximum(*ends)), np.maximum(*ends)),
-        atoms=None
-        if fact.atoms is None
-        else distinct([*(np.where(np.isnan(a), np.nan, at(a)) for a in fact.atoms), flat]),
-        lattice=None,
+        points=points,
+        free=frozenset() if np.any(slope == 0) else fact.free,
     )
 
 
 def _add(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     a, b = (f.wide(_channels(expr)) for f in map(atoms.fact, value.args))
-    related, discrete = bool(a.roots & b.roots), a.discrete and b.discrete
-    listed: tuple[Vector, ...] | None = None
-    if not related and () in (a.atoms, b.atoms):
-        listed = ()
-    elif (not related or discrete) and a.atoms is not None and b.atoms is not None:
-        listed = distinct([x + y for x in a.atoms for y in b.atoms])
-    lattice = None if related else lattice_sum(a.lattice, b.lattice)
-    return Fact(a.low + b.low, a.high + b.high, listed, discrete, a.roots | b.roots, lattice)
+    free = a.free_beside(b) | b.free_beside(a)
+    points = NOWHERE if free else None
+    discrete = a.discrete and b.discrete
+    if discrete or not a.roots & b.roots:
+        points = lattice_sum(a.points, b.points)
+    return Fact(a.low + b.low, a.high + b.high, points, discrete, a.roots | b.roots, free=free)
 
 
 def _keep(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
     return atoms.fact(value.args[0])
 
 
-def _average(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
-    """Averages of 0 are exactly 0; of other atoms, or of several, anything between."""
-    fact = atoms.fact(value.args[0])
-    attrs = value.attrs
-    padded = ops.is_op(value, "relax.nn.avg_pool2d") and any(int(v) for v in attrs.padding)
-    only_zero = fact.atoms is not None and all(np.all(np.isnan(a) | (a == 0)) for a in fact.atoms)
+def _average(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
+    """Averages of 0 are exactly 0; those of other points are means of as many as there are."""
+    fact, attrs = atoms.fact(value.args[0]), value.attrs
+    if fact.low.size != _channels(expr):
+        return _unknown(expr)
+    points = fact.points if _only_zero(fact) else None
     low, high = fact.low, fact.high
-    if padded:
+    if ops.is_op(value, "relax.mean"):
+        count = int(np.prod(ops.shape_of(value.args[0]))) // int(np.prod(ops.shape_of(expr)))
+        points = points or lattice_mean(fact.points, count)
+    elif any(int(v) for v in attrs.padding):
         low, high = np.minimum(low, 0), np.maximum(high, 0)
-    return replace(fact, low=low, high=high, atoms=fact.atoms if only_zero else None, lattice=None)
+    elif not attrs.ceil_mode:
+        points = points or lattice_mean(
+            fact.points, int(np.prod([int(v) for v in attrs.pool_size]))
+        )
+    return replace(fact, low=low, high=high, points=points)
+
+
+def _blended(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
+    """By weights of its own for each place."""
+    fact = atoms.fact(value.args[0])
+    return replace(fact, points=fact.points if _only_zero(fact) else None)
+
+
+def _only_zero(fact: Fact) -> bool:
+    return fact.atoms is not None and all(np.all(np.isnan(a) | (a == 0)) for a in fact.atoms)
 
 
 def _resize(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     if str(value.attrs["method"]) == "nearest_neighbor":
         return _keep(atoms, expr, value)
     if str(value.attrs["method"]) == "linear":
-        return _average(atoms, expr, value)
+        return _blended(atoms, expr, value)
     return _unknown(expr)
 
 
@@ -226,55 +249,7 @@ def _sign(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
         np.where(zeros, float(zero), np.nan),
         np.where(fact.high > 0, 1.0, np.nan),
     ]
-    return Fact(np.fmin.reduce(kinds), np.fmax.reduce(kinds), distinct(kinds), True, fact.roots)
-
-
-def _binary_conv(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
-    weights = ops.shape_of(value.args[1])
-    reach = int(np.prod(weights[1:]))
-    padded = any(int(v) for v in value.attrs["padding"]) and int(value.attrs["pad_value"]) == 0
-    one = np.ones(weights[0])
-    lattice = Lattice((one,), (reach,), 0 * one, None if padded else reach % 2)
-    return Fact(-reach * one, reach * one, None, True, frozenset([expr]), lattice)
-
-
-def _matmul(_: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
-    reach, one = ops.shape_of(value.args[0])[3], np.ones(_channels(expr))
-    below = any(int(v) for v in value.attrs["low"])
-    lattice = Lattice((one,), (reach,), 0 * one)
-    low = -reach * one if below else 0 * one
-    return Fact(low, reach * one, None, True, frozenset([expr]), lattice)
-
-
-def _conv(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
-    """A float sum is continuous, except of a dead channel or of few-valued terms."""
-    weights = array(value.args[1])
-    channels = weights.shape[0]
-    flat = weights.reshape(channels, -1)
-    dead = ~flat.any(axis=1)
-    infinite = np.where(dead, 0.0, np.inf)
-    fact = atoms.fact(value.args[0])
-    listed: tuple[Vector, ...] | None = ()
-    lattice = None
-    if dead.any():
-        listed = (np.where(dead, 0.0, np.nan),)
-    if fact.discrete:
-        split = split_weights(weights)
-        signs = fact.atoms is not None and all(
-            np.all(np.isnan(a) | np.isin(a, (-1, 0, 1))) for a in fact.atoms
-        )
-        if split is not None and signs:
-            listed = None
-            scale = split.scale.astype(np.float64)
-            lattice = Lattice((scale,), (flat.shape[1],), np.zeros(channels))
-        elif any(_is_few_valued(row) for row in flat):
-            listed = None
-    return Fact(-infinite, infinite, listed, fact.discrete, frozenset([expr]), lattice)
-
-
-def _is_few_valued(weights: np.ndarray) -> bool:
-    """Whether sums of so few magnitudes coincide more often than by accident."""
-    return weights.size < 8 or np.unique(np.abs(weights)).size * 4 <= weights.size
+    return Fact(np.fmin.reduce(kinds), np.fmax.reduce(kinds), listed(kinds), True, fact.roots)
 
 
 _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
@@ -282,8 +257,6 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.bnn.sign": _sign,
     "relax.bnn.tile": _tile,
     "relax.bnn.pad_channels": _pad_channels,
-    "relax.bnn.conv2d": _binary_conv,
-    "relax.bnn.matmul": _matmul,
     "relax.bnn.tokens": _keep,
     "relax.clip": _clip,
     "relax.nn.prelu": _prelu,
@@ -298,7 +271,7 @@ _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
     "relax.bnn.resize2d": _resize,
     "relax.concat": _concat,
     "relax.nn.pad": _pad,
-    "relax.nn.conv2d": _conv,
+    **linear_facts.RULES,
 }
 
 

@@ -14,7 +14,14 @@ from bnn_compiler.ops.window import Window
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.pool_before_scale import sign_below_pools
 from bnn_compiler.passes.sign_planes import SignPlanes, plane, sign_planes
-from bnn_compiler.passes.weights import TwoLevelWeights, split_weights, two_levels
+from bnn_compiler.passes.weights import (
+    TernaryWeights,
+    ThreeLevelWeights,
+    TwoLevelWeights,
+    split_weights,
+    three_levels,
+    two_levels,
+)
 
 
 class BinarizeConv:
@@ -28,7 +35,9 @@ class BinarizeConv:
 
     Zeros of the signs (``sign_planes``) and of the weights (``TernaryWeights.planes``) become
     sums of planes: i is then a sum of up to four such convolutions, and the scale is shared.
-    Weights of two levels c - h and c + h need the sum of the signs beside the product.
+    Weights of two levels c - h and c + h, or of three, need the sum of the signs beside the
+    product: a convolution of one output channel in each group. Attribute ``weights`` names
+    ternary ones in reports.
 
     ``zero_weight`` is one of ZERO_WEIGHT. Raises ModelError for a weight that is exactly 0 if it
     is "error".
@@ -64,9 +73,8 @@ class _Rewrite:
         if found is None:
             return
         source, sign, pools = found
-        weights = split_weights(array(conv.args[1]))
-        levels = None if weights else two_levels(array(conv.args[1]))
-        if weights is None and levels is None:
+        weights = _levels(array(conv.args[1]), self.zero_weight)
+        if weights is None:
             return
         planes = sign_planes(self.atoms, sign.args[0], int(sign.attrs["zero"]), pad_value)
         attrs: dict[str, Any] = {
@@ -79,10 +87,13 @@ class _Rewrite:
         }
         bits = [self._plane(source, sign, pools, c, planes) for c in planes.compares]
         work = _Sums(var.name, bits, planes, attrs)
-        if weights is not None:
-            work.product(weights.planes(self.zero_weight, var.name), weights.scale)
-        elif levels is not None:
-            work.two_levels(levels)
+        if isinstance(weights, TernaryWeights):
+            planes = weights.planes(self.zero_weight, var.name)
+            work.product(planes, weights.scale, weights.note if len(planes) > 1 else "")
+        elif isinstance(weights, TwoLevelWeights):
+            work.two_levels(weights)
+        else:
+            work.three_levels(weights)
         *inner, (_, last) = work.bindings
         self.graph.replace(var, [*inner, (var, last)])
 
@@ -129,15 +140,16 @@ class _Sums:
         self.bindings.append((bind(expr, name), expr))
         return self.bindings[-1][0]
 
-    def product(self, tensors: Sequence[np.ndarray], scale: np.ndarray) -> relax.Var:
+    def product(
+        self, tensors: Sequence[np.ndarray], scale: np.ndarray, note: str = ""
+    ) -> relax.Var:
         """The convolution with ``scale`` [O] times the mean of ``tensors`` of -1/+1.
 
         The offset of the signs is added to the integer first, so that 0 stays exactly 0.
         """
+        attrs = {**self.attrs, **({"weights": note} if note else {})}
         calls = [
-            ops.anchor("conv2d", [b, relax.const(w)], **self.attrs)
-            for b in self.bits
-            for w in tensors
+            ops.anchor("conv2d", [b, relax.const(w)], **attrs) for b in self.bits for w in tensors
         ]
         total, *others = [self._emit(call) for call in calls]
         for other in others:
@@ -151,20 +163,46 @@ class _Sums:
 
     def two_levels(self, levels: TwoLevelWeights) -> relax.Var:
         """half * the product with the signs + center * the sum of the input's signs."""
-        outputs, rows, columns, inputs = levels.signs.shape
+        product = self.product([levels.signs], levels.half)
+        return self._beside(product, levels.signs.shape, levels.center)
+
+    def three_levels(self, levels: ThreeLevelWeights) -> relax.Var:
+        """Half of each number times the product with its plane, then what the planes are off by."""
+        above = self.product([levels.above], levels.upper / 2, levels.note)
+        below = self.product([levels.below], levels.lower / 2, levels.note)
+        both = self._emit(relax.op.add(above, below))
+        return self._beside(both, levels.above.shape, (levels.upper - levels.lower) / 2)
+
+    def _beside(self, product: relax.Var, shape: tuple[int, ...], center: np.ndarray) -> relax.Var:
+        """``product`` and ``center`` [O] times the sum of what weights of ``shape`` read."""
+        outputs, rows, columns, inputs = shape
         groups = self.attrs["groups"]
         count = groups if groups in (1, outputs) else outputs
         ones = np.ones((count, rows, columns, inputs), np.int8)
-        product = self.product([levels.signs], levels.half)
         total = self.product([ones], np.ones(count, np.float32))
         if count < outputs:
             total = self._emit(ops.anchor("tile", [total], start=0, channels=outputs))
-        total = self._affine(total, levels.center, np.zeros(outputs))
+        total = self._affine(total, center, np.zeros(outputs))
         return self._emit(relax.op.add(product, total))
 
     def _affine(self, x: relax.Var, scale: np.ndarray, bias: np.ndarray) -> relax.Var:
         parts = [relax.const(np.asarray(v, np.float32)) for v in (scale, bias)]
         return self._emit(ops.call_op("affine", [x, *parts]))
+
+
+def _levels(
+    w: np.ndarray, zero_weight: str
+) -> TernaryWeights | TwoLevelWeights | ThreeLevelWeights | None:
+    """Float weights as few levels, in the form of the least work; None for others.
+
+    Two levels of which one is 0 are one product and a sum, as ternary weights they are two.
+    """
+    found = split_weights(w)
+    if found is None:
+        return two_levels(w) or three_levels(w)
+    if found.zeros and zero_weight == "exact":
+        return two_levels(w) or found
+    return found
 
 
 def _padded_source(graph: Graph, conv: relax.Call) -> tuple[relax.Expr, list[int], int]:

@@ -7,28 +7,39 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
-from bnn_compiler.passes.lattice import Lattice, Vector
+from bnn_compiler.passes.lattice import Lattice, Vector, lattice_union, listed, side_by_side
 
-#: More atoms than this are not listed one by one.
-MOST_ATOMS = 24
+#: Channels of so many different scales add up to anything.
+_VARIED = 8
 
 
 @dataclass(frozen=True)
 class Fact:
     """What is known of a value, per channel [C].
 
-    ``low`` and ``high`` bound it. ``atoms`` are the numbers it takes often, NaN where a channel
-    lacks one; None if they are too many to list, then ``lattice`` may hold them. ``discrete``
-    if it takes no other numbers. ``roots`` are the convolutions and inputs it is made of, element
-    by element.
+    ``low`` and ``high`` bound it. ``points`` are the numbers it takes often, None if they are
+    unknown; ``discrete`` if it takes no others. ``roots`` are the convolutions and inputs it is
+    made of, element by element; whatever the others are, the value is continuous in each of
+    ``free``. ``varied``, of a fact of many channels together: whether theirs
+    have scales of their own.
     """
 
     low: Vector
     high: Vector
-    atoms: tuple[Vector, ...] | None
+    points: Lattice | None
     discrete: bool
     roots: frozenset[relax.Var]
-    lattice: Lattice | None = None
+    varied: bool = False
+    free: frozenset[relax.Var] = frozenset()
+
+    def free_beside(self, other: "Fact") -> frozenset[relax.Var]:
+        """What of ``free`` has nothing to do with ``other``."""
+        return self.free - other.roots
+
+    @property
+    def atoms(self) -> tuple[Vector, ...] | None:
+        """The points one by one, NaN where a channel lacks one; None if they are not listed."""
+        return None if self.points is None or self.points.scales else self.points.biases
 
     def nonnegative(self) -> bool:
         """Whether no channel is ever below 0."""
@@ -40,16 +51,11 @@ class Fact:
 
     def taken(self, index: NDArray[np.int64]) -> "Fact":
         """Of the channels ``index``."""
-        lattice = self.lattice
-        if lattice is not None:
-            scales = tuple(s[index] for s in lattice.scales)
-            lattice = replace(lattice, scales=scales, bias=lattice.bias[index])
         return replace(
             self,
             low=self.low[index],
             high=self.high[index],
-            atoms=None if self.atoms is None else distinct([a[index] for a in self.atoms]),
-            lattice=lattice,
+            points=None if self.points is None else self.points.taken(index),
         )
 
     def wide(self, channels: int) -> "Fact":
@@ -60,12 +66,14 @@ class Fact:
 
     def whole(self) -> "Fact":
         """Of all channels together: one channel."""
-        atoms = None
+        points = None
         if self.atoms is not None:
             numbers = {float(v) for a in self.atoms for v in a if not np.isnan(v)}
-            atoms = distinct([np.full(1, v) for v in sorted(numbers)])
+            points = listed([np.full(1, v) for v in sorted(numbers)])
+        scales = self.points.scales if self.points is not None else ()
+        varied = any(np.unique(np.abs(s[s != 0])).size >= _VARIED for s in scales)
         low, high = np.full(1, self.low.min()), np.full(1, self.high.max())
-        return replace(self, low=low, high=high, atoms=atoms, lattice=None)
+        return replace(self, low=low, high=high, points=points, varied=varied)
 
     def framed(self, fill: float) -> "Fact":
         """Of an image with a border of ``fill``."""
@@ -74,39 +82,24 @@ class Fact:
             self,
             low=np.minimum(self.low, fill),
             high=np.maximum(self.high, fill),
-            atoms=None if self.atoms is None else distinct([*self.atoms, edge]),
-            lattice=None,
+            points=lattice_union([self.points, listed([edge])]),
+            free=frozenset(),
         )
 
 
 def joined(facts: Sequence[Fact]) -> Fact:
     """Of their channels one after the other."""
-    atoms = None
-    if all(f.atoms is not None for f in facts):
-        starts = np.cumsum([0, *(f.low.size for f in facts)])
-        found = []
-        for fact, start in zip(facts, starts, strict=False):
-            for atom in fact.atoms or ():
-                full = np.full(starts[-1], np.nan)
-                full[start : start + atom.size] = atom
-                found.append(full)
-        atoms = distinct(found)
     return Fact(
         np.concatenate([f.low for f in facts]),
         np.concatenate([f.high for f in facts]),
-        atoms,
+        side_by_side([f.points for f in facts], [f.low.size for f in facts]),
         all(f.discrete for f in facts),
         frozenset().union(*(f.roots for f in facts)),
+        free=frozenset.intersection(*(f.free for f in facts)),
     )
 
 
 def constant(channels: int, number: float) -> Fact:
     """Of channels that are all ``number``."""
     full = np.full(channels, number)
-    return Fact(full, full, (full,), True, frozenset())
-
-
-def distinct(atoms: Sequence[Vector]) -> tuple[Vector, ...] | None:
-    """Without repetitions; None if they are too many."""
-    found = {(a + 0.0).tobytes(): a for a in atoms if not np.isnan(a).all()}
-    return tuple(found.values()) if len(found) <= MOST_ATOMS else None
+    return Fact(full, full, listed([full]), True, frozenset())

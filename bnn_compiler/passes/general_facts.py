@@ -17,8 +17,8 @@ from bnn_compiler.ops.general import Program, Shape, Step, primitive
 from bnn_compiler.ops.graph import bind
 from bnn_compiler.ops.graph import constant as constant_of
 from bnn_compiler.ops.primitives import Kind
-from bnn_compiler.passes.facts import MOST_ATOMS, Fact, constant, distinct
-from bnn_compiler.passes.lattice import Mask, Vector
+from bnn_compiler.passes.facts import Fact, constant
+from bnn_compiler.passes.lattice import MOST_BIASES, NOWHERE, Mask, Vector, lattice_union, listed
 
 
 class Known(Protocol):
@@ -78,8 +78,13 @@ class _Walk:
     steps: Steps
     known: Known
 
-    def step(self, step: Step, operands: list[relax.Var], count: int) -> relax.Var:
-        """The variable of one step; ``count`` elements are summed up in each of its own."""
+    def step(
+        self, step: Step, operands: list[relax.Var], count: int, whole: bool = False
+    ) -> relax.Var:
+        """The variable of one step; ``count`` elements are summed up in each of its own.
+
+        ``whole`` if those are all that an image has.
+        """
         op, params, steps = step.op, step.params, self.steps
         if op == "number":
             return steps.opaque(constant(1, float(params[0])))
@@ -91,12 +96,12 @@ class _Walk:
             return steps.call(ops.call_op("sign", operands, zero=int(params[0])))
         if op in ("equal", "less", "less_equal"):
             levels = np.zeros(1), np.ones(1)
-            return steps.opaque(Fact(*levels, levels, True, frozenset()))
+            return steps.opaque(Fact(*levels, listed(levels), True, frozenset()))
         if op in ("where", "concat", "pad"):
             border = [steps.opaque(constant(1, float(params[2])))] if op == "pad" else []
             return self._one_of([*operands[op == "where" :], *border])
         if op in ("sum", "matmul"):
-            return self._sum(operands, count)
+            return self._sum(operands, count, whole)
         if op in ("copy", "reduce_max", "reduce_min") or primitive(op).kind is Kind.MOVE:
             return operands[0]
         if op in _OPERATIONS:
@@ -129,14 +134,18 @@ class _Walk:
             choose.reduce([getattr(f, end) for f in facts])
             for choose, end in ((np.minimum, "low"), (np.maximum, "high"))
         )
-        listed = None
-        if all(f.atoms is not None for f in facts):
-            listed = distinct([a for f in facts for a in f.atoms or ()])
+        points = lattice_union([f.points for f in facts])
         roots = frozenset().union(*(f.roots for f in facts))
-        return self.steps.opaque(Fact(low, high, listed, all(f.discrete for f in facts), roots))
+        free = frozenset.intersection(*(f.free for f in facts))
+        discrete = all(f.discrete for f in facts)
+        return self.steps.opaque(Fact(low, high, points, discrete, roots, free=free))
 
-    def _sum(self, operands: Sequence[relax.Var], count: int) -> relax.Var:
-        """Of ``count`` elements, or products: continuous if their terms are."""
+    def _sum(self, operands: Sequence[relax.Var], count: int, whole: bool) -> relax.Var:
+        """Of ``count`` elements, or products: continuous if their terms are.
+
+        So is the sum of a ``whole`` image that is not of the same few numbers in all channels: one
+        whose elements are all at them has nothing left to compare, neither mean nor deviation.
+        """
         facts = [self.known.fact(x) for x in operands]
         if count == 1 and len(operands) == 1:
             return operands[0]
@@ -145,7 +154,8 @@ class _Walk:
             f.atoms == () or (n and not f.discrete) for f, n in zip(facts, never, strict=True)
         ]
         if len(operands) == 1:
-            smooth = facts[0].atoms == ()
+            mixed = whole and count >= _MANY and (facts[0].varied or not facts[0].discrete)
+            smooth = facts[0].atoms == () or mixed
             ends = facts[0].low * count, facts[0].high * count
         else:
             smooth = any(continuous) and all(n or c for n, c in zip(never, continuous, strict=True))
@@ -153,7 +163,9 @@ class _Walk:
             ends = np.full(1, 0.0 if nonnegative else -np.inf), np.full(1, np.inf)
         var = self.steps.opaque()
         discrete = all(f.discrete for f in facts)
-        self.steps.facts[var] = Fact(*ends, () if smooth else None, discrete, frozenset([var]))
+        roots = frozenset([var])
+        points, free = (NOWHERE, roots) if smooth else (None, frozenset[relax.Var]())
+        self.steps.facts[var] = Fact(*ends, points, discrete, roots, free=free)
         return var
 
 
@@ -171,11 +183,15 @@ def _of_array(values: np.ndarray) -> Fact:
     """Of a constant: its numbers, or 0 alone where they are many."""
     low, high = (np.full(1, float(v)) for v in (values.min(), values.max()))
     numbers = np.unique(values)
-    if numbers.size <= MOST_ATOMS:
-        atoms = tuple(np.full(1, float(v)) for v in numbers)
-        return Fact(low, high, atoms, True, frozenset())
-    zero = (np.zeros(1),) if 0 in numbers else ()
+    if numbers.size <= MOST_BIASES:
+        points = listed([np.full(1, float(v)) for v in numbers])
+        return Fact(low, high, points, True, frozenset())
+    zero = listed([np.zeros(1)]) if 0 in numbers else NOWHERE
     return Fact(low, high, zero, False, frozenset())
+
+
+#: So many elements are not all at one of the numbers that they take often.
+_MANY = 64
 
 
 def _program(atoms: Known, call: relax.Call) -> tuple[Known, relax.Var]:
@@ -199,16 +215,18 @@ def _program(atoms: Known, call: relax.Call) -> tuple[Known, relax.Var]:
             steps.borrowed[var] = argument
     for i, step in enumerate(program.steps):
         operands = [names[v] for v in step.operands]
-        names[f"t{i}"] = walk.step(step, operands, _terms(step, shapes))
+        names[f"t{i}"] = walk.step(step, operands, *_terms(step, shapes))
     return known, names[program.result]
 
 
-def _terms(step: Step, shapes: dict[str, Shape]) -> int:
+def _terms(step: Step, shapes: dict[str, Shape]) -> tuple[int, bool]:
+    """How many elements are summed up in each, and whether they are all that an image has."""
     if step.op == "matmul":
-        return shapes[step.operands[0]][-1]
+        return shapes[step.operands[0]][-1], False
     if step.op == "sum":
-        return prod(shapes[step.operands[0]][axis] for axis in step.params[0])
-    return 1
+        shape, axes = shapes[step.operands[0]], set(step.params[0])
+        return prod(shape[axis] for axis in axes), axes >= set(range(1, len(shape)))
+    return 1, False
 
 
 def general(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:

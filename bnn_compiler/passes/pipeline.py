@@ -12,6 +12,7 @@ from bnn_compiler.passes.filter_strided_conv import FilterStridedConv
 from bnn_compiler.passes.find_sign_products import FindSignProducts
 from bnn_compiler.passes.find_signs import FindSigns
 from bnn_compiler.passes.fold_affine import FoldAffine
+from bnn_compiler.passes.fold_ramps import FoldRamps
 from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
@@ -42,6 +43,7 @@ def phases(
             "recognise",
             (
                 FoldTile(),
+                FoldRamps(),
                 SignBehindTokens(),
                 PoolBeforeScale(),
                 SignBeforePad(),

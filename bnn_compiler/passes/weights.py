@@ -1,4 +1,4 @@
-"""Float weights as scale * {-1, 0, +1}, and the binary tensors that add up to them."""
+"""Float weights of two or three levels, and the binary tensors that add up to them."""
 
 from dataclasses import dataclass
 
@@ -29,6 +29,11 @@ class TernaryWeights:
     scale: np.ndarray
     zeros: int
 
+    @property
+    def note(self) -> str:
+        """How a report calls them; "" without zeros."""
+        return ternary(self.zeros, self.signs.size)
+
     def planes(self, zero_weight: str, name: str) -> list[np.ndarray]:
         """Tensors of -1/+1 whose mean is ``signs``: two if some of them are 0.
 
@@ -44,6 +49,11 @@ class TernaryWeights:
             )
         read_as = (1, -1) if zero_weight == "exact" else (int(zero_weight),)
         return [np.where(self.signs == 0, np.int8(v), self.signs) for v in read_as]
+
+
+def ternary(zeros: int, size: int) -> str:
+    """How a report calls weights of which ``zeros`` are 0; "" for none."""
+    return f"ternary weights, {100 * zeros / size:.2g} % zeros" if zeros else ""
 
 
 def split_weights(w: np.ndarray) -> TernaryWeights | None:
@@ -104,3 +114,41 @@ def two_levels(w: np.ndarray) -> TwoLevelWeights | None:
     signs = np.where(upper, 1, -1).astype(np.int8).reshape(w.shape)
     center, half = (means[0] + means[1]) / 2, (means[0] - means[1]) / 2
     return TwoLevelWeights(signs, center.astype(np.float32), half.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class ThreeLevelWeights:
+    """``above`` and ``below`` int8 [O,KH,KW,C/groups] of -1/+1; ``upper``, ``lower`` float32 [O].
+
+    w = (upper * (above + 1) + lower * (below - 1)) / 2: upper where above, -lower where not below.
+    """
+
+    above: np.ndarray
+    below: np.ndarray
+    upper: np.ndarray
+    lower: np.ndarray
+
+    @property
+    def note(self) -> str:
+        """How a report calls them."""
+        return ternary(int((self.above != self.below).sum()), self.above.size)
+
+
+def three_levels(w: np.ndarray) -> ThreeLevelWeights | None:
+    """Weights [O,KH,KW,C] of 0 and, in each channel, one number on either side (TTQ)."""
+    flat = w.reshape(len(w), -1).astype(np.float64)
+    if flat.shape[1] < _FEW or not (flat == 0).any():
+        return None
+    sides = [_one_number(np.where(side, np.abs(flat), 0)) for side in (flat > 0, flat < 0)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    above, below = (np.where(side, 1, -1).astype(np.int8) for side in (w > 0, w >= 0))
+    return ThreeLevelWeights(above, below, *(s.astype(np.float32) for s in sides))
+
+
+def _one_number(sizes: np.ndarray) -> np.ndarray | None:
+    """What all of a row's [O, K] that are not 0 are, 0 for a row of zeros; None if they differ."""
+    largest = sizes.max(axis=1, keepdims=True)
+    if np.any((sizes > 0) & (largest - sizes > TOLERANCE * largest)):
+        return None
+    return np.asarray(sizes.sum(axis=1) / np.maximum((sizes > 0).sum(axis=1), 1))

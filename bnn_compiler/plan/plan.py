@@ -34,7 +34,7 @@ class Call:
 
     ``weights`` are the operator's constants, which follow the first of ``data`` once they are
     packed; ``operands`` the epilogue's, a vector of each padded to whole vectors. ``unaligned``
-    pointers (by index) are the caller's.
+    pointers (by index) are the caller's. ``note`` is what a report says of the weights.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Call:
     weights: tuple[relax.Expr, ...] = ()
     operands: tuple[Buffer | np.ndarray, ...] = ()
     unaligned: tuple[int, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,8 @@ class _Planner:
         keys = set(value.attrs.keys()) if op else set()
         name = str(value.attrs["layer"]) if "layer" in keys else var.name
         op = task.op if isinstance(task, PlainTask) else op
-        self.calls.append(Call(name, op, task, data, writes, weights, operands, unaligned))
+        note = str(value.attrs["weights"]) if "weights" in keys else ""
+        self.calls.append(Call(name, op, task, data, writes, weights, operands, unaligned, note))
 
     def _outputs(
         self, var: relax.Var, value: relax.Call, epilogue: Epilogue, shape: tuple[int, ...]

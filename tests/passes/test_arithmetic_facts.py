@@ -6,6 +6,16 @@ from torch.nn import functional as F
 from tests.passes.test_atoms import BINARY, CONV, atoms_of, norm
 
 
+def gated(x, gate):
+    """A gate beside its shortcut."""
+    return x * torch.sigmoid(gate) * 0.7 + x
+
+
+def less_itself(x, gate):
+    """0 where the gate is 1."""
+    return x * gate - x
+
+
 @pytest.mark.parametrize(
     ("zero", "function", "layers"),
     [
@@ -25,6 +35,9 @@ from tests.passes.test_atoms import BINARY, CONV, atoms_of, norm
         (False, lambda x, conv: torch.minimum(conv(x), torch.tanh(conv(x))), (CONV,)),
         (True, lambda x, conv: torch.maximum(conv(x), F.relu(conv(x))), (CONV,)),
         (False, lambda x, conv: conv(x) * torch.sigmoid(conv(x).mean((2, 3), True)), (CONV,)),
+        (False, lambda x, conv: gated(conv(x), conv(x + 1)), (CONV,)),
+        (True, lambda x, conv: gated(F.relu(conv(x)), conv(x + 1)), (CONV,)),
+        (True, lambda x, conv: less_itself(conv(x), F.hardtanh(conv(x + 1))), (CONV,)),
     ],
 )
 def test_zeros_of_functions_and_products(zero, function, layers):

@@ -2,25 +2,28 @@ import numpy as np
 from tvm import relax
 
 from bnn_compiler.passes.facts import Fact
-from bnn_compiler.passes.lattice import Lattice
+from bnn_compiler.passes.lattice import Lattice, listed
 
 NONE = np.nan
 FACT = Fact(
     np.array([-1.0, 0.0, 2.0]),
     np.array([1.0, 3.0, 4.0]),
-    (np.array([-1.0, 0.0, NONE]), np.array([1.0, NONE, NONE])),
+    listed([np.array([-1.0, 0.0, NONE]), np.array([1.0, NONE, NONE])]),
     True,
     frozenset[relax.Var](),
-    Lattice((np.array([1.0, 2.0, 3.0]),), (9,), np.zeros(3)),
 )
 
 
 def test_channels_that_are_moved_take_their_facts_along():
     moved = FACT.taken(np.array([2, 0, 0]))
     assert moved.low.tolist() == [2, -1, -1] and moved.high.tolist() == [4, 1, 1]
-    assert moved.lattice is not None and moved.lattice.scales[0].tolist() == [3, 1, 1]
     assert {float(v) for a in moved.atoms for v in a if not np.isnan(v)} == {-1.0, 1.0}
     assert all(np.isnan(a[0]) for a in moved.atoms)
+    chain = Fact(
+        FACT.low, FACT.high, Lattice((np.zeros(3),), (np.arange(3.0),), (9,)), True, FACT.roots
+    )
+    assert chain.atoms is None
+    assert chain.taken(np.array([2, 0])).points.scales[0].tolist() == [2, 0]
 
 
 def test_a_border_is_a_number_that_occurs():

@@ -35,6 +35,7 @@ def linear(x, *_):
         lambda x: linear(x).exp() - linear(x + 1),
         lambda x: linear(x).sum((1, 2)) * 2 - 3,
         lambda x: 3 - torch.sign(linear(x)),
+        lambda x: F.hardtanh(linear(x)) - F.hardtanh(linear(x)).mean((1, 2), keepdim=True),
     ],
 )
 def test_0_is_an_accident(function):
@@ -56,6 +57,8 @@ def test_0_is_an_accident(function):
         lambda x: (linear(x) > 1).float() @ linear(x).transpose(1, 2),
         lambda x: linear(x) * torch.arange(33.0),
         lambda x: linear(x).round(),
+        lambda x: torch.sign(linear(x)).mean((1, 2)),
+        lambda x: F.relu(linear(x)) - F.relu(linear(x)).mean(1, keepdim=True),
     ],
 )
 def test_0_is_common(function):

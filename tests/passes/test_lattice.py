@@ -1,14 +1,26 @@
 import numpy as np
 
-from bnn_compiler.passes.lattice import Lattice, lattice_sum
+from bnn_compiler.passes.lattice import (
+    NOWHERE,
+    Lattice,
+    lattice_mean,
+    lattice_sum,
+    lattice_union,
+    listed,
+    side_by_side,
+)
 
 
 def single(scale, reach, bias=0.0, odd=None):
-    return Lattice((np.array([scale]),), (reach,), np.array([bias]), odd)
+    return Lattice((np.array([bias]),), (np.array([scale]),), (reach,), odd)
 
 
 def holds(lattice, number):
     return bool(lattice.holds(np.array([number]))[0])
+
+
+def numbers(*values):
+    return listed([np.array([v]) for v in values])
 
 
 def test_a_single_term_holds_its_reachable_multiples():
@@ -22,6 +34,13 @@ def test_parity_excludes_every_other_multiple():
     assert not holds(single(1.0, 9, odd=1), 0.0)
     assert holds(single(1.0, 9, odd=1), -3.0)
     assert holds(single(1.0, 8, odd=0), 0.0)
+    shifted = lattice_sum(single(1.0, 9, odd=1), numbers(2.0))
+    assert holds(shifted, 3.0) and not holds(shifted, 2.0)
+
+
+def test_parity_is_lost_with_other_numbers():
+    assert holds(lattice_union([single(1.0, 9, odd=1), numbers(0.0)]), 0.0)
+    assert holds(lattice_sum(single(1.0, 9, odd=1), single(1.0, 9, odd=1)), 2.0)
 
 
 def test_a_scale_of_zero_leaves_the_bias():
@@ -37,12 +56,47 @@ def test_a_sum_of_independent_scales_meets_zero_by_accident_only():
     assert lattice_sum(a, None) is None
 
 
-def test_related_scales_may_meet_anywhere():
+def test_scales_of_one_unit_meet_at_its_multiples():
     a, b = single(0.5, 9, bias=0.1), single(0.75, 9, bias=0.3)
-    assert holds(lattice_sum(a, b), 0.0)
+    assert not holds(lattice_sum(a, b), 0.0)
+    assert holds(lattice_sum(a, b), 0.4 + 0.25)
+    assert not holds(lattice_sum(a, b), 0.4 + 9 * (0.5 + 0.75) + 0.25)
+    third = single(np.float32(0.1), 20, bias=0.1)
+    assert holds(lattice_sum(third, single(float(np.float32(0.1)) / 3, 20)), 0.1 + 0.1 / 3)
+
+
+def test_three_scales_of_one_unit():
+    total = lattice_sum(lattice_sum(single(1.0, 1), single(0.5, 1)), single(1 / 3, 1))
+    assert holds(total, 1 / 6) and not holds(total, 1 / 12)
 
 
 def test_equal_scales_stay_one_term():
     total = lattice_sum(single(0.5, 9), single(0.5, 4))
     assert total.reaches == (13,)
     assert holds(total, 6.5) and not holds(total, 7.0)
+
+
+def test_what_is_continuous_stays_so():
+    assert lattice_sum(NOWHERE, None) is NOWHERE
+    assert not holds(lattice_sum(numbers(1.0, -1.0), NOWHERE), 1.0)
+    assert holds(lattice_union([NOWHERE, numbers(1.0)]), 1.0)
+
+
+def test_means_lie_between():
+    mean = lattice_mean(numbers(-1.0, 1.0), 4)
+    assert [holds(mean, v) for v in (0.0, 0.5, -1.0, 0.25, 1.5)] == [True] * 3 + [False] * 2
+    chain = lattice_mean(lattice_union([numbers(-1.0, 1.0), single(0.37, 9, bias=0.21)]), 4)
+    assert holds(chain, 0.21) and holds(chain, (1 - 1 + 1 - 1) / 4)
+    assert not holds(lattice_sum(chain, single(0.123, 9, bias=0.0451)), 0.0)
+
+
+def test_channels_that_are_joined_keep_their_own():
+    joined = side_by_side([single(1.0, 4, bias=0.5), NOWHERE, numbers(2.0, 3.0)], [1, 1, 1])
+    for number, found in ((0.5, [1, 0, 0]), (2.5, [1, 0, 0]), (3.0, [0, 0, 1])):
+        assert joined.holds(np.full(3, number)).tolist() == [bool(f) for f in found]
+    assert side_by_side([numbers(1.0), None], [1, 1]) is None
+
+
+def test_too_many_are_not_told_apart():
+    many = listed([np.array([float(i)]) for i in range(100)])
+    assert lattice_sum(many, many) is None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bnn_compiler.errors import ModelError
-from bnn_compiler.passes.weights import split_weights
+from bnn_compiler.passes.weights import split_weights, three_levels
 
 TERNARY = np.array([[[[0.5, -0.5, 0.0]]], [[[0.0, 2.0, -2.0]]]], np.float32)
 
@@ -44,3 +44,21 @@ def test_a_zero_read_as_a_sign(value):
 def test_zeros_can_be_refused():
     with pytest.raises(ModelError, match="conv7: 2 of 6 binary weights are exactly 0"):
         split_weights(TERNARY).planes("error", "conv7")
+
+
+def test_three_levels_of_two_sizes():
+    w = np.array([0, 0.5, -0.2, 0.5, -0.2, 0, 0.5, 0.5, 0], np.float32).reshape(1, 3, 3, 1)
+    w = np.concatenate([w, -w, np.maximum(w, 0), 0 * w])
+    found = three_levels(w)
+    upper, lower = (v.reshape(-1, 1, 1, 1) for v in (found.upper, found.lower))
+    again = (upper * (found.above + 1) + lower * (found.below - 1)) / 2
+    np.testing.assert_allclose(again, w, rtol=1e-6)
+    assert {*np.unique(found.above), *np.unique(found.below)} == {-1, 1}
+    assert found.note == "ternary weights, 56 % zeros"
+
+
+def test_other_weights_have_no_three_levels():
+    rng = np.random.default_rng(0)
+    assert three_levels(rng.normal(size=(2, 3, 3, 4)).astype(np.float32)) is None
+    assert three_levels(np.ones((2, 3, 3, 4), np.float32)) is None
+    assert three_levels(np.array([0, 1, -2], np.float32).reshape(1, 1, 1, 3)) is None

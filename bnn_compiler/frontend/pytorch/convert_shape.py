@@ -60,12 +60,16 @@ def _widths(tensors: Sequence[Any], fills: Sequence[float | None]) -> list[tuple
 def channel_slice(
     ctx: Context, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Value:
-    """Channels or features [start, end)."""
+    """Channels or features [start, end); of an image every step-th row or column from the first."""
     source = ctx.data(x)
     size = source.shape[dim]
     kept = range(size)[slice(start, end, step)]
     if len(kept) == size and step == 1:
         return source
+    if dim % 4 in (2, 3) and len(source.shape) == 4 and kept == range(0, size, step):
+        # A pool of single pixels.
+        strides = (step, 1) if dim % 4 == 2 else (1, step)
+        return ctx.builder.max_pool2d(source, (1, 1), strides=strides)
     if dim % len(source.shape) != 1 or step != 1:
         raise ctx.fail(
             f"[{start}:{end}:{step}] of dim={dim}; only channels (dim=1) by steps of 1 can be cut"
