@@ -21,7 +21,7 @@ from bnn_compiler.cost.records import Record
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.target import Hardware, Target
+from bnn_compiler.target import Gpu, Target
 
 log = logging.getLogger("bnn_compiler")
 
@@ -50,9 +50,7 @@ class Choice:
 
 
 def _model(records: Path, target: Target) -> CostModel | None:
-    """The cost model beside ``records``, if there is one: never of a GPU, which has no features."""
-    if not isinstance(target.hardware, Hardware):
-        return None
+    """The cost model beside ``records``, if there is one."""
     return models.load(models.beside(records), target.hardware)
 
 
@@ -172,14 +170,16 @@ class Schedules:
         """The record of one image; every point of its space is one of the batch's too.
 
         Not if its tile leaves gaps in the rows of pixels: a batch's do not stay in L2, and what
-        comes from further away comes in order. The model knows other tiles.
+        comes from further away comes in order. The model knows other tiles. Not on a GPU either:
+        one image is split into parts to fill it, and a batch loses by that.
         """
-        if task.work.shape[0] == 1:
+        hardware = self.target.hardware
+        if task.work.shape[0] == 1 or isinstance(hardware, Gpu):
             return None
         known = self._recorded(task.of_batch(1))
         if known is None:
             return None
-        counts = families.counts(task, known.point, self.target.hardware)
+        counts = families.counts(task, known.point, hardware)
         widest = counts.grouping.outputs // LANES
         if self.model is not None and counts.vectors < min(_ENOUGH, widest):
             return None

@@ -61,7 +61,7 @@ def tune(
     machine = machine or Here()
     deadline = None if seconds is None else time.monotonic() + seconds
     known = record_files.check(schedules)
-    model = models.load(models.beside(schedules), target.cpu)
+    model = models.load(models.beside(schedules), target.hardware)
     with Journal(journal, target, machine.name) as log:
         search = Search(log, target, trials, deadline, model)
         searches = {_search(search, t, known): times for t, times in tasks.items()}
@@ -108,7 +108,7 @@ def points_to_try(
     a model, random ones.
     """
     known = record_files.read(schedules)
-    model = models.load(models.beside(schedules), target.cpu)
+    model = models.load(models.beside(schedules), target.hardware)
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "none", target) as empty:
         search = Search(empty, target, trials, model=model)
         searches = [_search(search, t, known) for t in tasks]
@@ -150,12 +150,12 @@ def _write(search: Search, found: Mapping[str, Record], schedules: Path) -> None
     """The records, and a model that has learnt from enough, and from more than the one there."""
     if found:
         record_files.update(schedules, dict(found))
-    known = models.load(models.beside(schedules), search.target.cpu)
+    known = models.load(models.beside(schedules), search.target.hardware)
     samples = search.samples()
     if len(samples) < _MODEL or len({s.task.work for s in samples}) < _SHAPES:
         return
     if known is None or len(samples) >= known.samples:
-        CostModel.fit(samples, search.target.cpu).save(models.beside(schedules))
+        CostModel.fit(samples, search.target.hardware).save(models.beside(schedules))
 
 
 def _report(
@@ -171,13 +171,15 @@ def _report(
         raise ScheduleError(f"no schedule could be measured: {why}")
     quality = None
     with contextlib.suppress(ScheduleError):
-        quality = models.cross_validate(search.samples(), search.target.cpu)
+        quality = models.cross_validate(search.samples(), search.target.hardware)
     failed = sum(t.seconds is None for t in mine)
     return TuningReport(schedules, list(found.values()), len(mine), failed, quality, bounds)
 
 
 def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
-    """Seconds at the roofline of this core; empty where that cannot be measured."""
+    """Seconds at the roofline of this core; empty where that cannot be measured, as on a GPU."""
+    if target.hardware.kind != "llvm":
+        return {}
     peaks, _ = roofline.peaks(target.features, 1)
     if peaks is None:
         return {}

@@ -88,8 +88,7 @@ def register() -> None:
     from tvm.s_tir import TensorIntrin
 
     with fast_inspect():
-        from bnn_compiler.kernels.cuda import mma_intrinsics as m
+        from bnn_compiler.kernels.cuda.mma_intrinsics import call, description
 
-        TensorIntrin.register("bnn.mma_and", m.and_desc, m.and_impl)
-        TensorIntrin.register("bnn.mma_xor", m.xor_desc, m.xor_impl)
-        TensorIntrin.register("bnn.mma_int8", m.int8_desc, m.int8_impl)
+        for i in INSTRUCTIONS.values():
+            TensorIntrin.register(i.name, description(i), call(i))

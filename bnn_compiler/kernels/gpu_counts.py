@@ -1,0 +1,31 @@
+"""What a kernel on a GPU does, for the cost model."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GpuCounts:
+    """A grid of ``blocks`` of ``threads``, each of which reduces a tile and stores it.
+
+    Of a step of a thread's reduction: ``multiply`` instructions that compute (of tensor cores if
+    ``is_mma``), ``load`` instructions and the ``load_bytes`` they bring. There are ``steps``, one
+    after the other, in ``parts`` that meet in shared memory. ``outputs`` are those a thread stores,
+    ``computed`` all of the grid's, padding counted. ``registers`` (of 32 bits a thread) are an
+    estimate, ``shared`` the bytes of a block.
+    """
+
+    blocks: int
+    threads: int
+    is_mma: bool
+    is_popc: bool
+    multiply: float
+    load: float
+    load_bytes: float
+    steps: int
+    outputs: float
+    computed: int
+    registers: int
+    pixels: int
+    channels: int
+    parts: int = 1
+    shared: int = 0
