@@ -36,8 +36,9 @@ class Features:
 
     is_mma: float
     is_popc: float
-    pixels: float  # of a tile
-    channels: float  # of a tile
+    own_pixels: float  # of a warp's or a thread's tile
+    pixels: float  # of a block's tile
+    channels: float
     parts: float
     threads: float  # of a block
     blocks: float
@@ -111,6 +112,7 @@ def _of(task: Task, c: GpuCounts, gpu: Gpu, whole: int) -> tuple[Features, float
     found = Features(
         is_mma=c.is_mma,
         is_popc=c.is_popc,
+        own_pixels=c.own_pixels,
         pixels=c.pixels,
         channels=c.channels,
         parts=c.parts,

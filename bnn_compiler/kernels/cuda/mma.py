@@ -151,7 +151,10 @@ class Mma:
         n, h, w, _ = task.work.shape
         tiles, stored = shape.columns // COLUMNS, point.columns * (1 + shape.masks)
         inputs, weights, sums = i.registers
-        loads = point.rows * inputs + stored * weights
+        registers = point.rows * inputs + stored * weights
+        # Two registers at a time (pair_loads.py), but for bytes, which are made of bits.
+        together = i.words // 4 if i.bits == WORD else 1
+        loads = point.rows * inputs / together + stored
         pixels, channels = point.pixels, round_up(point.channels, WORD)
         threads = 32 * point.warps
         return GpuCounts(
@@ -161,11 +164,12 @@ class Mma:
             is_popc=False,
             multiply=point.rows * tiles,
             load=loads,
-            load_bytes=4 * loads,
+            load_bytes=4 * registers,
             steps=shape.steps,
             outputs=pixels * channels / threads,
             computed=shape.rows * shape.channels,
             registers=32 + point.rows * (tiles * sums + inputs) + tiles * weights,
+            own_pixels=point.rows * i.rows,
             pixels=pixels,
             channels=point.channels,
             parts=point.splits,

@@ -71,6 +71,7 @@ def counts(
         outputs=point.pixels,
         computed=computed,
         registers=24 + 3 * point.pixels,
+        own_pixels=point.pixels,
         pixels=point.pixels,
         channels=1,
     )
