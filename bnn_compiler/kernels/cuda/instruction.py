@@ -12,12 +12,8 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 
-from bnn_compiler.kernels.cpu.intrinsics import fast_inspect
-
 #: Output channels of a tile of any of them.
 COLUMNS = 8
-
-_registered = False
 
 
 @dataclass(frozen=True)
@@ -77,18 +73,3 @@ INSTRUCTIONS = {
         Instruction("int8", 16, 8, 4),
     )
 }
-
-
-def register() -> None:
-    """Register with TVM; once per process, later calls do nothing."""
-    global _registered
-    if _registered:
-        return
-    _registered = True
-    from tvm.s_tir import TensorIntrin
-
-    with fast_inspect():
-        from bnn_compiler.kernels.cuda.mma_intrinsics import call, description
-
-        for i in INSTRUCTIONS.values():
-            TensorIntrin.register(i.name, description(i), call(i))

@@ -8,7 +8,23 @@ A fragment is a buffer [register, lane] of scope "warp". ``bnn_mma_*`` are in de
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bnn_compiler.kernels.cuda.instruction import COLUMNS, Instruction
+from bnn_compiler.kernels.cpu.intrinsics import fast_inspect
+from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS, Instruction
+
+_registered = False
+
+
+def register() -> None:
+    """Register with TVM; once per process, later calls do nothing."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    from tvm.s_tir import TensorIntrin
+
+    with fast_inspect():
+        for i in INSTRUCTIONS.values():
+            TensorIntrin.register(i.name, description(i), call(i))
 
 
 def description(i: Instruction) -> tirx.PrimFunc:
