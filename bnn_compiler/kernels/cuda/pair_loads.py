@@ -1,5 +1,6 @@
 """Neighbouring words that a thread loads one after the other come in one load of 8 bytes."""
 
+import re
 from dataclasses import dataclass
 
 import tvm
@@ -80,7 +81,8 @@ def _load(stmt: tirx.Stmt) -> _Load | None:
             return None
     if not isinstance(value, tvm.ir.TensorLoad) or str(value.ty.dtype) != "uint32":
         return None
-    if not str(value.source.name).startswith("p") or len(value.indices) != 1:
+    # codegen.py names the kernel's parameters.
+    if not re.match(r"p\d+", str(value.source.name)) or len(value.indices) != 1:
         return None
     register = tirx.BufferLoad(stmt.buffer, list(stmt.indices))
     return _Load(register, value.source, value.indices[0], condition)
