@@ -3,8 +3,10 @@
     python -m benchmarks.cuda --compile FOLDER     # here: needs bnn_compiler and nvcc, no GPU
     python -m benchmarks.cuda --run FOLDER         # there: needs Python, numpy, perhaps torch
 
-The second takes at most five minutes and writes benchmarks/results/<name>.json. Each part that
-fails leaves its error there, and the others go on.
+The second takes at most ten minutes, the last five for the kits of FOLDER, which measure schedules
+(`bnnc tune --import-results` takes those in). It writes OUTPUT, benchmarks/results/cuda.json if
+nothing else is said, and beside it the results of each kit. Each part that fails leaves its error
+there, and the others go on.
 """
 
 import argparse
@@ -14,6 +16,8 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,16 +30,16 @@ from benchmarks.cuda_device import Array, Gpu, clocks, described, images
 from bnn_compiler import runtime
 
 RESULTS = Path(__file__).parent / "results"
-#: Seconds for everything, and the seconds at which a part is no longer begun.
-LIMIT = 290.0
+#: Seconds for everything but kits, for all, and those at which a part is no longer begun.
+LIMIT, KITS = 290.0, 570.0
 _ENDS = {"exact": 60, "sanitizer": 110, "sessions": 130, "networks": 160, "layers": 190}
 
 
 class Run:
     """One run of the benchmark; ``found`` is the JSON as far as it is known."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.begin = folder, time.monotonic()
+    def __init__(self, folder: Path, output: Path) -> None:
+        self.folder, self.output, self.begin = folder, output, time.monotonic()
         listed = json.loads((folder / "cases.json").read_text())
         self.target = listed["target"]
         self.cases: dict[str, dict[str, Any]] = listed["cases"]
@@ -62,9 +66,9 @@ class Run:
         """Since the beginning."""
         return time.monotonic() - self.begin
 
-    def part(self, name: str, work: Callable[[], Any]) -> None:
+    def part(self, name: str, work: Callable[[], Any], limit: float = LIMIT) -> None:
         """Do a part, if there is time for it; its error is its result."""
-        if self.seconds() > LIMIT:
+        if self.seconds() > limit:
             self.found[name] = {"error": "no time was left"}
             return
         start = self.seconds()
@@ -73,6 +77,12 @@ class Run:
         except Exception as e:
             self.found[name] = {"error": f"{type(e).__name__}: {e}"[:800]}
         self.found.setdefault("seconds", {})[name] = round(self.seconds() - start, 1)
+        self.write()
+
+    def write(self) -> None:
+        """Whoever lends the machine may take it away."""
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.output.write_text(json.dumps(self.found, indent=1) + "\n")
 
     def each(self, part: str, work: Callable[[str], Any]) -> dict[str, Any]:
         """``work`` on every case of a part, until its time is over."""
@@ -208,9 +218,30 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
     return result
 
 
-def run_all(folder: Path) -> dict[str, Any]:
-    """Every part, in five minutes."""
-    run = Run(folder)
+def kits(run: Run, output: Path) -> dict[str, Any]:
+    """Schedules measured by every kit of the folder; a kit's results lie beside ``output``."""
+    found: dict[str, Any] = {}
+    for archive in sorted(run.folder.glob("*.kit.tar.gz")):
+        name = archive.name.split(".")[0]
+        left, results = KITS - run.seconds(), output.with_name(f"{output.stem}-{name}.json")
+        with tempfile.TemporaryDirectory() as inside, tarfile.open(archive) as tar:
+            tar.extractall(inside, filter="data")
+            (script,) = Path(inside).glob("bnn-kit-*/run.sh")
+            command = ["sh", str(script), str(results.resolve())]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=False, timeout=max(1.0, left)
+                )
+                says = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+                found[name] = {"measured": results.is_file(), "says": says}
+            except subprocess.TimeoutExpired:
+                found[name] = {"error": f"no time was left; {results}.partial can be gone on with"}
+    return found
+
+
+def run_all(folder: Path, output: Path) -> dict[str, Any]:
+    """Every part, in ten minutes; what is known is in ``output`` after each."""
+    run = Run(folder, output)
     run.part("exact", lambda: run.each("exact", lambda n: exact(run, n)))
     run.part("exact_full", lambda: run.each("networks", lambda n: exact(run, n)))
     run.part("sanitizer", lambda: sanitized(run))
@@ -230,8 +261,10 @@ def run_all(folder: Path) -> dict[str, Any]:
     run.part("torch_fp16_graph", lambda: peers().networks(end, batches, False))
     run.part("torch_compile", lambda: peers().networks(end, batches, True))
     run.found["ratios"] = ratios(run.found)
+    run.part("kits", lambda: kits(run, output), KITS)
     run.found["gpu_after"] = clocks()
     run.found["total_seconds"] = round(run.seconds(), 1)
+    run.write()
     return run.found
 
 
@@ -252,17 +285,15 @@ def main(argv: list[str] | None = None) -> None:
     action.add_argument("--run", type=Path, metavar="FOLDER")
     action.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--target", default="cuda-sm90")
-    parser.add_argument("--name", default="cuda", help="of the results")
+    parser.add_argument("--trials", type=int, default=6, help="of each kernel in a kit; 0: no kits")
+    parser.add_argument("--output", type=Path, default=RESULTS / "cuda.json", help="of --run")
     args = parser.parse_args(argv)
     if args.compile:
         from benchmarks import cuda_networks
 
-        cuda_networks.compile_all(args.compile, args.target, print)
+        cuda_networks.compile_all(args.compile, args.target, args.trials, print)
     elif args.run:
-        found = run_all(args.run)
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{args.name}.json"
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        found = run_all(args.run, args.output)
         print(json.dumps({k: found[k] for k in ("exact", "ratios", "total_seconds")}, indent=1))
     else:
         once(args.once)

@@ -18,6 +18,7 @@ from benchmarks.cuda_device import images
 from bnn_compiler import zoo
 from bnn_compiler.errors import BnnCompilerError
 from bnn_compiler.nn import BinaryConv2d, BinaryLinear, Sign
+from bnn_compiler.tune.network import Subject, export_candidates
 
 #: What all files together may take.
 MOST_BYTES = 64 << 20
@@ -25,6 +26,8 @@ MOST_BYTES = 64 << 20
 LAYERS, CHAINS = ((64, 56), (128, 28), (256, 14), (512, 7)), (2, 8)
 TIMED = ("birealnet18", "reactnet_a")
 BATCHES = (1, 8, 64)
+#: Cases whose kernels' schedules are measured.
+TUNED = ("birealnet18_1", "birealnet18_64")
 SQUARE = 8192
 
 
@@ -95,9 +98,10 @@ def cases() -> Iterator[Case]:
     yield Case(f"square{SQUARE}", "square", _square)
 
 
-def compile_all(folder: Path, target: str, tell: Callable[[str], None]) -> None:
+def compile_all(folder: Path, target: str, trials: int, tell: Callable[[str], None]) -> None:
     """Compile every case for ``target``, and each but the square for this CPU, whose results are
-    kept. What cannot be compiled is listed with its error.
+    kept; and kits of ``trials`` schedules of each kernel. What cannot be compiled is listed with
+    its error.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, object]] = {}
@@ -115,6 +119,9 @@ def compile_all(folder: Path, target: str, tell: Callable[[str], None]) -> None:
                 np.save(
                     folder / f"{case.name}.npy", _on_cpu(model, images(case.name, tuple(x.shape)))
                 )
+            if trials and case.name in TUNED:
+                tuned = Subject.of(model, (x,), target=target)
+                export_candidates(tuned, folder / f"{case.name}.kit.tar.gz", trials=trials)
         except (BnnCompilerError, MemoryError) as e:
             entry["error"] = str(e)
         found[case.name] = entry

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import tvm_ffi
@@ -22,6 +22,7 @@ from bnn_compiler.kernels.cuda.pixel import Pixel
 from bnn_compiler.kernels.cuda.popc import Popc
 from bnn_compiler.kernels.cuda.scalar import Scalar
 from bnn_compiler.kernels.family import Counts, Family
+from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.point import Foreign, Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.target import Gpu, Hardware, Target
@@ -61,7 +62,11 @@ def constants(task: Task, point: Point, weights: Sequence[np.ndarray]) -> list[n
     return _of(point).constants(task, point, weights)
 
 
-def counts(task: Task, point: Point, hardware: Hardware | Gpu) -> Counts:
+@overload
+def counts(task: Task, point: Point, hardware: Hardware) -> Counts: ...
+@overload
+def counts(task: Task, point: Point, hardware: Gpu) -> GpuCounts: ...
+def counts(task: Task, point: Point, hardware: Hardware | Gpu) -> Counts | GpuCounts:
     """What that kernel does."""
     return _of(point).counts(task, point, hardware)
 

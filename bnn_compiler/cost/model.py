@@ -14,11 +14,11 @@ import numpy as np
 import xgboost
 
 from bnn_compiler import families
-from bnn_compiler.cost import features, sealed
+from bnn_compiler.cost import features, gpu_features, sealed
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.target import Hardware
+from bnn_compiler.target import Gpu, Hardware
 
 log = logging.getLogger("bnn_compiler")
 
@@ -47,16 +47,16 @@ class Sample:
 class CostModel:
     """Predicts seconds on one target's hardware."""
 
-    def __init__(self, booster: xgboost.Booster, hardware: Hardware) -> None:
+    def __init__(self, booster: xgboost.Booster, hardware: Hardware | Gpu) -> None:
         self._booster = booster
         self._hardware = hardware
 
     @staticmethod
-    def fit(samples: Sequence[Sample], hardware: Hardware) -> "CostModel":
+    def fit(samples: Sequence[Sample], hardware: Hardware | Gpu) -> "CostModel":
         """Train on at least one sample; each task weighs the same."""
         rows, goals, weights = [], [], []
         for task, of_task in _by_task(samples).items():
-            x, rough = features.matrix(task, [s.point for s in of_task], hardware)
+            x, rough = _analyse([(task, [s.point for s in of_task])], hardware)
             rows.append(x)
             goals.append(np.log(np.array([s.seconds for s in of_task]) / rough))
             best = min(s.seconds for s in of_task)
@@ -66,7 +66,7 @@ class CostModel:
             np.concatenate(rows),
             np.concatenate(goals),
             weight=np.concatenate(weights),
-            feature_names=list(features.NAMES),
+            feature_names=_names(hardware),
         )
         booster = xgboost.train(_PARAMETERS, data, _ROUNDS)
         booster.set_attr(samples=str(len(samples)))
@@ -79,8 +79,7 @@ class CostModel:
 
     def predict(self, task: Task, points: Sequence[Point]) -> np.ndarray:
         """Seconds [len(points)]."""
-        x, rough = features.matrix(task, list(points), self._hardware)
-        return self._seconds(x, rough)
+        return self._seconds(*_analyse([(task, points)], self._hardware))
 
     def space(self, task: Task) -> list[Point]:
         """The schedules of a task."""
@@ -95,14 +94,13 @@ class CostModel:
         if not tasks:
             return []
         spaces = [self.space(task) for task in tasks]
-        x, cycles = features.analyse(list(zip(tasks, spaces, strict=True)), self._hardware)
-        seconds = self._seconds(x, cycles.total)
+        seconds = self._seconds(*_analyse(list(zip(tasks, spaces, strict=True)), self._hardware))
         ends = np.cumsum([len(s) for s in spaces])
         of_each = np.split(seconds, ends[:-1])
         return [s[int(v.argmin())] for s, v in zip(spaces, of_each, strict=True)]
 
     def _seconds(self, x: np.ndarray, rough: np.ndarray) -> np.ndarray:
-        data = xgboost.DMatrix(x, feature_names=list(features.NAMES))
+        data = xgboost.DMatrix(x, feature_names=_names(self._hardware))
         return np.asarray(np.exp(self._booster.predict(data)) * rough)
 
     def save(self, path: Path) -> None:
@@ -133,7 +131,7 @@ def beside(records: Path, cpu: str) -> Path:
     return records.with_name(".".join(n for n in (records.stem, cpu, "model.ubj") if n))
 
 
-def all_beside(records: Path, hardware: Hardware) -> dict[str, CostModel]:
+def all_beside(records: Path, hardware: Hardware | Gpu) -> dict[str, CostModel]:
     """The models of all CPUs that lie there. Raises ScheduleError as ``load`` does."""
     found = {}
     for path in sorted(records.parent.glob(f"{glob.escape(records.stem)}.*")):
@@ -143,7 +141,7 @@ def all_beside(records: Path, hardware: Hardware) -> dict[str, CostModel]:
     return found
 
 
-def load(path: Path, hardware: Hardware) -> CostModel | None:
+def load(path: Path, hardware: Hardware | Gpu) -> CostModel | None:
     """The model in a file; None, with a warning, for one of other features; None if there is none.
 
     Raises ScheduleError for a file that is not, bit for bit, what ``save`` wrote.
@@ -159,10 +157,24 @@ def load(path: Path, hardware: Hardware) -> CostModel | None:
         raise ScheduleError(
             f"{path} is not a cost model: {reason}. Remove it; `bnnc tune` trains a new one"
         ) from e
-    if booster.feature_names != list(features.NAMES):
+    if booster.feature_names != _names(hardware):
         log.warning("the cost model %s knows other features and is not used: tune again", path)
         return None
     return CostModel(booster, hardware)
+
+
+def _names(hardware: Hardware | Gpu) -> list[str]:
+    return list((gpu_features if isinstance(hardware, Gpu) else features).NAMES)
+
+
+def _analyse(
+    spaces: Sequence[tuple[Task, Sequence[Point]]], hardware: Hardware | Gpu
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and rough times, in any unit, of schedules."""
+    if isinstance(hardware, Gpu):
+        return gpu_features.analyse(spaces, hardware)
+    found, cycles = features.analyse(spaces, hardware)
+    return found, cycles.total
 
 
 def _by_task(samples: Sequence[Sample]) -> dict[Task, list[Sample]]:
@@ -188,7 +200,7 @@ class Quality:
     pick: float
 
 
-def cross_validate(samples: Sequence[Sample], hardware: Hardware, folds: int = 5) -> Quality:
+def cross_validate(samples: Sequence[Sample], hardware: Hardware | Gpu, folds: int = 5) -> Quality:
     """Quality on left-out workloads: all tasks of one shape are left out together.
 
     Raises ScheduleError if there are fewer shapes than two.

@@ -27,7 +27,7 @@ from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.ops.storage import Storage
-from bnn_compiler.target import Hardware, Target
+from bnn_compiler.target import Gpu, Target
 
 log = logging.getLogger("bnn_compiler")
 
@@ -57,13 +57,6 @@ class Choice:
     def function(self) -> tirx.PrimFunc:
         """The kernel, made when it is first asked for: it takes far longer than to choose it."""
         return families.function(self.task, self.point)
-
-
-def _models(records: Path, target: Target) -> dict[str, CostModel]:
-    """The cost models beside ``records``, by CPU; none of a GPU, which has no features."""
-    if not isinstance(target.hardware, Hardware):
-        return {}
-    return models.all_beside(records, target.hardware)
 
 
 def _of_record(task: Task, record: Record) -> Choice:
@@ -99,10 +92,10 @@ class Schedules:
         shipped = record_files.shipped(target)
         found: dict[str, Record] = {}
         others = record_files.read(shipped)
-        known = _models(shipped, target)
+        known = models.all_beside(shipped, target.hardware)
         if path is not None:
             found = record_files.read(record_files.existing(path))
-            known |= _models(path, target)
+            known |= models.all_beside(path, target.hardware)
         return Schedules(target, found, known, others, cpus.of(target) if cpu is None else cpu)
 
     def pick(self, task: Task) -> Choice:
@@ -207,14 +200,16 @@ class Schedules:
         """The record of one image; every point of its space is one of the batch's too.
 
         Not if its tile leaves gaps in the rows of pixels: a batch's do not stay in L2, and what
-        comes from further away comes in order. The model knows other tiles.
+        comes from further away comes in order. The model knows other tiles. Not on a GPU either:
+        one image is split into parts to fill it, and a batch loses by that.
         """
-        if task.work.shape[0] == 1:
+        hardware = self.target.hardware
+        if task.work.shape[0] == 1 or isinstance(hardware, Gpu):
             return None
         known = self._recorded(task.of_batch(1))
         if known is None:
             return None
-        counts = families.counts(task, known.point, self.target.hardware)
+        counts = families.counts(task, known.point, hardware)
         widest = counts.grouping.outputs // LANES
         if self.models and counts.vectors < min(_ENOUGH, widest):
             return None

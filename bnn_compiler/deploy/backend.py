@@ -43,13 +43,15 @@ class Backend(Protocol):
         name: str,
         constants: Sequence[NDArray[Any]],
         outputs: int,
+        channels: tuple[int, int],
         target: Target,
         stem: Path,
         *,
         static: bool,
     ) -> TrialProgram:
         """A program at ``stem`` that times one kernel: an image, ``constants``, other inputs and
-        ``outputs`` results. ``name`` is what it calls the kernel. Raises BuildError.
+        ``outputs`` results. The image and the results have ``channels``, what is stored besides
+        may hold anything. ``name`` is what it calls the kernel. Raises BuildError.
         """
 
 

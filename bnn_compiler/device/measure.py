@@ -107,12 +107,15 @@ def _signal(number: int) -> str:
 
 
 class Here:
-    """This machine: one program after the other, with nothing else running."""
+    """This machine: one program after the other, with nothing else running.
+
+    ``name`` is that of what computes: this CPU, if nothing else is said.
+    """
 
     here = True
 
-    def __init__(self) -> None:
-        self.name = cpu.name()
+    def __init__(self, name: str = "") -> None:
+        self.name = name or cpu.name()
 
     def measure(self, programs: Sequence[TrialProgram], plan: Plan, done: Done) -> None:
         """See Machine."""

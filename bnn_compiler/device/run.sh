@@ -3,8 +3,9 @@
 #
 #   sh run.sh [RESULTS]        (default: results.json here)
 #
-# Needs a shell, sed, grep, tr, cut and sha256sum; busybox has them all. A run that was interrupted
-# goes on where it was. RUNNER="..." goes before every program (nice, taskset, an emulator).
+# Needs a shell, sed, grep, tr, cut and sha256sum; busybox has them all. A kit for a GPU needs its
+# driver and python3 too. A run that was interrupted goes on where it was. RUNNER="..." goes before
+# every program (nice, taskset, an emulator).
 set -u
 here=$(cd "$(dirname "$0")" && pwd) || exit 2
 case "${1:-}" in
@@ -17,12 +18,16 @@ cd "$here" || exit 2
 sha256sum -c SHA256SUMS >/dev/null || { echo "run.sh: this kit is damaged: unpack it again" >&2; exit 2; }
 id=$(sed 's/^{"kit": "\([^"]*\)".*/\1/' manifest.json)
 arch=$(sed 's/^{"kit": "[^"]*", "arch": "\([^"]*\)".*/\1/' manifest.json)
-# A shell takes another machine's program for a script.
-if [ -z "${RUNNER:-}" ] && [ "$(uname -m)" != "$arch" ]; then
-  echo "run.sh: this kit is for $arch, and this is $(uname -m)" >&2
-  exit 2
+if [ "$arch" = cuda ]; then
+  model=$(./programs/0 --gpu) || { echo "run.sh: ${model:-this kit needs python3}" >&2; exit 2; }
+else
+  # A shell takes another machine's program for a script.
+  if [ -z "${RUNNER:-}" ] && [ "$(uname -m)" != "$arch" ]; then
+    echo "run.sh: this kit is for $arch, and this is $(uname -m)" >&2
+    exit 2
+  fi
+  model=$({ tr -d '\0' </proc/device-tree/model || sed -n 's/^model name[^:]*: //p' /proc/cpuinfo; } 2>/dev/null | sed 1q)
 fi
-model=$({ tr -d '\0' </proc/device-tree/model || sed -n 's/^model name[^:]*: //p' /proc/cpuinfo; } 2>/dev/null | sed 1q)
 board=$(echo "${model:-$(uname -m)}${RUNNER:+ ($RUNNER)}" | tr -cd 'A-Za-z0-9 ._()@/-')
 first="{\"kit\": \"$id\", \"board\": \"$board\"}"
 
@@ -48,7 +53,7 @@ while read -r number constants arguments; do
   code=$?
   case $code in
     0) echo "$output" | grep -qx "$measured" || { code=1; output=null; } ;;
-    126 | 127) echo "run.sh: this board cannot run the kit's programs" >&2; exit 2 ;;
+    126 | 127) echo "run.sh: this board cannot run the kit's programs${output:+: $output}" >&2; exit 2 ;;
     *) output=null ;;
   esac
   echo "{\"candidate\": $number, \"code\": $code, \"output\": $output}" >>"$partial" || exit 2

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from tvm import tirx
 
+from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.grouping import Grouping
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
@@ -54,7 +55,7 @@ class Family(Protocol[P, H]):
         """The scheduled kernel: input, constants, operands, outputs."""
         ...
 
-    def counts(self, task: Task, point: P, hardware: H) -> "Counts":
+    def counts(self, task: Task, point: P, hardware: H) -> "Counts | GpuCounts":
         """What the kernel does, for the cost model."""
         ...
 

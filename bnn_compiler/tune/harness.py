@@ -47,8 +47,10 @@ def build(
     Raises BuildError if linking fails.
     """
     values, outputs = constants(task, point), len(task.epilogue.outputs)
+    channels = task.work.x.shape[3], task.work.shape[3]
     trial = backend.of(target).trial
-    return trial(function, name_of(task), values, outputs, target, stem, static=static)
+    name = name_of(task)
+    return trial(function, name, values, outputs, channels, target, stem, static=static)
 
 
 def name_of(task: Task) -> str:

@@ -41,6 +41,7 @@ def code() -> str:
         *package.glob("device/*.c"),
         *package.glob("deploy/cpu/runtime/trial.[ch]"),
         *(package / name for name in ("deploy/cpu/runtime/timing.h", "deploy/cpu/trial.py")),
+        *package.glob("deploy/cuda/trial*.py"),
     )
     for path in sorted((*parts, package / "tune/harness.py")):
         digest.update(path.read_bytes())

@@ -30,8 +30,8 @@ from bnn_compiler.tune.workshop import Judge
 
 #: Of the kit's manifest and its results.
 _FORMAT = 1
-#: Multiply-accumulates a second that no board reaches.
-_FASTEST = 1e14
+#: Multiply-accumulates a second that no board reaches, by [target] kind.
+_FASTEST = {"llvm": 1e14, "cuda": 1e17}
 #: Candidates built between two reports of progress.
 _BATCH = 16
 #: Told how many candidates are built, of how many.
@@ -170,13 +170,17 @@ def _checked(
             raise DeviceError(f"{path}: the kernel {task} has changed since: export a new kit")
         checked.add(task.key)
         pairs.append((known[task.key], point))
-    return Results(str(lines[0]["board"]), _trials(path, pairs, lines[1:]))
+    fastest = _FASTEST[target.hardware.kind]
+    return Results(str(lines[0]["board"]), _trials(path, pairs, lines[1:], fastest))
 
 
 def _trials(
-    path: Path, pairs: list[tuple[Task, Point]], lines: list[dict[str, Any]]
+    path: Path, pairs: list[tuple[Task, Point]], lines: list[dict[str, Any]], fastest: float
 ) -> list[Trial]:
-    """A trial for each line. The first measurement of a task says what it computes."""
+    """A trial for each line. The first measurement of a task says what it computes.
+
+    More than ``fastest`` multiply-accumulates a second are no measurement.
+    """
     trials = []
     judge = Judge()
     for line in sorted(lines, key=lambda one: int(one["candidate"])):
@@ -185,7 +189,7 @@ def _trials(
         found = outcome.found
         if found is not None and found.name != harness.name_of(task):
             raise DeviceError(f"{path}: candidate {line['candidate']} measured another kernel")
-        if found is not None and min(found.seconds) * _FASTEST < task.work.macs:
+        if found is not None and min(found.seconds) * fastest < task.work.macs:
             raise DeviceError(f"{path}: no board computes candidate {line['candidate']} so fast")
         if found is not None and max(found.seconds) > DEFAULT.limit:
             raise DeviceError(

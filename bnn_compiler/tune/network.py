@@ -10,6 +10,7 @@ import platformdirs
 from bnn_compiler import families
 from bnn_compiler import target as targets
 from bnn_compiler.cost import records
+from bnn_compiler.device import gpu
 from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import InputError, TargetError
 from bnn_compiler.kernels.task import Task
@@ -150,6 +151,13 @@ def default_journal(target: Target, machine: str = "") -> Path:
 
 
 def _machine(target: Target, device: str | None, secret: str | Path | None = None) -> Machine:
+    if target.hardware.kind == "cuda":
+        if device is not None:
+            raise TargetError(
+                f"{target.name} is a GPU: it is measured where it is, without --device, or by a kit"
+                " (--export-candidates)"
+            )
+        return gpu.here(target)
     if device is not None:
         # TVM's RPC is imported only where it is used.
         from bnn_compiler.device.address import Address

@@ -62,7 +62,7 @@ class Search:
         """Fit the model again if there is enough that is new."""
         samples = self.samples()
         if len(samples) >= _ENOUGH and len(samples) > self._learnt:
-            self.model = CostModel.fit(samples, self.target.cpu)
+            self.model = CostModel.fit(samples, self.target.hardware)
             self._learnt = len(samples)
 
 

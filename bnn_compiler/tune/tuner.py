@@ -126,7 +126,7 @@ def _of_cpu(known: Mapping[str, Record], cpu: str) -> dict[Task, Record]:
 
 def _model(schedules: Path, target: Target, cpu: str) -> CostModel | None:
     """That of ``cpu``, else one of another, which is better than none."""
-    found = models.all_beside(schedules, target.cpu)
+    found = models.all_beside(schedules, target.hardware)
     return found.get(cpu) or next(iter(found.values()), None)
 
 
@@ -166,12 +166,12 @@ def _write(search: Search, found: Mapping[str, Record], schedules: Path) -> None
     if found:
         record_files.update(schedules, dict(found))
     path = models.beside(schedules, search.cpu)
-    known = models.load(path, search.target.cpu)
+    known = models.load(path, search.target.hardware)
     samples = search.samples()
     if len(samples) < _MODEL or len({s.task.work for s in samples}) < _SHAPES:
         return
     if known is None or len(samples) >= known.samples:
-        CostModel.fit(samples, search.target.cpu).save(path)
+        CostModel.fit(samples, search.target.hardware).save(path)
 
 
 def _report(
@@ -187,13 +187,15 @@ def _report(
         raise ScheduleError(f"no schedule could be measured: {why}")
     quality = None
     with contextlib.suppress(ScheduleError):
-        quality = models.cross_validate(search.samples(), search.target.cpu)
+        quality = models.cross_validate(search.samples(), search.target.hardware)
     failed = sum(t.seconds is None for t in mine)
     return TuningReport(schedules, list(found.values()), len(mine), failed, quality, bounds)
 
 
 def _bounds(tasks: Mapping[Task, int], target: Target) -> dict[str, float]:
-    """Seconds at the roofline of this core; empty where that cannot be measured."""
+    """Seconds at the roofline of this core; empty where that cannot be measured, as on a GPU."""
+    if target.hardware.kind != "llvm":
+        return {}
     peaks, _ = roofline.peaks(target.features, 1)
     if peaks is None:
         return {}

@@ -1,22 +1,21 @@
 """The backend of CPUs: LLVM's objects, linked with the glue into NAME.so and NAME.a."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from tvm import tirx
 
 from bnn_compiler.deploy.cpu import example, glue, link
-from bnn_compiler.deploy.cpu.trial import kernel as trial
+from bnn_compiler.deploy.cpu.trial import TrialProgram, kernel
 from bnn_compiler.errors import BuildError
 from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime import seal
 from bnn_compiler.runtime.manifest import Manifest
 from bnn_compiler.target import Target
-
-__all__ = ["build", "check", "trial"]
 
 
 def check(target: Target) -> None:
@@ -60,6 +59,21 @@ def build(
     if offset < 0:
         raise BuildError(f"the linker did not keep the weights of {name}.so in one piece")
     return seal.complete(sealed, contents, offset), files
+
+
+def trial(
+    function: tirx.PrimFunc,
+    name: str,
+    constants: Sequence[NDArray[Any]],
+    outputs: int,
+    channels: tuple[int, int],
+    target: Target,
+    stem: Path,
+    *,
+    static: bool,
+) -> TrialProgram:
+    """See Backend.trial. What is stored beside ``channels`` is the same for every schedule."""
+    return kernel(function, name, constants, outputs, target, stem, static=static)
 
 
 def _objects(folder: Path, functions: Mapping[str, tirx.PrimFunc], target: Target) -> list[Path]:

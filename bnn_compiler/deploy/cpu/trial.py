@@ -20,7 +20,7 @@ from bnn_compiler.target import Target
 #: The program without what it calls.
 SOURCE = link.RUNTIME / "trial.c"
 #: How random inputs are filled, by dtype (runtime/trial.h).
-_FILLS = {"float32": "FLOATS", "int16": "PIXELS"}
+FILLS = {"float32": "FLOATS", "int16": "PIXELS"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def kernel(
     for i, parameter in enumerate(function.params):
         dtype = str(parameter.ty.dtype)
         size = np.dtype(dtype).itemsize * math.prod(int(e) for e in parameter.ty.shape)
-        fill = _FILLS.get(dtype, "BITS")
+        fill = FILLS.get(dtype, "BITS")
         if 1 <= i <= len(constants):
             fill = "CONSTANT"
         elif i >= count - outputs:

@@ -11,7 +11,7 @@ from tvm import tirx
 from bnn_compiler.deploy.cpu import link
 from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.deploy.cuda import bundle
-from bnn_compiler.errors import BuildError
+from bnn_compiler.deploy.cuda.trial import kernel
 from bnn_compiler.kernels.cuda import codegen
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime.manifest import Manifest
@@ -44,13 +44,14 @@ def trial(
     name: str,
     constants: Sequence[NDArray[Any]],
     outputs: int,
+    channels: tuple[int, int],
     target: Target,
     stem: Path,
     *,
     static: bool,
 ) -> TrialProgram:
-    """Raises BuildError: a GPU's kernels are not tuned yet."""
-    raise BuildError(f"{name}: there is no tuning for {target.name}; its schedules come from rules")
+    """See Backend.trial: a script, which runs wherever there is Python, ``static`` or not."""
+    return kernel(function, name, constants, outputs, channels, target, stem)
 
 
 def _tools(target: Target) -> link.Toolchain:

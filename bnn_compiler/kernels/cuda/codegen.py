@@ -19,6 +19,7 @@ from tvm.target import Target as TvmTarget
 from bnn_compiler.kernels.cuda import nvcc
 from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
 from bnn_compiler.kernels.cuda.function_code import definition
+from bnn_compiler.kernels.cuda.pair_loads import PairLoads
 from bnn_compiler.kernels.cuda.rounding import DefineRounding
 from bnn_compiler.kernels.cuda.votes import Votes
 from bnn_compiler.kernels.functions import calls_of
@@ -26,7 +27,7 @@ from bnn_compiler.target import Target
 
 #: Raised when the passes of the pipeline make other code of the same kernel: tuned records
 #: are stale then.
-VERSION = 1
+VERSION = 2
 
 _DEVICE = Path(__file__).with_name("device.cuh")
 _AXES = ("x", "y", "z")
@@ -167,6 +168,7 @@ def _finish() -> tvm.transform.Pass:
             # One warp buffer a run.
             *(x.LowerWarpMemory() for _ in range(4)),
             x.StmtSimplify(),
+            PairLoads(),
             _Begin(),
             x.LowerIntrin(),
         ]

@@ -16,6 +16,16 @@ BNN_DEVICE int32_t bnn_bits(float a) { return __float_as_int(a); }
 BNN_DEVICE float bnn_from_bits(int32_t a) { return __int_as_float(a); }
 BNN_DEVICE uint32_t bnn_ballot(bool bit) { return __ballot_sync(0xffffffffu, bit); }
 
+// Neighbouring words, aligned to 8 bytes; 0 unless `inside`.
+BNN_DEVICE void bnn_load2(uint &a, uint &b, const uint *at) {
+  const uint2 both = *reinterpret_cast<const uint2 *>(at);
+  a = both.x, b = both.y;
+}
+BNN_DEVICE void bnn_load2_if(bool inside, uint &a, uint &b, const uint *at) {
+  a = b = 0;
+  if (inside) bnn_load2(a, b, at);
+}
+
 // With programmatic dependent launch a kernel starts before the one ahead of it has ended. What
 // that one writes is there after this; the next kernel's blocks may come from then on.
 BNN_DEVICE void bnn_begin() {

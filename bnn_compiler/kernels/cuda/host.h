@@ -203,6 +203,15 @@ static inline float bnn_from_bits(int32_t a) {
   __builtin_memcpy(&value, &a, sizeof value);
   return value;
 }
+BNN_DEVICE void bnn_load2(unsigned &a, unsigned &b, const unsigned *at) {
+  // As on a GPU, where that is an error.
+  if (uintptr_t(at) % 8) __builtin_trap();
+  a = at[0], b = at[1];
+}
+BNN_DEVICE void bnn_load2_if(bool inside, unsigned &a, unsigned &b, const unsigned *at) {
+  a = b = 0;
+  if (inside) bnn_load2(a, b, at);
+}
 BNN_DEVICE void bnn_begin() {}
 BNN_DEVICE uint32_t bnn_ballot(bool bit) {
   return bnn::together(&bit, [](const void **bits) {

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 
-from bnn_compiler.kernels.cpu.intrinsics import fast_inspect
-
 #: Output channels of a tile of any of them.
 COLUMNS = 8
-
-_registered = False
 
 
 @dataclass(frozen=True)
@@ -77,19 +73,3 @@ INSTRUCTIONS = {
         Instruction("int8", 16, 8, 4),
     )
 }
-
-
-def register() -> None:
-    """Register with TVM; once per process, later calls do nothing."""
-    global _registered
-    if _registered:
-        return
-    _registered = True
-    from tvm.s_tir import TensorIntrin
-
-    with fast_inspect():
-        from bnn_compiler.kernels.cuda import mma_intrinsics as m
-
-        TensorIntrin.register("bnn.mma_and", m.and_desc, m.and_impl)
-        TensorIntrin.register("bnn.mma_xor", m.xor_desc, m.xor_impl)
-        TensorIntrin.register("bnn.mma_int8", m.int8_desc, m.int8_impl)

@@ -24,9 +24,8 @@ from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS, Instruc
 from bnn_compiler.kernels.cuda.rows import Rows
 from bnn_compiler.kernels.cuda.words import WORD, widened, with_words
 from bnn_compiler.kernels.epilogue import Stages, finish, placeholder
-from bnn_compiler.kernels.family import Counts, Mix
+from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.grouping import expand
-from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.ops.rounding import ceil_div, round_up
@@ -146,23 +145,35 @@ class Mma:
         found = flat.outputs(found, int(plain.value.shape[3]))
         return flat.scatter(mma_schedule.blocks(found, point, shape.instruction))
 
-    def counts(self, task: Task, point: MmaPoint, hardware: Gpu) -> Counts:
-        """Of a warp's tile; a product counts as an xor, a popcount and a sum."""
-        shape = Shape(task, point)
-        work = float(point.rows * point.columns)
-        mix = Mix(3 * work, point.rows + point.columns, xor=work, popcount=work, add=work)
-        return Counts(
-            grouping=shape.grouping,
-            pixels=point.rows * shape.instruction.rows,
-            vectors=ceil_div(point.columns * COLUMNS, LANES),
-            accumulators=work,
-            weights=point.columns,
-            mix=mix,
-            steps=shape.steps * point.splits,
-            inner=shape.steps,
-            body=1,
-            word=shape.instruction.words * shape.instruction.bits,
-            word_bytes=shape.instruction.words * 4,
+    def counts(self, task: Task, point: MmaPoint, hardware: Gpu) -> GpuCounts:
+        """Of a warp's tile; a lane's registers of the input and the weights are its loads."""
+        shape, i = Shape(task, point), INSTRUCTIONS[point.form]
+        n, h, w, _ = task.work.shape
+        tiles, stored = shape.columns // COLUMNS, point.columns * (1 + shape.masks)
+        inputs, weights, sums = i.registers
+        registers = point.rows * inputs + stored * weights
+        # Two registers at a time (pair_loads.py), but for bytes, which are made of bits.
+        together = i.words // 4 if i.bits == WORD else 1
+        loads = point.rows * inputs / together + stored
+        pixels, channels = point.pixels, round_up(point.channels, WORD)
+        threads = 32 * point.warps
+        return GpuCounts(
+            blocks=ceil_div(n * h * w, pixels) * (shape.channels // point.channels),
+            threads=threads,
+            is_mma=True,
+            is_popc=False,
+            multiply=point.rows * tiles,
+            load=loads,
+            load_bytes=4 * registers,
+            steps=shape.steps,
+            outputs=pixels * channels / threads,
+            computed=shape.rows * shape.channels,
+            registers=32 + point.rows * (tiles * sums + inputs) + tiles * weights,
+            own_pixels=point.rows * i.rows,
+            pixels=pixels,
+            channels=point.channels,
+            parts=point.splits,
+            shared=4 * point.splits * pixels * point.across * shape.columns,
         )
 
 
@@ -300,7 +311,11 @@ def _signs(shape: Shape, flat: Rows, x: te.Tensor) -> te.Tensor:
             found = four * tirx.const(0x00204081, "uint32") & tirx.const(0x01010101, "uint32")
         if depth == every:
             return found
-        return tirx.if_then_else(at < every, found, tirx.const(0, "uint32"))
+        inside, neighbours = at < every, i.words // 4
+        if every % neighbours == 0:
+            # The same for words that a lane loads together.
+            inside = k // i.words * 4 + k % 4 < every // neighbours
+        return tirx.if_then_else(inside, found, tirx.const(0, "uint32"))
 
     return te.compute((shape.grouping.merged, shape.rows, depth), signs, name="signs")
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from bnn_compiler.kernels.cuda import instruction as instructions
-from bnn_compiler.kernels.cuda import schedule
+from bnn_compiler.kernels.cuda import mma_intrinsics, schedule
 from bnn_compiler.kernels.cuda.instruction import COLUMNS, Instruction
 from bnn_compiler.kernels.cuda.words import WORD
 from bnn_compiler.kernels.epilogue import Stages
@@ -18,7 +17,7 @@ from bnn_compiler.kernels.epilogue import Stages
 
 def blocks(stages: Stages, point: Any, instruction: Instruction) -> tirx.PrimFunc:
     """``point`` is an MmaPoint."""
-    instructions.register()
+    mma_intrinsics.register()
     sch = schedule.of(stages)
     value = schedule.value_of(sch, stages, "signs", "weights")
     _, _, m, c = sch.get_loops(value)

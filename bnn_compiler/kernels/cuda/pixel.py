@@ -11,7 +11,7 @@ from bnn_compiler.kernels.cuda import schedule
 from bnn_compiler.kernels.cuda.point import ThreadPoint
 from bnn_compiler.kernels.cuda.words import with_words
 from bnn_compiler.kernels.epilogue import Stages, finish, fma
-from bnn_compiler.kernels.family import Counts, Mix
+from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import reduce_axes
@@ -70,11 +70,11 @@ class Pixel:
         found = with_words(stages(task), task.epilogue, task.tensors)
         return schedule.elements(found, point.pixels, point.threads)
 
-    def counts(self, task: Task, point: PixelPoint, hardware: Gpu) -> Counts:
+    def counts(self, task: Task, point: PixelPoint, hardware: Gpu) -> GpuCounts:
         """A product and a sum for each input and pixel."""
-        work, p = task.work, point.pixels
+        work = task.work
         steps = work.kernel[0] * work.kernel[1] * work.x.shape[3]
-        return points.counts(task, point, steps, 16, Mix(p, 1 + p, add=p, fma=p))
+        return points.counts(task, point, steps, 2, 2)
 
 
 def stages(task: Task) -> Stages:

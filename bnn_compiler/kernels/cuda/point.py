@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bnn_compiler.kernels.cuda.schedule import THREADS
-from bnn_compiler.kernels.family import Counts, Mix
-from bnn_compiler.kernels.grouping import Grouping, merge
+from bnn_compiler.kernels.cuda.words import WORD
+from bnn_compiler.kernels.gpu_counts import GpuCounts
+from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
+from bnn_compiler.ops.rounding import ceil_div, round_up
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Gpu
 
 #: Pixels of a row that share what a thread reads of the weights.
@@ -47,22 +50,28 @@ def best(task: Task, gpu: Gpu) -> tuple[int, int]:
     return max(fitting), 128
 
 
-def counts(task: Task, point: ThreadPoint, steps: int, word: int, mix: Mix) -> Counts:
-    """Of a thread's tile, as if a warp's half were a vector of 16 outputs."""
-    return Counts(
-        grouping=_one(task),
-        pixels=point.pixels,
-        vectors=1,
-        accumulators=point.pixels,
-        weights=1,
-        mix=mix,
+def counts(
+    task: Task, point: ThreadPoint, steps: int, multiply: int, weight_bytes: int
+) -> GpuCounts:
+    """A step has ``multiply`` instructions for each pixel, and a weight of ``weight_bytes``."""
+    n, h, w, c = task.work.shape
+    unit = WORD if any(o.is_bits for o in task.epilogue.outputs) else LANES
+    computed = n * h * w * round_up(c, unit)
+    threads = min(point.threads, computed // point.pixels)
+    pixel_bytes = {Storage.INT16: 2}.get(task.work.x.storage, 4)
+    return GpuCounts(
+        blocks=ceil_div(computed // point.pixels, threads),
+        threads=threads,
+        is_mma=False,
+        is_popc=task.work.is_binary,
+        multiply=multiply * point.pixels,
+        load=1 + point.pixels,
+        load_bytes=weight_bytes + pixel_bytes * point.pixels,
         steps=steps,
-        inner=1,
-        body=point.pixels,
-        word=word,
-        word_bytes=word / 8,
+        outputs=point.pixels,
+        computed=computed,
+        registers=24 + 3 * point.pixels,
+        own_pixels=point.pixels,
+        pixels=point.pixels,
+        channels=1,
     )
-
-
-def _one(task: Task) -> Grouping:
-    return merge(task.work.x.shape[3] // task.work.groups, task.work.shape[3], 1, 1)

@@ -13,7 +13,7 @@ from bnn_compiler.kernels.cuda.border import Border
 from bnn_compiler.kernels.cuda.point import ThreadPoint
 from bnn_compiler.kernels.cuda.words import WORD, with_words
 from bnn_compiler.kernels.epilogue import Stages, f32, finish, fma, placeholder
-from bnn_compiler.kernels.family import Counts, Mix
+from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.grouping import expand
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import reduce_axes
@@ -64,13 +64,12 @@ class Popc:
         found = with_words(stages(task), task.epilogue, task.tensors)
         return schedule.elements(found, point.pixels, point.threads)
 
-    def counts(self, task: Task, point: PopcPoint, hardware: Gpu) -> Counts:
+    def counts(self, task: Task, point: PopcPoint, hardware: Gpu) -> GpuCounts:
         """An xor, a popcount and a sum for each word and pixel."""
         kh, kw = task.work.kernel
         steps = kh * kw * ceil_div(grouping(task.work).inputs, WORD)
-        p = point.pixels
-        mix = Mix(3 * p, 1 + p, xor=p, popcount=p, add=p)
-        return points.counts(task, point, steps, WORD, mix)
+        masked = grouping(task.work).masked
+        return points.counts(task, point, steps, 3 + masked, 4 * (1 + masked))
 
 
 def by_word(plane: np.ndarray) -> np.ndarray:

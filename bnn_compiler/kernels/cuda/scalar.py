@@ -11,7 +11,7 @@ from bnn_compiler.kernels.cuda import schedule
 from bnn_compiler.kernels.cuda.point import ThreadPoint
 from bnn_compiler.kernels.cuda.words import with_words
 from bnn_compiler.kernels.epilogue import Stages, f32, finish, placeholder
-from bnn_compiler.kernels.family import Counts, Mix
+from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import reduce_axes
@@ -62,11 +62,11 @@ class Scalar:
         found = with_words(stages(task), task.epilogue, task.tensors)
         return schedule.elements(found, point.pixels, point.threads)
 
-    def counts(self, task: Task, point: ScalarPoint, hardware: Gpu) -> Counts:
+    def counts(self, task: Task, point: ScalarPoint, hardware: Gpu) -> GpuCounts:
         """An fma for each input and pixel."""
-        work, p = task.work, point.pixels
+        work = task.work
         steps = work.kernel[0] * work.kernel[1] * (work.x.shape[3] // work.groups)
-        return points.counts(task, point, steps, 32, Mix(p, 1 + p, fma=p))
+        return points.counts(task, point, steps, 1, 4)
 
 
 def stages(task: Task) -> Stages:

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 typedef unsigned long long address;
 
@@ -39,6 +40,7 @@ enum { MOST_PARAMETERS = 64, GUARD = 4096 };
 struct launch {
   char symbol[256];
   unsigned grid[3], block[3], shared;
+  double ms;
   int count;
   int order[MOST_PARAMETERS];
   uint64_t bytes[MOST_PARAMETERS], align[MOST_PARAMETERS];

@@ -106,14 +106,17 @@ class Array:
 
 
 class Capsule:
-    """An array that only DLPack tells of."""
+    """An array that only DLPack tells of; ``dtype`` is DLPack's, that of ``array`` if None."""
 
-    def __init__(self, array, dtype=(2, 32), device=2):
+    def __init__(self, array, dtype=None, device=2, strides=None, offset=0):
         shape = array.value.shape
         self.array, self.streams = array, []
         self._shape = (ctypes.c_int64 * len(shape))(*shape)
+        self._strides = None if strides is None else (ctypes.c_int64 * len(shape))(*strides)
+        known = {name: code for code, name in runtime.arrays._DLPACK_TYPES.items()}
+        code = dtype or known[str(array.value.dtype)]
         self._tensor = runtime.arrays._DLTensor(
-            array.at, device, 0, len(shape), *dtype, 1, self._shape, None, 0
+            array.at, device, 0, len(shape), *code, 1, self._shape, self._strides, offset
         )
 
     def __dlpack_device__(self):

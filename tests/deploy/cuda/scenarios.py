@@ -138,6 +138,22 @@ def dlpack(stub):
         assert capsules[0].streams == [stream, 1]
         odd = Capsule(capsules[0].array, (2, 16))
         refused(InputError, "DLPack's 2:16", lambda: net.run(odd, *capsules[1:]))
+        first = capsules[0].array
+        dense = [s // first.value.itemsize for s in first.value.strides]
+        turned = Capsule(first, strides=dense[::-1])
+        refused(InputError, "has strides", lambda: net.run(turned, *capsules[1:]))
+        between = Capsule(first, offset=1)
+        words = "is not aligned to its elements"
+        if first.value.itemsize > 1:
+            refused(InputError, words, lambda: net.run(between, *capsules[1:]))
+        stub.enter(1)
+        far = Capsule(Array(stub, X[0]))
+        words = "lies on GPU 1, and the network on GPU 0"
+        refused(InputError, words, lambda: net.run(far, *capsules[1:]))
+        far.array.free()
+        stub.leave(1)
+        managed = [Capsule(c.array, device=13, strides=None) for c in capsules]
+        assert right(tuple(f.numpy() for f in results(net.run(*managed))))
         del found
     for c in capsules:
         c.array.free()

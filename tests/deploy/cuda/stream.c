@@ -101,7 +101,7 @@ static void run_op(struct op *op) {
         run_stream(op->event->recorded[op->ticket % 1024], op->event, op->ticket);
       break;
   }
-  clock_ms += op->what == LAUNCH ? 0.5 : 0.0;
+  clock_ms += op->what == LAUNCH ? op->launch->ms : 0.0;
 }
 
 /* Everything in a stream, or what is there up to an event. */

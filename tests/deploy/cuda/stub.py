@@ -32,6 +32,8 @@ from bnn_compiler.runtime.tensors import aligned
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
+#: What a kernel takes.
+MILLISECONDS = 0.5
 #: PTX as far as anyone reads it here; the odd kernels wait themselves.
 _PTX = ".version 9.0\n.target sm_{version}\n"
 _ENTRY = ".visible .entry {symbol}(\n) {{\n{wait}ret;\n}}\n"
@@ -112,7 +114,7 @@ def on_cpu(folder, program, kernels, tools, inputs):
         glue.weights_assembly("net", "weights.bin", 0, len(program.weights))
     )
     built, _ = link.build(folder, "net", [kernels], tools, threads=False, weights=True)
-    outputs = [np.zeros(b.external, np.float32) for b in program.outputs]
+    outputs = [np.zeros(b.external, b.layout.dtype) for b in program.outputs]
     pointers = [(ctypes.c_void_p * len(v))(*(a.ctypes.data for a in v)) for v in (inputs, outputs)]
     workspace = aligned(program.workspace)
     run = ctypes.CDLL(str(built)).net_run_steps
@@ -151,6 +153,7 @@ def table(program, code):
             *launch.grid,
             *launch.block,
             launch.shared,
+            MILLISECONDS,
             len(launch.order),
         ]
         for i, place in enumerate(launch.order):

@@ -1,5 +1,6 @@
 """A network around which everything is real but the GPU: every scenario of scenarios.py."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from bnn_compiler.deploy.cpu import link
 from bnn_compiler.nn import BinaryConv2d, Sign
 from tests import edge
 from tests.deploy.cuda import stub
+from tests.frontend.pytorch.test_integer_inputs import Tokens, tokens
 from tests.network import Applied
+from tests.zoo.test_networks import make
 
 
 class Two(nn.Module):
@@ -82,12 +85,29 @@ def test_more_shared_memory_than_every_gpu_gives_is_asked_for(driver, tmp_path):
     stub.play(driver, stub.build(tmp_path, model, (x,), shared=65536), "run_only")
 
 
-@pytest.mark.parametrize("name", ["birealnet18"])
+def zoo_networks():
+    """One in the suite, all with BNN_CUDA_FULL=1."""
+    few = pytest.mark.skipif(not os.environ.get("BNN_CUDA_FULL"), reason="set BNN_CUDA_FULL=1")
+    return [n if n == "birealnet18" else pytest.param(n, marks=few) for n in sorted(zoo.NETWORKS)]
+
+
+@pytest.mark.parametrize("name", zoo_networks())
 def test_networks_of_the_zoo(name, driver, tmp_path):
     torch.manual_seed(0)
-    model, x = zoo.get(name)(width=0.25), torch.randn(1, 3, 32, 32)
-    zoo.randomize(model, x)
+    model, x = make(name, 32, 0.25)
     stub.play(driver, stub.build(tmp_path, model, (x,), real=True), "run_only")
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Two inputs and three outputs of whole numbers, truth values and floats."""
+    torch.manual_seed(0)
+    return stub.build(tmp_path_factory.mktemp("labels"), Tokens(), tokens(), real=True)
+
+
+@pytest.mark.parametrize("scenario", ["run_only", "device", "dlpack", "sessions"])
+def test_integers(scenario, driver, labels):
+    stub.play(driver, labels, scenario)
 
 
 def test_a_program_of_primitives(driver, tmp_path):
@@ -116,14 +136,10 @@ def test_the_example_in_c(driver, two, tmp_path):
     link.run([*command, "-Wall", "-Wextra", "-Werror"], folder)
     saved = np.load(two.folder / "known.npz")
     saved["in0"].tofile(tmp_path / "x")
-    main = tmp_path / "start.c"
-    main.write_text(_START)
-    link.run([*link.compiler(), "-shared", "-fPIC", "start.c", "-o", "start.so", "-ldl"], tmp_path)
     environment = {
         "LD_LIBRARY_PATH": str(driver),
-        "LD_PRELOAD": str(tmp_path / "start.so"),
-        "KERNELS": str(two.folder / "kernels.so"),
-        "LAUNCHES": str(two.folder / "launches.txt"),
+        "STUB_KERNELS": str(two.folder / "kernels.so"),
+        "STUB_LAUNCHES": str(two.folder / "launches.txt"),
     }
     done = subprocess.run(
         [str(program), "x", "y", "z"], cwd=tmp_path, env=environment, capture_output=True, text=True
@@ -132,7 +148,6 @@ def test_the_example_in_c(driver, two, tmp_path):
     assert "class" in done.stdout
     for name, out in (("y", "out0"), ("z", "out1")):
         assert (tmp_path / name).read_bytes() == saved[out].tobytes()
-    del environment["LD_PRELOAD"]
     environment["LD_LIBRARY_PATH"] = str(tmp_path)
     Path(tmp_path / "libcuda.so.1").write_text("")
     done = subprocess.run(
@@ -140,16 +155,3 @@ def test_the_example_in_c(driver, two, tmp_path):
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "there is no NVIDIA driver here: libcuda.so.1 was not found\n"
-
-
-#: Tells the stub of its kernels before main.
-_START = """
-#include <dlfcn.h>
-#include <stdlib.h>
-__attribute__((constructor)) static void start(void) {
-  int (*kernels)(const char *, const char *);
-  void *stub = dlopen("libcuda.so.1", RTLD_NOW);
-  *(void **)&kernels = dlsym(stub, "stub_kernels");
-  if (kernels(getenv("KERNELS"), getenv("LAUNCHES"))) abort();
-}
-"""

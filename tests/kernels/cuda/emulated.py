@@ -23,7 +23,7 @@ def call(loaded, symbol, pointers):
 
 
 def arrays_of(one, point, x, weights, operands):
-    """A task's parameters in memory; the last two are its float and packed outputs."""
+    """A task's parameters in memory; the last ones are its outputs."""
     constants = families.constants(one, point, weights)
     if one.work.winograd:
         image = kernel._aligned(x.transpose(0, 3, 1, 2))
@@ -31,23 +31,34 @@ def arrays_of(one, point, x, weights, operands):
         image = kernel._stored(one.work.x, x, one.work.pad_value == 1)
     arrays = [image, *(kernel._aligned(c) for c in constants)]
     arrays += [kernel._operand(v, t) for v, t in zip(operands, one.tensors, strict=True)]
-    n, h, w, o = one.work.shape
-    value = aligned(4 * n * h * w * -(-o // 16) * 16).view(np.float32).reshape(n, h, w, -1)
-    bits = aligned(4 * n * h * w * -(-o // 32)).view(np.uint32).reshape(n, h, w, -1)
-    value[:], bits[:] = np.nan, 0xDEADBEEF
-    return [*arrays, value, bits]
+    return [*arrays, *(_output(one.work.shape, out.is_bits) for out in one.epilogue.outputs)]
+
+
+def _output(shape, is_bits):
+    """Memory of a result, with what no kernel leaves there."""
+    n, h, w, o = shape
+    unit = 32 if is_bits else 16
+    memory = aligned(4 * n * h * w * -(-o // unit) * (1 if is_bits else unit))
+    found = memory.view(np.uint32 if is_bits else np.float32).reshape(n, h, w, -1)
+    found[:] = 0xDEADBEEF if is_bits else np.nan
+    return found
 
 
 def run_all(cases, folder):
-    """[float, signs] of each (task, point, x, weights, operands); one library for all."""
+    """Outputs of each (task, point, x, weights, operands), bits as signs; one library for all."""
     functions = {f"k{i}": families.function(c[0], c[1]) for i, c in enumerate(cases)}
     loaded = library(functions, folder)
     found = []
     for i, case in enumerate(cases):
         arrays = arrays_of(*case)
         call(loaded, f"k{i}", [a.ctypes.data for a in arrays])
-        o = case[0].work.shape[3]
-        found.append([arrays[-2][..., :o], unpack_bits(arrays[-1], o)])
+        o, outputs = case[0].work.shape[3], case[0].epilogue.outputs
+        found.append(
+            [
+                unpack_bits(a, o) if out.is_bits else a[..., :o]
+                for a, out in zip(arrays[-len(outputs) :], outputs, strict=True)
+            ]
+        )
     return found
 
 

@@ -1,5 +1,6 @@
 """Products on tensor cores, emulated, and what nvcc makes of them."""
 
+import re
 import shutil
 
 import numpy as np
@@ -98,5 +99,8 @@ def test_machine_code(form):
     used = [line for line in code.ptx.splitlines() if "mma.sync" in line]
     assert used and all(wanted[form] in line for line in used)
     assert len(used) % tiles == 0
+    # Weights and, of bits, neighbouring words of the input come 8 bytes at a time.
+    loads = re.findall(r"ld\.global\S*?(\.v2)?\.[ub]32", code.ptx)
+    assert (".v2" in loads) == (form != "xor"), loads
     _, said = nvcc.to_cubin(code.ptx, target.gpu.sm)
     assert "0 bytes stack frame, 0 bytes spill stores" in said
