@@ -91,11 +91,7 @@ class _Rewrite:
     made: dict[relax.Var, relax.Var] = field(default_factory=dict)
 
     def convolution(self, var: relax.Var, conv: relax.Call) -> None:
-        source, pad = conv.args[0], self.graph.value(conv.args[0])
-        if pad is not None and ops.is_op(pad, "relax.nn.pad"):
-            source = pad.args[0]
-        else:
-            pad = None
+        source, pad = self._read(conv)
         if not isinstance(source, relax.Var) or self._is_sign(source):
             return
         known = levels(self.atoms.fact(source))
@@ -111,6 +107,15 @@ class _Rewrite:
             found = new[0][0]
         read = relax.Call(conv.op, [found, *conv.args[1:]], conv.attrs, conv.ty_args)
         self.graph.replace(var, [*new, (var, read)])
+
+    def _read(self, conv: relax.Call) -> tuple[relax.Expr, relax.Call | None]:
+        """What a convolution reads, and the padding of it that the convolution can take in."""
+        pad = self.graph.value(conv.args[0])
+        if pad is None or not ops.is_op(pad, "relax.nn.pad"):
+            return conv.args[0], None
+        if float(pad.attrs.pad_value) != 0 and any(int(v) for v in conv.attrs.padding):
+            return conv.args[0], None
+        return pad.args[0], pad
 
     def _is_sign(self, source: relax.Expr) -> bool:
         """Whether it is one already, pooled perhaps, and scaled by one number."""

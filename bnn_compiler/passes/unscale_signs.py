@@ -65,10 +65,12 @@ def _two_levels(graph: Graph, conv: relax.Call) -> _TwoLevels | None:
     if value is not None and ops.is_op(value, "relax.nn.pad"):
         widths = [int(v) for v in value.attrs.pad_width]
         fill = float(value.attrs.pad_value)
-        if any(widths[:2] + widths[6:]) or min(widths) < 0 or any(window.padding):
+        if any(widths[:2] + widths[6:]) or min(widths) < 0 or (fill and any(window.padding)):
             return None
         source = value.args[0]
-        window = replace(window, padding=(widths[2], widths[4], widths[3], widths[5]))
+        outer = widths[2], widths[4], widths[3], widths[5]
+        top, left, bottom, right = (a + b for a, b in zip(window.padding, outer, strict=True))
+        window = replace(window, padding=(top, left, bottom, right))
     scale, shift, whole = np.ones(1), np.zeros(1), source
     while (found := affine_operands(graph, source)) is not None:
         inner, bias = (v.astype(np.float64) for v in found)

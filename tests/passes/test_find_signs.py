@@ -80,6 +80,12 @@ def test_two_levels(found):
     assert kernels(LEVELS[found]) == (1, 0)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_padded_twice(scale, value):
+    assert kernels(lambda x: F.pad(scale * sign(x), (1, 2, 0, 1), value=scale * value)) == (1, 0)
+
+
 @pytest.mark.parametrize("groups", [2, 8])
 def test_groups(groups):
     assert kernels(lambda x: shuffled(sign(x)), groups=groups) == (1, 0)
@@ -88,6 +94,7 @@ def test_groups(groups):
 THREE = {
     "zeros of a relu": lambda x: shuffled(torch.sign(F.relu(x))),
     "padded by 0": lambda x: shuffled(F.pad(sign(x), (1, 1, 1, 1))),
+    "a sum of signs": lambda x: sign(x) + sign(x - T),
     "rounded": lambda x: torch.round(x.clamp(-1, 1)),
     "rounded by a distance": lambda x: torch.round(x / 0.3).clamp(-1, 1) * 0.3,
 }
@@ -101,7 +108,7 @@ def test_zeros_are_planes(found):
 
 
 def test_what_takes_more_numbers_stays_float():
-    assert kernels(lambda x: sign(x) + sign(x - T)) == (0, 1)
+    assert kernels(lambda x: sign(x) + 0.5 * sign(x - T)) == (0, 1)
     assert kernels(lambda x: torch.cat([sign(x), 0.5 * sign(x)], 1)) == (0, 1)
     assert kernels(lambda x: F.avg_pool2d(sign(x), 2)) == (0, 1)
 
