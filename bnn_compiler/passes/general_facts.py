@@ -203,7 +203,7 @@ def _whole(fact: Fact) -> Fact:
         numbers = {float(v) for a in fact.atoms for v in a if not np.isnan(v)}
         points = listed([np.full(1, v) for v in sorted(numbers)])
     scales = fact.points.scales if fact.points is not None else ()
-    varied = any(np.unique(np.abs(s[s != 0])).size >= _VARIED for s in scales)
+    varied = fact.varied or any(np.unique(np.abs(s[s != 0])).size >= _VARIED for s in scales)
     low, high = np.full(1, fact.low.min()), np.full(1, fact.high.max())
     return replace(fact, low=low, high=high, points=points, varied=varied)
 
