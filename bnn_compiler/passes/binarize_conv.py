@@ -88,8 +88,8 @@ class _Rewrite:
         bits = [self._plane(source, sign, pools, c, planes) for c in planes.compares]
         work = _Sums(var.name, bits, planes, attrs)
         if isinstance(weights, TernaryWeights):
-            planes = weights.planes(self.zero_weight, var.name)
-            work.product(planes, weights.scale, weights.note if len(planes) > 1 else "")
+            tensors = weights.planes(self.zero_weight, var.name)
+            work.product(tensors, weights.scale, weights.note if len(tensors) > 1 else "")
         elif isinstance(weights, TwoLevelWeights):
             work.two_levels(weights)
         else:

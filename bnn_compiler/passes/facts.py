@@ -71,7 +71,7 @@ class Fact:
             numbers = {float(v) for a in self.atoms for v in a if not np.isnan(v)}
             points = listed([np.full(1, v) for v in sorted(numbers)])
         scales = self.points.scales if self.points is not None else ()
-        varied = any(np.unique(np.abs(s[s != 0])).size >= _VARIED for s in scales)
+        varied = self.varied or any(np.unique(np.abs(s[s != 0])).size >= _VARIED for s in scales)
         low, high = np.full(1, self.low.min()), np.full(1, self.high.max())
         return replace(self, low=low, high=high, points=points, varied=varied)
 

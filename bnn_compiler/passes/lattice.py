@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Integers = NDArray[np.int64]
 
 #: Two scales have a common unit if their ratio is one of integers up to this ...
 COMMENSURABLE = 16
@@ -49,7 +50,7 @@ class Lattice:
             found |= self._of_unit(rest, i, parts[i], others[i])
         return np.asarray(found.any(axis=0))
 
-    def _of_unit(self, rest: Vector, term: int, parts: Vector, others: Vector) -> Mask:
+    def _of_unit(self, rest: Vector, term: int, parts: Integers, others: Vector) -> Mask:
         """Whether ``rest`` [B, C] is ``term`` and terms as long as ``others`` of its unit."""
         scale = self.scales[term]
         unit = np.where(scale == 0, 1, np.abs(scale) / parts)
@@ -61,13 +62,14 @@ class Lattice:
             near &= integer % 2 == self.odd
         return np.where(scale == 0, rest == 0, near)
 
-    def _units(self) -> tuple[Vector, Vector]:
+    def _units(self) -> tuple[Integers, Vector]:
         """Of each term [T, C]: the parts in which its unit cuts it, what others of that unit add.
 
         A unit is common to all terms whose ratios are of small integers.
         """
         shape = len(self.scales), self.biases[0].size
-        parts, others = np.ones(shape, np.int64), np.zeros(shape)
+        parts: Integers = np.ones(shape, np.int64)
+        others: Vector = np.zeros(shape)
         for i, a in enumerate(self.scales):
             for j in range(i):
                 b = self.scales[j]
@@ -86,7 +88,7 @@ class Lattice:
         biases = tuple(b * scale + bias for b in self.biases)
         return Lattice(biases, scales, reaches, self.odd if scales else None)
 
-    def taken(self, index: NDArray[np.int64]) -> "Lattice":
+    def taken(self, index: Integers) -> "Lattice":
         """Of the channels ``index``."""
         scales, reaches = _together([(s[index], r) for s, r in self.terms()])
         return Lattice(tuple(b[index] for b in self.biases), scales, reaches, self.odd)
@@ -100,7 +102,7 @@ class Lattice:
 NOWHERE = Lattice()
 
 
-def _parts(a: Vector, b: Vector) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _parts(a: Vector, b: Vector) -> tuple[Integers, Integers]:
     """In how many parts a and b [C] are to be cut to have one unit; 0 where they have none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.abs(a / b)

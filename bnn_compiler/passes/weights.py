@@ -139,11 +139,11 @@ def three_levels(w: np.ndarray) -> ThreeLevelWeights | None:
     flat = w.reshape(len(w), -1).astype(np.float64)
     if flat.shape[1] < _FEW or not (flat == 0).any():
         return None
-    sides = [_one_number(np.where(side, np.abs(flat), 0)) for side in (flat > 0, flat < 0)]
-    if sides[0] is None or sides[1] is None:
+    upper, lower = (_one_number(np.maximum(sizes, 0)) for sizes in (flat, -flat))
+    if upper is None or lower is None:
         return None
     above, below = (np.where(side, 1, -1).astype(np.int8) for side in (w > 0, w >= 0))
-    return ThreeLevelWeights(above, below, *(s.astype(np.float32) for s in sides))
+    return ThreeLevelWeights(above, below, upper.astype(np.float32), lower.astype(np.float32))
 
 
 def _one_number(sizes: np.ndarray) -> np.ndarray | None:
