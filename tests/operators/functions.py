@@ -278,9 +278,14 @@ FUNCTIONS = {
     "interpolate, area": (lambda x: F.interpolate(x, (3, 5), mode="area"), IMAGE),
     **{
         f"grid_sample, {mode}, {pad}, {aligned}": (_sampled(mode, pad, aligned), IMAGE)
-        for mode in ("bilinear", "nearest")
-        for pad in ("zeros", "border", "reflection")
-        for aligned in (False, True)
+        for mode, pad, aligned in (
+            ("bilinear", "zeros", False),
+            ("bilinear", "border", True),
+            ("bilinear", "reflection", False),
+            ("bilinear", "reflection", True),
+            ("nearest", "zeros", True),
+            ("nearest", "border", False),
+        )
     },
     "grid_sample, computed": (
         lambda x: F.grid_sample(x, x[:, :2, :4, :5].permute(0, 2, 3, 1), align_corners=False),

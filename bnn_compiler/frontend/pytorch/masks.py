@@ -7,8 +7,9 @@ torch.export gives what a mask selects an unknown size, even if the mask is a bu
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
@@ -95,26 +96,26 @@ def _constant(
 def _index_settled(module: GraphModule, node: Node, known: dict[Node, Any]) -> bool:
     """index(x, [mask]) -> index(x, [where the mask is true]), for each constant mask."""
     x, given = node.args
+    given = cast(list[Any], given)
     indices: list[Any] = []
-    for index in given:  # type: ignore[union-attr]
-        mask = known.get(index)  # type: ignore[arg-type]
+    for index in given:
+        mask = known.get(index)
         if isinstance(mask, torch.Tensor) and mask.dtype in (torch.bool, torch.uint8):
             places = mask.nonzero(as_tuple=True)
             indices += [_constant(module, node, known, place) for place in places]
         else:
             indices.append(index)
     node.args = (x, indices)
-    return indices != list(given)  # type: ignore[arg-type]
+    return indices != given
 
 
 def _select_indexed(module: GraphModule, node: Node, known: dict[Node, Any]) -> bool:
     """masked_select(x, mask) -> index(x, [where the mask is true]), for a constant mask."""
-    x, mask = node.args
+    x, mask = (cast(Node, v) for v in node.args)
     if mask not in known:
         return False
-    value = x.meta["val"]  # type: ignore[union-attr]
-    shape = torch.broadcast_shapes(value.shape, known[mask].shape)  # type: ignore[index]
-    whole = known[mask].expand(shape)  # type: ignore[index]
+    shape = np.broadcast_shapes(x.meta["val"].shape, known[mask].shape)
+    whole = known[mask].expand(shape)
     with module.graph.inserting_before(node):
         wide = module.graph.call_function(aten.expand.default, (x, list(shape)))
         wide.meta = dict(node.meta)
