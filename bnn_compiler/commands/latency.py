@@ -276,9 +276,9 @@ def _space(args: Arguments, batch: int | None) -> "PlanSpace":
     inputs = examples(args)
     if inputs is None:
         raise InputError("plans need a network that can be pruned: give a factory, and its --shape")
-    inputs = inputs if batch is None else resized(inputs, batch)
+    given = inputs if batch is None else resized(inputs, batch)
     return PlanSpace.of(
-        args.model, inputs, checkpoint=args.checkpoint, target=args.target, **_options(args)
+        args.model, given, checkpoint=args.checkpoint, target=args.target, **_options(args)
     )
 
 
