@@ -144,12 +144,21 @@ def _compile(args: Arguments) -> int:
         check=not args.no_check,
         batches=args.batch,
         dump_dir=args.dump_dir,
-        progress=lambda stage: print(f"{stage} ...", file=sys.stderr),
+        progress=_tell,
     )
-    _show_manifest(artifact, args.json)
-    if not args.json and (advice := tuning.advice(artifact.description)):
-        print(f"  {advice}")
+    if args.json:
+        print(json.dumps(artifact.manifest))
+        return 0
+    print(_summary(artifact))
+    if advice := tuning.advice(artifact.description):
+        print(advice)
     return 0
+
+
+def _tell(stage: str) -> None:
+    """Say on a terminal what is being done; a log has what comes of it."""
+    if sys.stderr.isatty():
+        print(f"{stage} ...", file=sys.stderr)
 
 
 def _run(args: Arguments) -> int:
@@ -209,6 +218,22 @@ def _verify(args: Arguments) -> int:
     report = verify(artifact, args.model, samples(artifact, args.input), checkpoint=args.checkpoint)
     print(json.dumps(report.as_dict()) if args.json else report.text())
     return 0 if report.ok else 1
+
+
+def _summary(artifact: "Artifact") -> str:
+    """What was made, in two lines."""
+    manifest = artifact.description
+    sizes_ = ", ".join(
+        f"{kind} {t.name} {t.dtype} {list(t.shape)}"
+        for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs))
+        for t in tensors
+    )
+    more = f", batches {', '.join(map(str, artifact.batches))}" if len(artifact.batches) > 1 else ""
+    return (
+        f"{artifact.path}: {artifact.size_bytes / 1e6:.2f} MB for {manifest.target.name},"
+        f" {len(manifest.steps)} kernel calls, {_layers([s for s in manifest.steps if s.binary])}\n"
+        f"  {sizes_}{more}; bnnc inspect says more"
+    )
 
 
 def _show_manifest(artifact: "Artifact", as_json: bool) -> None:

@@ -118,7 +118,10 @@ def _networks(
     if batches is None:
         return (Network.of(model, example_inputs, checkpoint=checkpoint),)
     if len(batches) > 1 and target.hardware.kind != "llvm":
-        raise InputError(f"batches {list(batches)}: an artifact for {target.name} holds one size")
+        raise InputError(
+            f"batches {list(batches)}: an artifact for {target.name} holds one size; compile one"
+            " for each"
+        )
     return Network.of_batches(model, example_inputs, batches, checkpoint=checkpoint)
 
 

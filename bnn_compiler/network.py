@@ -54,6 +54,19 @@ class Network:
         others = (Network.of(first._again, resized(example_inputs, n)) for n in batches[1:])
         return first, *others
 
+    @staticmethod
+    def of_batch(
+        model: Any,
+        example_inputs: Sequence[Any] | None,
+        batch: int | None,
+        *,
+        checkpoint: str | Path | None = None,
+    ) -> "Network":
+        """The network for ``batch``, None for that of its inputs. Raises what ``of`` does."""
+        if batch is None:
+            return Network.of(model, example_inputs, checkpoint=checkpoint)
+        return Network.of_batches(model, example_inputs, (batch,), checkpoint=checkpoint)[0]
+
     @property
     def _again(self) -> Any:
         """What imports the same network for other inputs."""

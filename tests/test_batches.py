@@ -15,6 +15,7 @@ from bnn_compiler import zoo
 from bnn_compiler.cli import main
 from bnn_compiler.deploy.cpu import emulate
 from bnn_compiler.errors import ArtifactError, InputError
+from bnn_compiler.tune.network import Subject
 from tests import edge
 
 
@@ -143,3 +144,29 @@ def test_the_command_line_and_a_program_of_dynamic_shape(tmp_path, capsys):
     torch.export.save(export(model, (x,)), fixed)
     assert main(["compile", str(fixed), "--batch", "1,2", "-o", net]) == 2
     assert "was exported as [2, 3, 9, 9], the example is [1, 3, 9, 9]" in capsys.readouterr().err
+
+
+TINY = ["tests.test_cli:tiny", "--shape", "1,3,6,6", "--target", "x86-64-v3"]
+
+
+def test_check_and_predict_go_through_batch_sizes(capsys):
+    assert main(["check", *TINY, "--batch", "2,1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["2", "1"] and all(one["compiles"] for one in found.values())
+    assert found["2"]["seconds"] > found["1"]["seconds"]
+    assert main(["predict", *TINY, "--batch", "8,1"]) == 0
+    first, second, about = capsys.readouterr().out.splitlines()
+    assert first.startswith("batch 8: ") and second.startswith("batch 1: ") and about
+    assert main(["predict", *TINY, "--batch", "8,1", "--sweep", "0"]) == 2
+    assert "take one size of --batch" in capsys.readouterr().err
+    assert main(["check", *TINY, "--batch", "0"]) == 2
+    assert "from 1 on" in capsys.readouterr().err
+
+
+def test_tune_takes_the_kernels_of_every_size():
+    given = edge.binary_net(40), [torch.randn(1, 3, 9, 9)]
+    one, two, both = (
+        set(Subject.of(*given, target="x86-64-v3", batches=sizes).tasks())
+        for sizes in ((1,), (2,), (1, 2))
+    )
+    assert one and both == one | two and one != two

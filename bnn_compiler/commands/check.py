@@ -3,9 +3,16 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bnn_compiler.commands.common import Arguments, add_input, add_model, examples, table
+from bnn_compiler.commands.common import (
+    Arguments,
+    add_batches,
+    add_input,
+    add_model,
+    examples,
+    table,
+)
 
 if TYPE_CHECKING:
     from bnn_compiler.latency.preview import Preview
@@ -16,7 +23,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
     add_input(parser)
+    add_batches(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
+    parser.add_argument(
+        "--operators", action=_Operators, nargs=0, help="list PyTorch's operators that compile"
+    )
+
+
+class _Operators(argparse.Action):
+    """Like --version: it needs no network."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from bnn_compiler.frontend.pytorch import supported
+
+        print("\n".join(supported.names()))
+        parser.exit()
 
 
 def run(args: Arguments) -> int:
@@ -24,19 +45,27 @@ def run(args: Arguments) -> int:
     from bnn_compiler.latency.preview import preview
     from bnn_compiler.options import Options
 
-    found = preview(
-        args.model,
-        examples(args),
-        checkpoint=args.checkpoint,
-        target=args.target,
-        schedules=args.schedules,
-        options=Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder),
-    )
+    batches: tuple[int | None, ...] = args.batch or (None,)
+    found = {
+        batch: preview(
+            args.model,
+            examples(args),
+            checkpoint=args.checkpoint,
+            target=args.target,
+            schedules=args.schedules,
+            options=Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder),
+            batch=batch,
+        )
+        for batch in batches
+    }
     if args.json:
-        print(json.dumps(found.as_dict()))
-    else:
-        _show(found)
-    return 0 if found.compiles else 1
+        each = {batch: one.as_dict() for batch, one in found.items()}
+        print(json.dumps(each if args.batch else each[None]))
+    for batch, one in () if args.json else found.items():
+        if batch is not None:
+            print(f"batch {batch}:")
+        _show(one)
+    return 0 if all(one.compiles for one in found.values()) else 1
 
 
 def _show(found: "Preview") -> None:

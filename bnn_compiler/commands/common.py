@@ -59,6 +59,13 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="one of its batch sizes (default: the first)")
 
 
+def add_batches(parser: argparse.ArgumentParser) -> None:
+    """The batch sizes that a command goes through."""
+    parser.add_argument(
+        "--batch", type=sizes, help="batch sizes, e.g. 1,8,32 (default: that of --shape)"
+    )
+
+
 def sizes(text: str) -> tuple[int, ...]:
     """ "1,8,32" as batch sizes; argparse turns the ValueError into its own message."""
     return tuple(int(v) for v in text.split(","))

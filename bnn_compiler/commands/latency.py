@@ -11,6 +11,7 @@ from bnn_compiler.commands.common import (
     DEVICE,
     SECRET,
     Arguments,
+    add_batches,
     add_input,
     add_model,
     check_secret,
@@ -32,6 +33,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
     add_input(parser)
+    add_batches(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     parser.add_argument("--plan", type=Path, help="JSON object {group: channels}")
     what = parser.add_mutually_exclusive_group()
@@ -72,51 +74,67 @@ def predict(args: Arguments) -> int:
     for name in ("html", "png"):
         if getattr(args, name) and not args.sweep:
             raise InputError(f"--{name} has no meaning without --sweep")
+    several = args.batch is not None and len(args.batch) > 1
+    if several and (args.groups or args.sweep):
+        raise InputError("--groups and --sweep take one size of --batch")
     from bnn_compiler.latency import LatencyModel
 
+    batches: tuple[int | None, ...] = args.batch or (None,)
     if args.groups:
-        return _groups(args)
+        return _groups(args, batches[0])
     model = LatencyModel.load(args.target, args.schedules)
     if args.sweep:
-        return _sweep(args, model)
-    kernels = _space(args).kernels(_plan(args)) if args.plan else _kernels(args)
+        return _sweep(args, model, batches[0])
+    found = {batch: _predicted(args, model, batch) for batch in batches}
+    if args.json:
+        print(json.dumps(found if args.batch else found[None]))
+        return 0
+    for batch, one in found.items():
+        _show(one, "" if batch is None else f"batch {batch}: ")
+    print(model.about.text)
+    return 0
+
+
+def _predicted(args: Arguments, model: "LatencyModel", batch: int | None) -> dict[str, Any]:
+    """What is predicted of a network for ``batch``, as JSON has it."""
+    kernels = _space(args, batch).kernels(_plan(args)) if args.plan else _kernels(args, batch)
     found = model.predict_kernels([kernels])
     seconds, low, high = (float(v[0]) for v in (found.seconds, found.low, found.high))
-    rows = model.explain(kernels) if args.explain else []
-    if args.json:
-        result: dict[str, Any] = {
-            "seconds": seconds,
-            "low": low,
-            "high": high,
-            "target": model.target.name,
-            "measured": model.about.measured,
-            "about": model.about.text,
-        }
-        if args.explain:
-            result["kernels"] = [vars(row) for row in rows]
-        print(json.dumps(result))
-        return 0
+    result: dict[str, Any] = {
+        "seconds": seconds,
+        "low": low,
+        "high": high,
+        "target": model.target.name,
+        "measured": model.about.measured,
+        "about": model.about.text,
+    }
     if args.explain:
+        result["kernels"] = [vars(row) for row in model.explain(kernels)]
+    return result
+
+
+def _show(found: dict[str, Any], which: str) -> None:
+    if "kernels" in found:
         columns = ["layer", "kernel", "us", "share", "schedule", "point"]
         table(
             columns,
             [
                 [
-                    r.name,
-                    r.what,
-                    f"{1e6 * r.seconds:.1f}",
-                    f"{100 * r.seconds / seconds:.1f} %",
-                    r.source,
-                    r.schedule,
+                    r["name"],
+                    r["what"],
+                    f"{1e6 * r['seconds']:.1f}",
+                    f"{100 * r['seconds'] / found['seconds']:.1f} %",
+                    r["source"],
+                    r["schedule"],
                 ]
-                for r in rows
+                for r in found["kernels"]
             ],
         )
+    low, high = 1e3 * found["low"], 1e3 * found["high"]
     print(
-        f"{1e3 * seconds:.3f} ms on {model.target.name}"
-        f" (80 % interval {1e3 * low:.3f} to {1e3 * high:.3f} ms)\n{model.about.text}"
+        f"{which}{1e3 * found['seconds']:.3f} ms on {found['target']}"
+        f" (80 % interval {low:.3f} to {high:.3f} ms)"
     )
-    return 0
 
 
 def calibrate(args: Arguments) -> int:
@@ -239,26 +257,28 @@ def _options(args: Arguments) -> dict[str, Any]:
     return {n: getattr(args, n) for n in names}
 
 
-def _kernels(args: Arguments) -> "tuple[Kernel, ...]":
+def _kernels(args: Arguments, batch: int | None) -> "tuple[Kernel, ...]":
     """Of the network as it is."""
     from bnn_compiler.latency import Kernel
     from bnn_compiler.network import Network
     from bnn_compiler.options import Options
     from bnn_compiler.plan import plan
 
-    network = Network.of(args.model, examples(args), checkpoint=args.checkpoint)
+    network = Network.of_batch(args.model, examples(args), batch, checkpoint=args.checkpoint)
     options = Options.of("exact", **_options(args))
     return Kernel.of_plan(plan.plan(network.fused(options)))
 
 
-def _space(args: Arguments) -> "PlanSpace":
+def _space(args: Arguments, batch: int | None) -> "PlanSpace":
     from bnn_compiler.latency.space import PlanSpace
+    from bnn_compiler.network import resized
 
     inputs = examples(args)
     if inputs is None:
         raise InputError("plans need a network that can be pruned: give a factory, and its --shape")
+    given = inputs if batch is None else resized(inputs, batch)
     return PlanSpace.of(
-        args.model, inputs, checkpoint=args.checkpoint, target=args.target, **_options(args)
+        args.model, given, checkpoint=args.checkpoint, target=args.target, **_options(args)
     )
 
 
@@ -275,8 +295,8 @@ def _plan(args: Arguments) -> Mapping[str, int]:
     return data
 
 
-def _groups(args: Arguments) -> int:
-    space = _space(args)
+def _groups(args: Arguments, batch: int | None) -> int:
+    space = _space(args, batch)
     if args.json:
         print(json.dumps(dict(space.groups)))
         return 0
@@ -285,10 +305,10 @@ def _groups(args: Arguments) -> int:
     return 0
 
 
-def _sweep(args: Arguments, model: "LatencyModel") -> int:
+def _sweep(args: Arguments, model: "LatencyModel", batch: int | None) -> int:
     from bnn_compiler.latency import page, sweep
 
-    found = sweep.sweep(model, _space(args), args.sweep, _plan(args))
+    found = sweep.sweep(model, _space(args, batch), args.sweep, _plan(args))
     title = f"{args.model}: channels of {args.sweep} on {model.target.name}"
     if args.html:
         page.write(found, title, model.about.text, args.html)

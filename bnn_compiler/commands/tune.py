@@ -11,6 +11,7 @@ from bnn_compiler.commands.common import (
     DEVICE,
     SECRET,
     Arguments,
+    add_batches,
     add_input,
     add_model,
     check_secret,
@@ -35,6 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
     add_input(parser)
+    add_batches(parser)
     parser.add_argument("--schedules", type=Path, help="records to write (the shipped file)")
     parser.add_argument("--journal", type=Path, help="log of trials, to resume (in the cache)")
     parser.add_argument("--trials", type=int, help=f"for each kernel (default: {_TRIALS})")
@@ -149,4 +151,5 @@ def _subject(args: Arguments) -> "Subject":
         schedules=args.schedules,
         options=options,
         checkpoint=args.checkpoint,
+        batches=args.batch,
     )

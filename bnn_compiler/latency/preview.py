@@ -82,14 +82,16 @@ def preview(
     target: str | Path = "native",
     schedules: str | Path | None = None,
     options: Options,
+    batch: int | None = None,
 ) -> Preview:
     """Everything of ``compile`` that can fail because of the network, and no kernel.
 
-    Raises InputError, TargetError or ScheduleError for what else is given.
+    ``batch`` is another batch size than the inputs'. Raises InputError, TargetError or
+    ScheduleError for what else is given.
     """
     wanted = targets.load(target)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
-    module, problems, note = _imported(model, example_inputs, checkpoint)
+    module, problems, note = _imported(model, example_inputs, checkpoint, batch)
     kernels: tuple[Kernel, ...] = ()
     notes: tuple[str, ...] = ()
     if module is not None:
@@ -107,10 +109,10 @@ def preview(
 
 
 def _imported(
-    model: Any, inputs: Sequence[Any] | None, checkpoint: str | Path | None
+    model: Any, inputs: Sequence[Any] | None, checkpoint: str | Path | None, batch: int | None
 ) -> tuple[tvm.IRModule | None, tuple[Problem, ...], str]:
     try:
-        imported = Network.of(model, inputs, checkpoint=checkpoint).imported
+        imported = Network.of_batch(model, inputs, batch, checkpoint=checkpoint).imported
         return imported.module, (), imported.note
     except Incomplete as e:
         return e.rest, e.problems, ""

@@ -153,3 +153,27 @@ class Numpy:
     def right(self, a: Any, count: int) -> Any:
         """See Arithmetic."""
         return np.right_shift(a, np.int32(count))
+
+
+def product(m: Arithmetic, a: Any, b: Any) -> Any:
+    """a * b, which LLVM cannot contract with a sum that follows."""
+    return m.fma(a, b, 0.0)
+
+
+def polynomial(m: Arithmetic, x: Any, *coefficients: float) -> Any:
+    """Of ``coefficients`` from the constant term on."""
+    total: Any = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        total = m.fma(total, x, c)
+    return total
+
+
+def clamped(m: Arithmetic, x: Any, low: float, high: float) -> Any:
+    """min(max(x, low), high); a NaN stays one."""
+    x = m.where(m.less(x, low), low, x)
+    return m.where(m.less(high, x), high, x)
+
+
+def negated(m: Arithmetic, x: Any) -> Any:
+    """-x, of a zero too."""
+    return m.sub(-0.0, x)

@@ -49,14 +49,18 @@ _BOUNDS = {
     "softplus": (0, np.inf),
     "log_sigmoid": (-np.inf, 0),
     "softsign": (-1, 1),
+    "exp2": (0, np.inf),
+    "erfc": (0, 2),
+    "cosh": (1, np.inf),
+    **dict.fromkeys(("sin", "cos"), (-1, 1)),
     "hard_sigmoid": (0, 1),
 }
 #: Functions that are not 0 but by accident.
-_NEVER_ZERO = {"exp", "sigmoid", "softplus", "log_sigmoid", "reciprocal", "rsqrt"}
+_NEVER_ZERO = {"exp", "sigmoid", "softplus", "log_sigmoid", "reciprocal", "rsqrt", "exp2", "cosh"}
 #: Functions that are 0 where their argument is, and elsewhere by accident.
 _ZERO_AT_ZERO = {
     *("expm1", "tanh", "erf", "log1p", "sqrt", "square", "abs", "negative", "silu", "gelu"),
-    *("gelu_tanh", "mish", "elu", "softsign", "tanhshrink"),
+    *("gelu_tanh", "mish", "elu", "softsign", "tanhshrink", "sin", "tan", "asin", "atan", "sinh"),
 }
 #: Functions that take one number on a whole range: (result, from, to).
 _FLAT: dict[str, Callable[..., list[tuple[float, float, float]]]] = {
@@ -69,7 +73,8 @@ _FLAT: dict[str, Callable[..., list[tuple[float, float, float]]]] = {
 #: Functions that make of many numbers numbers that have nothing to do with each other.
 _GENERIC = {
     *("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "log_sigmoid"),
-    *("silu", "gelu", "gelu_tanh", "mish"),
+    *("silu", "gelu", "gelu_tanh", "mish", "exp2", "log2", "log10", "erfc", "sin", "cos", "tan"),
+    *("asin", "acos", "atan", "sinh", "cosh"),
 }
 #: Functions that are constant on no range.
 _NOWHERE_FLAT = _GENERIC | {"abs", "square", "negative"}

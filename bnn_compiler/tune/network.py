@@ -1,5 +1,6 @@
 """The kernels of a network, and tuning all of them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from bnn_compiler.tune.outcome import Tell, TuningReport
 class Subject:
     """What is tuned: a network, as ``compile`` takes it, for a target; records go to ``schedules``.
 
-    The network is loaded when its kernels are asked for.
+    ``batches`` are the batch sizes whose kernels are tuned, None for that of the inputs. The
+    network is loaded when its kernels are asked for.
     """
 
     model: Any
@@ -37,6 +39,7 @@ class Subject:
     schedules: Path
     options: Options = DEFAULT
     checkpoint: str | Path | None = None
+    batches: tuple[int, ...] | None = None
 
     @staticmethod
     def of(
@@ -47,19 +50,27 @@ class Subject:
         schedules: str | Path | None = None,
         options: Options = DEFAULT,
         checkpoint: str | Path | None = None,
+        batches: Sequence[int] | None = None,
     ) -> "Subject":
         """Without ``schedules``, the shipped file. Raises TargetError."""
         chosen = targets.load(target)
         path = Path(schedules) if schedules else records.shipped(chosen)
-        return Subject(model, example_inputs, chosen, path, options, checkpoint)
+        sizes = tuple(batches) if batches else None
+        return Subject(model, example_inputs, chosen, path, options, checkpoint, sizes)
 
     def tasks(self) -> dict[Task, int]:
         """The distinct kernels that have several schedules, and how often each occurs.
 
         Raises what ``bnn_compiler.compile`` raises for the same network.
         """
-        network = Network.of(self.model, self.example_inputs, checkpoint=self.checkpoint)
-        tasks = plan.plan(network.fused(self.options)).tasks
+        given, weights = (self.model, self.example_inputs), self.checkpoint
+        if self.batches is None:
+            networks: tuple[Network, ...] = (Network.of(*given, checkpoint=weights),)
+        else:
+            networks = Network.of_batches(*given, self.batches, checkpoint=weights)
+        tasks = Counter[Any]()
+        for network in networks:
+            tasks.update(plan.plan(network.fused(self.options)).tasks)
         return {
             task: times
             for task, times in tasks.items()

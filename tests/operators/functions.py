@@ -9,11 +9,19 @@ from tests.operators.modules import IMAGE, MATRIX, ROWS, TOKENS
 
 WEIGHT = torch.linspace(-1, 1, 16 * 5).reshape(16, 5)
 INDEX = torch.tensor([3, 0, 2])
+LEVELS = torch.linspace(-2, 2, 5)
+KERNEL = torch.linspace(-1, 1, 8 * 8 * 9).reshape(8, 8, 3, 3)
+GRID = torch.linspace(-1.4, 1.4, 2 * 4 * 5 * 2).reshape(2, 4, 5, 2).sin()
 
 
 def attention(x, **given):
     heads = x.unflatten(-1, (4, 4)).transpose(1, 2)
     return F.scaled_dot_product_attention(heads, heads.tanh(), heads.sigmoid(), **given)
+
+
+def _sampled(mode, pad, aligned):
+    given = {"mode": mode, "padding_mode": pad, "align_corners": aligned}
+    return lambda x: F.grid_sample(x, GRID * 1.3, **given)
 
 
 #: Name -> (function, shape of its input).
@@ -82,13 +90,31 @@ FUNCTIONS = {
     **{
         name: (getattr(torch, name), TOKENS)
         for name in (
-            *("sinh", "cosh", "tanh", "asinh", "exp", "exp2", "expm1"),
+            *(
+                "sin",
+                "cos",
+                "tan",
+                "atan",
+                "sinc",
+                "sinh",
+                "cosh",
+                "tanh",
+                "asinh",
+                "exp",
+                "exp2",
+                "expm1",
+            ),
             *("erf", "erfc", "sigmoid", "square", "abs", "neg", "positive", "round", "floor"),
             *("ceil", "trunc", "fix", "sgn", "sign", "relu", "selu", "deg2rad", "rad2deg"),
         )
     },
     "atanh": (lambda x: torch.atanh(x / 5), TOKENS),
-    "acosh": (lambda x: torch.acosh(x.abs() + 1.1), TOKENS),
+    "acosh": (lambda x: torch.acosh(x.abs() + 1.0001), TOKENS),
+    "asin": (lambda x: torch.asin(x / 5), TOKENS),
+    "acos": (lambda x: torch.acos(x / 5), TOKENS),
+    "erfinv": (lambda x: torch.erfinv(x / 5), TOKENS),
+    "atan2": (lambda x: torch.atan2(x, x.tanh() - 0.3), TOKENS),
+    "atan2 on axes": (lambda x: torch.atan2(x.relu(), (-x).relu()), TOKENS),
     "log": (lambda x: torch.log(x.abs() + 0.1), TOKENS),
     "log2": (lambda x: torch.log2(x.abs() + 0.1), TOKENS),
     "log10": (lambda x: torch.log10(x.abs() + 0.1), TOKENS),
@@ -138,6 +164,13 @@ FUNCTIONS = {
     "count_nonzero": (lambda x: x * torch.count_nonzero(x > 0, -1)[..., None], TOKENS),
     "cumsum": (lambda x: x.cumsum(1), TOKENS),
     "cumprod": (lambda x: x.cumprod(1), TOKENS),
+    "cummax": (lambda x: x.round().cummax(1).values, TOKENS),
+    "cummin": (lambda x: x.cummin(-1).values, TOKENS),
+    "cummax, where": (lambda x: x.round().cummax(1).indices.float(), TOKENS),
+    "logcumsumexp": (lambda x: x.logcumsumexp(1), TOKENS),
+    "searchsorted": (lambda x: torch.searchsorted(LEVELS, x.round()).float(), TOKENS),
+    "searchsorted, rows": (lambda x: torch.searchsorted(x.cummax(-1).values, x).float(), MATRIX),
+    "bucketize": (lambda x: torch.bucketize(x.round(), LEVELS, right=True).float(), TOKENS),
     "diff": (lambda x: torch.diff(x, dim=-1), TOKENS),
     "trace": (torch.trace, MATRIX),
     # Moves.
@@ -160,6 +193,30 @@ FUNCTIONS = {
     "gather": (lambda x: x.gather(1, INDEX.repeat(2, 16, 1).transpose(1, 2)), TOKENS),
     "take_along_dim": (lambda x: torch.take_along_dim(x, INDEX[None, :, None], 1), TOKENS),
     "take": (lambda x: torch.take(x, INDEX), TOKENS),
+    "gather, computed": (lambda x: x.gather(1, x.argmax(1, keepdim=True)), TOKENS),
+    "take_along_dim, computed": (
+        lambda x: torch.take_along_dim(x, x.argmin(-1, keepdim=True), -1),
+        TOKENS,
+    ),
+    "index, computed": (lambda x: x[:, x[0].argmax(0)], TOKENS),
+    "index of two, computed": (lambda x: x[:, x[0].argmax(0), x[1].argmax(0)], TOKENS),
+    "index, computed, apart": (lambda x: x[x[:, 0, 0].long() * 0 - 1, :, [2, 3]], TOKENS),
+    "index_select, computed": (lambda x: x.index_select(1, x[0].argmax(0)), TOKENS),
+    "embedding_bag": (lambda x: F.embedding_bag(torch.arange(6).reshape(2, 3) % 3, x), MATRIX),
+    "embedding_bag, max": (
+        lambda x: F.embedding_bag(torch.arange(3), x, torch.tensor([0, 2]), mode="max"),
+        MATRIX,
+    ),
+    "embedding_bag, weighted sum": (
+        lambda x: F.embedding_bag(
+            x.argmax(1) % 3, x, torch.tensor([0, 1]), mode="sum", per_sample_weights=x[:, 0]
+        ),
+        MATRIX,
+    ),
+    "mask": (lambda x: x[..., torch.arange(16) % 3 == 0] * 2, TOKENS),
+    "mask of two": (lambda x: x[:, WEIGHT[5:10] > 0], (2, 5, 5)),
+    "masked_select": (lambda x: x.masked_select(torch.arange(16) % 3 == 0), TOKENS),
+    "nonzero of a constant": (lambda x: x[..., (WEIGHT[:, 0] > 0).nonzero()[:, 0]], TOKENS),
     "narrow": (lambda x: x.narrow(1, 1, 3), TOKENS),
     "movedim": (lambda x: x.movedim(1, 2), TOKENS),
     "swapaxes": (lambda x: x.swapaxes(1, 2), TOKENS),
@@ -212,12 +269,64 @@ FUNCTIONS = {
     "isfinite": (lambda x: torch.isfinite(x).float(), TOKENS),
     "signbit": (lambda x: torch.signbit(x).float(), TOKENS),
     "logical_xor": (lambda x: ((x > 0) ^ (x > 1)).float(), TOKENS),
+    "low bits": (lambda x: ((x * 9).round().int() & 7).float(), TOKENS),
     "logical_not": (lambda x: torch.logical_not(x > 0).float(), TOKENS),
     # Pools.
     "adaptive_avg_pool1d": (lambda x: F.adaptive_avg_pool1d(x, 5), ROWS),
     "avg_pool of 3": (lambda x: F.avg_pool2d(x, 3, 1, 1, divisor_override=4), IMAGE),
     "interpolate": (lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear"), IMAGE),
     "interpolate, area": (lambda x: F.interpolate(x, (3, 5), mode="area"), IMAGE),
+    **{
+        f"grid_sample, {mode}, {pad}, {aligned}": (_sampled(mode, pad, aligned), IMAGE)
+        for mode, pad, aligned in (
+            ("bilinear", "zeros", False),
+            ("bilinear", "border", True),
+            ("bilinear", "reflection", False),
+            ("bilinear", "reflection", True),
+            ("nearest", "zeros", True),
+            ("nearest", "border", False),
+        )
+    },
+    "grid_sample, computed": (
+        lambda x: F.grid_sample(x, x[:, :2, :4, :5].permute(0, 2, 3, 1), align_corners=False),
+        IMAGE,
+    ),
+    "grid_sample, computed, reflected": (
+        lambda x: F.grid_sample(
+            x,
+            x[:, :2, :4, :5].permute(0, 2, 3, 1),
+            padding_mode="reflection",
+            align_corners=False,
+        ),
+        IMAGE,
+    ),
+    "convolution": (
+        lambda x: torch.ops.aten.convolution(
+            x, KERNEL, None, [2, 1], [1, 1], [1, 1], False, [0, 0], 1
+        ),
+        IMAGE,
+    ),
+    "convolution, transposed": (
+        lambda x: torch.ops.aten.convolution(
+            x, KERNEL, KERNEL[0, :, 0, 0], [2, 2], [1, 1], [1, 1], True, [1, 1], 1
+        ),
+        IMAGE,
+    ),
+    **{
+        f"{name} of one image": (function, (3, 6, 8))
+        for name, function in {
+            "max_pool2d": lambda x: F.max_pool2d(x, 2),
+            "avg_pool2d": lambda x: F.avg_pool2d(x, 3, 2, 1),
+            "adaptive_avg_pool2d": lambda x: F.adaptive_avg_pool2d(x, (2, 3)),
+            "adaptive_max_pool2d": lambda x: F.adaptive_max_pool2d(x, (2, 3)),
+            "lp_pool2d": lambda x: F.lp_pool2d(x, 2, 2),
+            "conv2d": lambda x: F.conv2d(x, KERNEL[:, :3]),
+            "conv_transpose2d": lambda x: F.conv_transpose2d(x, KERNEL[:3], stride=2),
+        }.items()
+    },
+    "max_pool1d of one row": (lambda x: F.max_pool1d(x, 2), MATRIX),
+    "adaptive_avg_pool1d of one row": (lambda x: F.adaptive_avg_pool1d(x, 3), MATRIX),
+    "conv1d of one row": (lambda x: F.conv1d(x, KERNEL[:, :3, 0]), MATRIX),
     "affine_grid": (
         lambda x: F.affine_grid(x[:, :6].reshape(3, 2, 3), (3, 1, 4, 5), align_corners=False),
         MATRIX,

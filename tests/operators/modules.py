@@ -79,6 +79,28 @@ MODULES = {
     "ConvTranspose1d": (nn.ConvTranspose1d(8, 6, 4, 2, 1), ROWS),
     "ConvTranspose2d": (nn.ConvTranspose2d(8, 6, 4, 2, 1), IMAGE),
     "ConvTranspose2d, depthwise": (nn.ConvTranspose2d(8, 8, 3, 2, 1, 1, groups=8), IMAGE),
+    **{
+        f"ConvTranspose2d, {name}": (nn.ConvTranspose2d(8, 8, *args, **given), IMAGE)
+        for name, args, given in (
+            ("dilated", (3, 2, 1), {"dilation": 2, "groups": 4}),
+            ("dilated, stride of 1", (3, 1, 1), {"dilation": 2}),
+            ("dilated by 3", (3, 2, 1, 1), {"dilation": 3, "groups": 2}),
+            ("kernel below stride", (2, 3, 0, 1), {}),
+            ("kernel below stride, no bias", (1, 2), {"bias": False}),
+            ("padded beyond its kernel", (3, 2, 4), {}),
+            ("padded beyond its kernel, stride of 1", (3, 1, 3), {}),
+            ("padded beyond its dilated kernel", (3, 2, 5), {"dilation": 2}),
+            ("of two sizes", ((2, 3), (3, 1), (0, 3), (1, 0)), {}),
+        )
+    },
+    **{
+        f"ConvTranspose1d, {name}": (nn.ConvTranspose1d(8, 6, *args, **given), ROWS)
+        for name, args, given in (
+            ("dilated", (3, 2, 1), {"dilation": 3}),
+            ("kernel below stride", (1, 2, 0, 1), {}),
+            ("padded beyond its kernel", (2, 2, 3), {}),
+        )
+    },
     "Fold": (nn.Fold((6, 6), 2, stride=2), (2, 8, 9)),
     "Fold, overlapping": (nn.Fold((4, 5), 2), (2, 8, 12)),
     "Unfold": (nn.Unfold(3, padding=1, stride=2), IMAGE),

@@ -3,12 +3,32 @@
 import torch
 import torch.nn.functional as F
 
-from tests.operators.modules import IMAGE, TOKENS
+from tests.operators.modules import IMAGE, TOKENS, VOLUME
 
 #: Name -> (function, shape of its input, part of the error).
 REFUSED = {
-    "sin": (torch.sin, TOKENS, r"aten.sin.default at .*this operator cannot be compiled"),
-    "cummax": (lambda x: x.cummax(1).values, TOKENS, "aten.cummax.default at"),
+    "unknown": (torch.lgamma, TOKENS, r"aten.lgamma.default at .*this operator cannot be compiled"),
+    "names like it": (
+        torch.special.log_ndtr,
+        TOKENS,
+        r"nearest in name: .*\(bnnc check --operators",
+    ),
+    "computed mask": (lambda x: x[x > 0], TOKENS, r"depends on values; torch\.where"),
+    "volumes": (
+        lambda x: F.conv_transpose3d(x, torch.ones(4, 2, 2, 2, 2)),
+        VOLUME,
+        "three dimensions cannot be compiled",
+    ),
+    "integer beyond float32": (
+        lambda x: x.argmax(-1) + torch.tensor(2**24 + 1),
+        TOKENS,
+        "the integer 16777217, which float32 does not hold",
+    ),
+    "index beyond 2**24": (
+        lambda x: x.expand(2**21, 5, 16)[torch.arange(3), torch.arange(3), torch.arange(3)],
+        (1, 5, 16),
+        "an index among 167772160 elements",
+    ),
     "dropout in attention": (
         lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
         TOKENS,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.fx import Node
 
@@ -33,8 +34,21 @@ class Context:
         if isinstance(node, int | float):
             return np.asarray(node, np.float32)
         if isinstance(node, Node) and node.op == "get_attr":
-            return self._constants[str(node.target)].detach().float().numpy()
+            tensor = self._constants[str(node.target)].detach()
+            self._check_exact(tensor)
+            return tensor.float().numpy()
         return None
+
+    def _check_exact(self, tensor: torch.Tensor) -> None:
+        """Raise UnsupportedError for an integer that float32 does not hold, but for the largest,
+        which stands for infinity.
+        """
+        if tensor.dtype not in (torch.int32, torch.int64):
+            return
+        kept = (tensor.float().long() == tensor) | (tensor == torch.iinfo(tensor.dtype).max)
+        lost = tensor[~kept]
+        if lost.numel():
+            raise self.fail(f"the integer {int(lost[0])}, which float32 does not hold")
 
     def data(self, node: Any) -> Value:
         """The value of a computed node, in the form that the builder's own operators take.

@@ -1,6 +1,8 @@
 """Converters of convolutions: of one and two dimensions, transposed by phases."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ def _weight(ctx: Context, w: Any) -> NDArray[Any]:
     weight = ctx.constant(w)
     if weight is None:
         raise ctx.fail("its weight is computed at run time; only constant weights can be compiled")
+    if not weight.size:
+        raise ctx.fail(f"its weight has shape {list(weight.shape)}, no element")
     return weight
 
 
@@ -147,59 +151,83 @@ def _transposed(
             x.shape[2:], stride, padding, dilation, (kh, kw), more, strict=True
         )
     ]
-    axes = [
-        _Axis.phases(n, out, s, p, k) if d == 1 else None
+    rows, columns = (
+        _Axis.phases(n, out, s, p, k, d)
         for n, out, s, p, k, d in zip(
             x.shape[2:], size, stride, padding, (kh, kw), dilation, strict=True
         )
-    ]
-    rows, columns = axes
-    if rows is None or columns is None:
-        return _over_zeros(ctx, x, kernel, bias, groups, stride, padding, dilation, size)
-    phases = [
-        [
-            ctx.builder.conv2d(
-                x,
-                np.ascontiguousarray(kernel[:, :, r.taps][:, :, :, c.taps]),
-                bias,
-                padding=(r.before, c.before, r.after, c.after),
-                groups=groups,
-            )
-            for c in columns
-        ]
-        for r in rows
-    ]
+    )
+    phases = [[_phase(ctx, x, kernel, bias, groups, r, c) for c in columns] for r in rows]
     return _interleaved(ctx, phases, size)
 
 
+@dataclass(frozen=True)
 class _Axis:
-    """One phase of an axis: the kernel's taps of it, last first, and the padding of its input."""
+    """One phase of an axis: the kernel's ``taps`` of it, last first, and how far they lie apart.
 
-    def __init__(self, taps: list[int], before: int, after: int) -> None:
-        self.taps, self.before, self.after = taps, before, after
+    ``before`` and ``after`` are the padding of its input, below 0 how many of its outputs are cut
+    away; ``count`` outputs are left.
+    """
+
+    taps: list[int]
+    dilation: int
+    before: int
+    after: int
+    count: int
 
     @staticmethod
-    def phases(n: int, out: int, stride: int, padding: int, kernel: int) -> "list[_Axis] | None":
-        """What outputs 0, stride, ... ; 1, stride + 1, ... are made of, equally many of each; None
-        if one of them has no tap or would cut its input.
-        """
+    def phases(
+        n: int, out: int, stride: int, padding: int, kernel: int, dilation: int
+    ) -> "list[_Axis]":
+        """What outputs 0, stride, ... ; 1, stride + 1, ... are made of, equally many of each."""
         found, count = [], ceil_div(out, stride)
+        apart = dilation // gcd(dilation, stride)
         for first in range(stride):
-            residue = (first + padding) % stride
-            taps = list(range(residue, kernel, stride))[::-1]
-            start = (first + padding - residue) // stride
-            before, after = len(taps) - 1 - start, start + count - n
-            if not taps or min(before, after) < 0:
-                return None
-            found.append(_Axis(taps, before, after))
+            place = first + padding
+            taps = [k for k in range(kernel) if (place - dilation * k) % stride == 0][::-1]
+            before = after = 0
+            if taps:
+                before = (dilation * taps[0] - place) // stride
+                after = count + (place - dilation * taps[-1]) // stride - n
+            found.append(_Axis(taps, apart, before, after, count))
         return found
 
 
-def _interleaved(ctx: Context, phases: list[list[Value]], size: Sequence[int]) -> Value:
+def _phase(
+    ctx: Context,
+    x: Value,
+    kernel: NDArray[Any],
+    bias: NDArray[Any] | None,
+    groups: int,
+    rows: _Axis,
+    columns: _Axis,
+) -> general.Operand:
+    """One phase's outputs, [N, O, rows, columns]: by a convolution, or the bias where no tap is."""
+    shape = (x.shape[0], len(kernel), rows.count, columns.count)
+    if not (rows.taps and columns.taps):
+        known = np.zeros(len(kernel)) if bias is None else bias
+        return np.broadcast_to(known.reshape(-1, 1, 1), shape).astype(np.float32)
+    widths = rows.before, columns.before, rows.after, columns.after
+    made = ctx.builder.conv2d(
+        x,
+        np.ascontiguousarray(kernel[:, :, rows.taps][:, :, :, columns.taps]),
+        bias,
+        padding=tuple(max(w, 0) for w in widths),
+        dilation=(rows.dilation, columns.dilation),
+        groups=groups,
+    )
+    if min(widths) >= 0:
+        return made
+    starts = (0, 0, max(-rows.before, 0), max(-columns.before, 0))
+    return general.call(ctx.builder, "slice", [made], starts, (1,) * 4, shape)
+
+
+def _interleaved(ctx: Context, phases: list[list[general.Operand]], size: Sequence[int]) -> Value:
     """Rows and columns of images in turn, the first of each."""
-    if len(phases) == len(phases[0]) == 1:
-        return phases[0][0]
-    n, c, h, w = phases[0][0].shape
+    only = phases[0][0]
+    if len(phases) == len(phases[0]) == 1 and isinstance(only, Value):
+        return general.image(ctx.builder, only)
+    n, c, h, w = only.shape if isinstance(only, Value) else np.shape(only)
     lines = []
     for line in phases:
         parts = [general.call(ctx.builder, "reshape", [v], (n, c, h, 1, w, 1)) for v in line]
@@ -211,46 +239,6 @@ def _interleaved(ctx: Context, phases: list[list[Value]], size: Sequence[int]) -
         kept = (n, c, *size)
         whole = general.call(ctx.builder, "slice", [whole], (0,) * 4, (1,) * 4, kept)
     return general.image(ctx.builder, whole)
-
-
-def _over_zeros(
-    ctx: Context,
-    x: Value,
-    kernel: NDArray[Any],
-    bias: NDArray[Any] | None,
-    groups: int,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    size: Sequence[int],
-) -> Value:
-    """A convolution of the input with zeros between its elements."""
-    n, c, h, w = x.shape
-    (sh, sw), spread = stride, x
-    if (sh, sw) != (1, 1):
-        parts = general.call(ctx.builder, "reshape", [x], (n, c, h, 1, w, 1))
-        after = (0, 0, 0, sh - 1, 0, sw - 1)
-        parts = general.call(ctx.builder, "pad", [parts], (0,) * 6, after, 0.0)
-        whole = general.call(ctx.builder, "reshape", [parts], (n, c, h * sh, w * sw))
-        kept = (n, c, (h - 1) * sh + 1, (w - 1) * sw + 1)
-        spread = general.call(ctx.builder, "slice", [whole], (0,) * 4, (1,) * 4, kept)
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel.shape[2:], strict=True)]
-    before = [r - p for r, p in zip(reach, padding, strict=True)]
-    image = general.image(ctx.builder, spread)
-    after_ = [
-        out - 1 + r - b - (m - 1)
-        for out, r, b, m in zip(size, reach, before, image.shape[2:], strict=True)
-    ]
-    if min(*before, *after_) < 0:
-        raise ctx.fail(f"padding {list(padding)} is larger than its kernel reaches")
-    return ctx.builder.conv2d(
-        image,
-        np.ascontiguousarray(kernel[:, :, ::-1, ::-1]),
-        bias,
-        padding=(*before, *after_),
-        dilation=dilation,
-        groups=groups,
-    )
 
 
 def _conv3d(ctx: Context, *_: Any, **__: Any) -> Value:
@@ -267,4 +255,5 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "conv3d": _conv3d,
     "conv_transpose1d": conv_transpose1d,
     "conv_transpose2d": conv_transpose2d,
+    "conv_transpose3d": _conv3d,
 }

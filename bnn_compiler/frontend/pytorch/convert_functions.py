@@ -95,7 +95,8 @@ def _extreme(operation: str) -> Callable[..., Value]:
 
 _SAME_NAME = (
     *("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sqrt", "rsqrt", "reciprocal"),
-    *("square", "abs", "floor", "ceil", "trunc", "silu", "mish"),
+    *("square", "abs", "floor", "ceil", "trunc", "silu", "mish", "exp2", "log2", "log10", "erfc"),
+    *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh"),
 )
 
 #: PyTorch operator -> converter.

@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from bnn_compiler.frontend.general import Operand
-from bnn_compiler.frontend.pytorch import convert_index, convert_moves, convert_reduce
+from bnn_compiler.frontend.pytorch import (
+    convert_bags,
+    convert_index,
+    convert_moves,
+    convert_reduce,
+)
 from bnn_compiler.frontend.pytorch.context import Context
+from bnn_compiler.frontend.pytorch.convert_computed_index import check
 from bnn_compiler.frontend.value import Value
 
 
@@ -50,6 +56,17 @@ def _logical(op: str, *, bitwise: bool = False) -> Callable[..., Value]:
         return ctx.call(op, _truth(ctx, a), _truth(ctx, b))
 
     return convert
+
+
+def _and(ctx: Context, a: Any, b: Any) -> Value:
+    """Of truth values, or the low bits of an integer: x & 3 is x modulo 4."""
+    mask = ctx.constant(b)
+    count = 0 if mask is None or mask.size != 1 else int(mask.item()) + 1
+    if str(ctx.node.meta["val"].dtype) == "torch.bool" or count < 2 or count & (count - 1):
+        return _logical("min", bitwise=True)(ctx, a, b)
+    value = ctx.plain(a)
+    above = ctx.call("floor", ctx.call("mul", value, 1.0 / count))
+    return ctx.call("sub", value, ctx.call("mul", above, float(count)))
 
 
 def _truth(ctx: Context, x: Any) -> Value:
@@ -154,6 +171,7 @@ def _linear(ctx: Context, x: Any, weight: Any, bias: Any = None) -> Value:
 
 
 def _embedding(ctx: Context, table: Any, indices: Any, *_: Any) -> Value:
+    check(ctx, int(table.meta["val"].shape[0]))
     return ctx.call("take", ctx.plain(table), ctx.plain(indices), params=(0,))
 
 
@@ -190,9 +208,9 @@ GENERAL: dict[str, Callable[..., Any]] = {
     "ge": _compare("less_equal", turned=True),
     "logical_and": _logical("min"),
     "logical_or": _logical("max"),
-    "bitwise_and": _logical("min", bitwise=True),
+    "bitwise_and": _and,
     "bitwise_or": _logical("max", bitwise=True),
-    "__and__": _logical("min", bitwise=True),
+    "__and__": _and,
     "__or__": _logical("max", bitwise=True),
     "logical_not": _not,
     "bitwise_not": _bitwise_not,
@@ -225,4 +243,5 @@ GENERAL: dict[str, Callable[..., Any]] = {
     **convert_moves.MOVES,
     **convert_reduce.REDUCTIONS,
     **convert_index.INDICES,
+    **convert_bags.BAGS,
 }

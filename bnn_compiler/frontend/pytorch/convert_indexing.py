@@ -1,4 +1,4 @@
-"""Converters of indexing by constant tensors."""
+"""Converters of indexing by constant tensors; convert_computed_index.py has computed ones."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnn_compiler.frontend.pytorch import convert_computed_index as computed
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.value import Value
 
@@ -15,6 +16,7 @@ Indices = NDArray[np.int64]
 
 def take(ctx: Context, x: Value, axis: int, indices: Any) -> Value:
     """numpy's take, by indices of any shape, within the axis."""
+    computed.check(ctx, x.shape[axis])
     return ctx.call("take", x, np.asarray(indices, np.float32), params=(axis,))
 
 
@@ -34,6 +36,8 @@ def _within(index: NDArray[Any], size: int) -> Indices:
 def _index_select(ctx: Context, x: Any, dim: int, index: Any) -> Value:
     value = ctx.tensor(x)
     axis = dim % len(value.shape)
+    if computed.is_computed(ctx, [index]):
+        return computed.index(ctx, value, [*[None] * axis, index])
     return take(ctx, value, axis, _within(_known(ctx, index), value.shape[axis]))
 
 
@@ -49,6 +53,8 @@ def _repeat_interleave(ctx: Context, x: Any, repeats: Any, dim: Any = None, **__
 def _index(ctx: Context, x: Any, indices: Sequence[Any]) -> Value:
     """x[..., index, ...] by one or more tensors of integers or of truth values."""
     value = ctx.tensor(x)
+    if computed.is_computed(ctx, indices):
+        return computed.index(ctx, value, indices)
     found = _of_axes(ctx, value, indices)
     shape = np.broadcast_shapes(*(i.shape for i in found.values()))
     full = {a: i.reshape((1,) * (len(shape) - i.ndim) + i.shape) for a, i in found.items()}
@@ -120,4 +126,5 @@ INDEXED: dict[str, Callable[..., Any]] = {
     "index_select": _index_select,
     "repeat_interleave": _repeat_interleave,
     "index": _index,
+    **computed.COMPUTED,
 }

@@ -18,7 +18,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from bnn_compiler.frontend.pytorch import moves
+from bnn_compiler.frontend.pytorch import moves, unbatched
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.decompositions import DECOMPOSITIONS
@@ -54,7 +54,9 @@ def _is_wanted(node: Node) -> bool:
     name = op_name(node)
     if name == "pow":
         return not _is_power_of(node)
-    return name in DECOMPOSITIONS or not _is_known(name)
+    if unbatched.is_unbatched(node):
+        return True
+    return name in DECOMPOSITIONS or name in moves.MOVED or not _is_known(name)
 
 
 def _is_known(name: str) -> bool:
@@ -75,14 +77,18 @@ def _replaced(node: Node, constants: dict[str, torch.Tensor]) -> list[Node] | No
     sources = [v for v in given if isinstance(v, Node)]
     if not all(isinstance(s.meta.get("val"), torch.Tensor) for s in sources):
         return None
+    target: Any = node.target
     moved = moves.by_position(node, constants)
     if moved is not None:
         sources, function = moved
         forms: list[Function] = [function]
+    elif unbatched.is_unbatched(node):
+        forms = [_on_tensors(unbatched.batched(target), given, form)]
+        target = None
     else:
-        forms = [_on_tensors(f, given, form) for f in _forms(node.target)]
+        forms = [_on_tensors(f, given, form) for f in _forms(target)]
     for function in forms:
-        inner = _traced(function, sources, node.target)
+        inner = _traced(function, sources, target)
         if inner is not None:
             return _inlined(node, inner, sources, constants)
     return None
@@ -110,7 +116,8 @@ def _on_tensors(function: Function, given: Sequence[Any], form: Any) -> Function
 
 def _traced(function: Function, sources: Sequence[Node], target: Any) -> GraphModule | None:
     """The operators of ``function``, none of them ``target``, on tensors like
-    ``sources``; if it can be, before PyTorch takes composite operators apart."""
+    ``sources``; if it can be, before PyTorch takes composite operators apart.
+    None if it cannot be traced."""
     for before in (True, False):
         # Decompositions are Python code of PyTorch's and raise what they like.
         try:

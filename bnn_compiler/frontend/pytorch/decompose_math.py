@@ -8,27 +8,53 @@ import torch
 from torch import Tensor
 
 
-def _sinh(x: Tensor) -> Any:
-    below = torch.expm1(x.abs())
-    return x.sign() * (0.5 * (below + below / (below + 1.0)))
-
-
-def _cosh(x: Tensor) -> Any:
-    power = torch.exp(x.abs())
-    return 0.5 * (power + 1.0 / power)
-
-
 def _asinh(x: Tensor) -> Any:
-    size, square = x.abs(), x * x
-    return x.sign() * torch.log1p(size + square / (1.0 + torch.sqrt(1.0 + square)))
+    size, inverse = x.abs(), 1.0 / x.abs()
+    return x.sign() * torch.log1p(size + size / (inverse + torch.sqrt(inverse * inverse + 1.0)))
 
 
 def _acosh(x: Tensor) -> Any:
-    return torch.log(x + torch.sqrt(x * x - 1.0))
+    above = x - 1.0
+    return torch.log1p(above + torch.sqrt(above) * torch.sqrt(above + 2.0))
 
 
 def _atanh(x: Tensor) -> Any:
-    return 0.5 * torch.log1p(2.0 * x / (1.0 - x))
+    size = x.abs()
+    return x.sign() * (0.5 * torch.log1p(2.0 * size / (1.0 - size)))
+
+
+def _atan2(y: Any, x: Any) -> Any:
+    """By the smaller over the larger, which is 1 for two infinities and 0 for two zeros."""
+    across, along = y.abs(), x.abs()
+    least, most = torch.minimum(across, along), torch.maximum(across, along)
+    small = torch.where(least == most, (most != 0.0).float(), least / most)
+    turned = torch.where(across > along, math.pi / 2 - torch.atan(small), torch.atan(small))
+    whole = torch.where(x < 0.0, math.pi - turned, turned)
+    return torch.where(y < 0.0, -whole, torch.where((x == x) & (y == y), whole, x + y))
+
+
+#: Polynomials of Giles, "Approximating the erfinv function" (2012), from the highest power on.
+_ERFINV_MIDDLE = (
+    *(2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 2.1858087e-04),
+    *(-1.25372503e-03, -4.17768164e-03, 0.246640727, 1.50140941),
+)
+_ERFINV_TAIL = (
+    *(-2.00214257e-04, 1.00950558e-04, 1.34934322e-03, -3.67342844e-03, 5.73950773e-03),
+    *(-7.6224613e-03, 9.43887047e-03, 1.00167406, 2.83297682),
+)
+
+
+def _erfinv(x: Tensor) -> Any:
+    far = -torch.log1p(-x * x)
+    middle, tail = far - 2.5, torch.sqrt(far) - 3.0
+    parts = []
+    for at, coefficients in ((middle, _ERFINV_MIDDLE), (tail, _ERFINV_TAIL)):
+        found: Any = coefficients[0]
+        for c in coefficients[1:]:
+            found = found * at + c
+        parts.append(found * x)
+    found = torch.where(far < 5.0, parts[0], parts[1])
+    return torch.where(x.abs() == 1.0, x * math.inf, found)
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -90,15 +116,11 @@ def _xor(a: Tensor, b: Tensor) -> Any:
 
 #: Operator -> what it is of others.
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
-    "sinh": _sinh,
-    "cosh": _cosh,
     "asinh": _asinh,
     "acosh": _acosh,
     "atanh": _atanh,
-    "exp2": lambda x: torch.exp(x * math.log(2.0)),
-    "log2": lambda x: torch.log(x) * (1.0 / math.log(2.0)),
-    "log10": lambda x: torch.log(x) * (1.0 / math.log(10.0)),
-    "erfc": lambda x: 1.0 - torch.erf(x),
+    "atan2": _atan2,
+    "erfinv": _erfinv,
     "pow": _power,
     "float_power": _power,
     "remainder": _remainder,

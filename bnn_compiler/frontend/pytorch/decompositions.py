@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from bnn_compiler.frontend.pytorch import decompose_math, resample
+from bnn_compiler.frontend.pytorch import decompose_math, decompose_scans, resample
 from bnn_compiler.frontend.pytorch.moves import summed
 
 
@@ -179,6 +179,26 @@ def _unfold(x: Any, dim: int, size: int, step: int) -> Any:
     return x.index_select(axis, at).unflatten(axis, (count, size)).movedim(axis + 1, -1)
 
 
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    *_: bool,
+) -> Any:
+    """The operator that a user's program calls."""
+    dims = weight.dim() - 2
+    if transposed:
+        call = getattr(F, f"conv_transpose{dims}d")
+        return call(x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return getattr(F, f"conv{dims}d")(x, weight, bias, stride, padding, dilation, groups)
+
+
 # ---- sums of elements
 
 
@@ -235,6 +255,7 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "adaptive_avg_pool3d": _adaptive(F.adaptive_avg_pool2d),
     "adaptive_max_pool1d": _adaptive_max,
     "adaptive_max_pool3d": _adaptive_max,
+    **dict.fromkeys(("convolution", "_convolution"), _convolution),
     "col2im": _fold,
     "unfold": _unfold,
     "copy": lambda x, source, _=False: source.to(x.dtype).expand(x.shape),
@@ -246,4 +267,5 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "nansum": _nansum,
     **resample.DECOMPOSITIONS,
     **decompose_math.DECOMPOSITIONS,
+    **decompose_scans.DECOMPOSITIONS,
 }

@@ -12,6 +12,7 @@ from bnn_compiler.errors import UnsupportedError
 from bnn_compiler.frontend import general
 from bnn_compiler.frontend.incomplete import Incomplete, Problem
 from bnn_compiler.frontend.oracle import Origin
+from bnn_compiler.frontend.pytorch import supported
 from bnn_compiler.frontend.pytorch.context import Context
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
 from bnn_compiler.frontend.pytorch.convert_tokens import TOKENS
@@ -96,7 +97,7 @@ class _Walk:
         try:
             context.env[node] = _call(context, node)
         except UnsupportedError as e:
-            why = str(e).removeprefix(f"{place.text}: ").partition(". Supported: ")[0]
+            why = str(e).removeprefix(f"{place.text}: ")
             line = str(node.meta.get("line", ""))
             self.problems.append(Problem(why, str(node.target), place.layer, line))
             self.first = self.first or str(e)
@@ -146,8 +147,7 @@ def _call(context: Context, node: Node) -> Value | list[Value]:
     name = _name(node.target)
     handlers = [t[name] for t in (HANDLERS, GENERAL) if name in t]
     if not handlers:
-        known = ", ".join(sorted(HANDLERS.keys() | GENERAL.keys()))
-        raise context.fail(f"this operator cannot be compiled. Supported: {known}")
+        raise context.fail(supported.instead_of(name))
     if name == "getitem":
         several = context.env.get(node.args[0])  # type: ignore[arg-type]
         if isinstance(several, list):
@@ -204,7 +204,9 @@ def _converted(context: Context, node: Node, handler: Callable[..., Any]) -> Val
     expected = node.meta.get("val")
     shape = tuple(expected.shape) if isinstance(expected, torch.Tensor) else None
     if shape is not None and not all(isinstance(n, int) for n in shape):
-        raise context.fail("how large its result is depends on values")
+        raise context.fail(
+            "how large its result is depends on values; torch.where(mask, x, 0) keeps the shape"
+        )
     try:
         bound = inspect.signature(handler).bind(context, *args, **kwargs)
     except TypeError as e:

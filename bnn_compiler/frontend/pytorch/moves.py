@@ -23,7 +23,7 @@ from bnn_compiler.frontend.pytorch.trace import op_name
 
 _SOURCES = ("self", "src", "value", "values", "source")
 #: Operators each of whose elements is one of theirs, a number of theirs, or 0.
-_MOVED = {
+MOVED = {
     *("gather", "take", "diagonal", "diag_embed", "scatter", "select_scatter", "slice_scatter"),
     *("diagonal_scatter", "index_fill", "index_copy", "index_put"),
 }
@@ -41,7 +41,7 @@ def by_position(node: Node, constants: dict[str, Tensor]) -> Moved | None:
     """What ``node`` is of its operands; None unless its indices are known."""
     name, named = op_name(node), _named(node)
     adds = name in _ADDED and (name != "index_put" or named.get("accumulate", False))
-    if not adds and name not in _MOVED:
+    if not adds and name not in MOVED:
         return None
     given = {}
     for key, value in named.items():

@@ -78,7 +78,7 @@ def record(model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Recording:
         recorded = make_fx(
             run, tracing_mode="real", pre_dispatch=True, _error_on_data_dependent_ops=False
         )(*copies)
-        straight = _Straight(recorded.graph)
+        straight = Straight(recorded.graph)
         for node in recorded.graph.nodes:
             if node.op == "get_attr":
                 tensor = getattr(recorded, node.target)
@@ -90,7 +90,7 @@ def record(model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Recording:
         return Recording(torch.export.export(straight, tuple(inputs), strict=False), frozen)
 
 
-class _Straight(torch.nn.Module):
+class Straight(torch.nn.Module):
     """Runs a graph; its constants have the names that they have in the recorded model."""
 
     def __init__(self, graph: Graph) -> None:

@@ -15,7 +15,7 @@ from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.fx import Graph, GraphModule, Interpreter, Node
 
 from bnn_compiler.errors import BnnCompilerError, InputError, ModelError
-from bnn_compiler.frontend.pytorch import lines, record
+from bnn_compiler.frontend.pytorch import lines, masks, record
 from bnn_compiler.frontend.pytorch.quiet import quiet
 from bnn_compiler.frontend.pytorch.state import unchanged
 from bnn_compiler.ops.primitives import DTYPES
@@ -119,7 +119,7 @@ def _program(
     """A program without in-place operators, and what was frozen to get it."""
     if isinstance(model, ExportedProgram):
         try:
-            return _functional(_fixed(model, inputs)), ""
+            return _functional(masks.sized(_fixed(model, inputs), inputs, _place)), ""
         except Exception as e:
             raise ModelError(f"torch cannot functionalise the program: {_reason(e)}") from e
     for name, parameter in model.named_parameters():
@@ -128,7 +128,8 @@ def _program(
     with evaluating(model):
         try:
             with quiet(), unchanged(model):
-                return _functional(torch.export.export(model, inputs, strict=False)), ""
+                exported = torch.export.export(model, inputs, strict=False)
+                return _functional(masks.sized(exported, inputs, _place)), ""
         except Exception as e:
             refused = e
         try:
@@ -155,7 +156,7 @@ def _recorded(
     model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], refused: Exception
 ) -> tuple[ExportedProgram, str]:
     found = record.record(model, inputs)
-    program = _functional(found.program)
+    program = _functional(masks.sized(found.program, inputs, _place))
     frozen = [f"{f.line} ({'of the input' if f.of_inputs else 'constant'})" for f in found.frozen]
     furthest = record.differs(program, model, inputs)
     if furthest > _SAME:
@@ -242,6 +243,11 @@ def _refusal(error: Exception) -> str:
 def _line(node: Node) -> str:
     custom = node.meta.get("custom") or {}
     return str(custom.get(record.LINE) or lines.written(node.meta.get("stack_trace")))
+
+
+def _place(node: Node) -> dict[str, str]:
+    """Where an operator comes from, in the words of a recording."""
+    return {record.PATH: module_path(node), record.LINE: _line(node)}
 
 
 def _info(node: Node) -> TensorInfo:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import bnn_compiler
+from tests.network import anchors, assert_agrees
 
 
 def sign(x):
@@ -62,6 +63,32 @@ def test_binary_transposed_convolutions_are_binary(name, tmp_path):
 def test_other_transposed_convolutions(weight, options, tmp_path):
     model = Layer(lambda x, w: F.conv_transpose2d(x, w, **options), weight)
     assert compiled(model, torch.randn(1, 3, 5, 4), tmp_path) == 0
+
+
+#: Weight, options, and how many of its phases have taps: each is a binary convolution.
+PHASES = {
+    "dilated by its stride": ((16, 8, 3, 3), {"stride": 2, "dilation": 2, "padding": 1}, 1),
+    "dilated": ((16, 8, 3, 3), {"stride": 2, "dilation": 3, "padding": 1, "output_padding": 1}, 4),
+    "dilated, grouped": ((16, 3, 3, 2), {"stride": (1, 2), "dilation": (2, 1), "groups": 4}, 2),
+    "kernel below stride": ((16, 8, 2, 2), {"stride": 3, "output_padding": 1}, 4),
+    "padded beyond its kernel": ((16, 8, 3, 3), {"stride": 2, "padding": 4}, 4),
+    "padded beyond its kernel, stride of 1": ((16, 8, 2, 2), {"padding": 2}, 1),
+}
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_phases_of_transposed_convolutions_are_binary(name):
+    weight, options, count = PHASES[name]
+    model = Layer(lambda x, w: F.conv_transpose2d(sign(x), sign(w), **options), weight)
+    graph = assert_agrees(model, torch.randn(2, 3, 5, 7))
+    assert len(anchors(graph, "conv2d")) == count
+
+
+def test_a_transposed_convolution_of_rows_is_binary():
+    options = {"stride": 2, "dilation": 3, "padding": 4}
+    model = Layer(lambda x, w: F.conv_transpose1d(sign(x), sign(w), **options), (16, 8, 3), True)
+    graph = assert_agrees(model, torch.randn(2, 3, 9))
+    assert len(anchors(graph, "conv2d")) == 2
 
 
 def test_rows_are_binary_too(tmp_path):
