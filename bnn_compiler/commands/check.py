@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnn_compiler.commands.common import Arguments, add_input, add_model, examples, table
+from bnn_compiler.commands.int8 import add_rest
 
 if TYPE_CHECKING:
     from bnn_compiler.latency.preview import Preview
@@ -16,6 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
     add_input(parser)
+    add_rest(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
 
 
@@ -31,6 +33,7 @@ def run(args: Arguments) -> int:
         target=args.target,
         schedules=args.schedules,
         options=Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder),
+        float_layers=args.float if args.rest == "int8" else None,
     )
     if args.json:
         print(json.dumps(found.as_dict()))
