@@ -95,6 +95,9 @@ def test_layers_that_are_not_binary_are_int8(compiled):
     # The image becomes bytes in one step; elsewhere whoever makes a value makes its bytes.
     assert not by_op.keys() & {"bnn.map", "bnn.to_nhwc"} and "bnn.image_bytes" in by_op
     assert sum("quantize" in s["fused"] for s in net.manifest["steps"]) == 3
+    # No cost model has seen such kernels.
+    int8 = [s for s in net.manifest["steps"] if s["op"] == "bnn.int8_conv2d"]
+    assert {s["schedule"]["source"] for s in int8} == {"rule", "fixed"}
     assert any("of the calibration samples" in line for line in told)
 
 

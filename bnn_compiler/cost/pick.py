@@ -21,6 +21,7 @@ from bnn_compiler.cost.records import Record
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Hardware, Target
 
 log = logging.getLogger("bnn_compiler")
@@ -186,8 +187,13 @@ class Schedules:
         return replace(known, task=task)
 
     def _predicted(self, tasks: Sequence[Task]) -> list[Choice]:
-        if self.model is None:
-            hardware = self.target.hardware
-            return [Choice(t, families.rule(t, hardware), "rule") for t in tasks]
-        points = self.model.best_of_each(tasks)
-        return [Choice(t, p, "model") for t, p in zip(tasks, points, strict=True)]
+        # No model has learnt of kernels on bytes.
+        seen = [t for t in tasks if t.work.x.storage is not Storage.BYTES]
+        points = self.model.best_of_each(seen) if self.model else []
+        found = dict(zip(seen, points, strict=False))
+        return [
+            Choice(t, found[t], "model")
+            if t in found
+            else Choice(t, families.rule(t, self.target.hardware), "rule")
+            for t in tasks
+        ]

@@ -17,7 +17,7 @@ from bnn_compiler.passes.quantize_rest import Range, candidates, check_names
 from bnn_compiler.quantization.histogram import METHODS, Histogram
 from bnn_compiler.quantization.samples import batches
 
-#: What costs least accuracy (benchmarks/int8_accuracy.py).
+#: The least error of the values themselves; benchmarks/int8_accuracy.py compares accuracies.
 DEFAULT_METHOD = "mse"
 
 Arrays = tuple[NDArray[Any], ...]
