@@ -78,7 +78,7 @@ def ideal(point: PopcountPoint, counted: int) -> float:
 
 def innermost_loops(text: str) -> list[list[str]]:
     """The bodies of the loops of compiler output that hold no other loop."""
-    lines = [line.split("//")[0].strip() for line in text.splitlines()]
+    lines = [re.split(r"//|\s#\s", line)[0].strip() for line in text.splitlines()]
     lines = [x for x in lines if x and (not x.startswith(".") or x.startswith(".LBB"))]
     labels: dict[str, int] = {}
     bodies = []
@@ -86,7 +86,7 @@ def innermost_loops(text: str) -> list[list[str]]:
         if line.endswith(":"):
             labels[line[:-1]] = i
             continue
-        jump = re.search(r"^(?:b\.\w+|cbn?z|tbn?z)\b.*?(\.LBB\w+)$", line)
+        jump = re.search(r"^(?:b\.\w+|cbn?z|tbn?z|j\w+)\b.*?(\.LBB\w+)$", line)
         if jump and jump[1] in labels:
             body = [x for x in lines[labels[jump[1]] : i + 1] if not x.endswith(":")]
             if not any(".LBB" in x for x in body[:-1]):

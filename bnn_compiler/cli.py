@@ -31,6 +31,7 @@ from bnn_compiler.commands.common import (
     sizes,
     table,
 )
+from bnn_compiler.commands.int8 import add_calibration, add_rest, calibration
 from bnn_compiler.errors import BnnCompilerError, InputError, MismatchError
 from bnn_compiler.files import replace_bytes
 from bnn_compiler.version import __version__
@@ -70,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         help="batch sizes, e.g. 1,8,32: one artifact holds them all, its weights once",
     )
     add_input(compile_)
+    add_rest(compile_)
+    add_calibration(compile_)
     compile_.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     compile_.add_argument("--no-threads", action="store_true", help="leave the thread pool out")
     compile_.add_argument(
@@ -144,6 +147,7 @@ def _compile(args: Arguments) -> int:
         check=not args.no_check,
         batches=args.batch,
         dump_dir=args.dump_dir,
+        **calibration(args),
         progress=_tell,
     )
     if args.json:
@@ -254,6 +258,8 @@ def _show_manifest(artifact: "Artifact", as_json: bool) -> None:
         f" ({sum(s.macs for s in binary) / 1e9:.3f} G binary MACs),"
         f" workspace {manifest.workspace_bytes / 1e6:.2f} MB"
     )
+    if manifest.int8:
+        print(f"  int8: {', '.join(r.layer for r in manifest.int8)}")
     print(
         f"  code {manifest.code_bytes / 1e3:.1f} kB,"
         f" weights {manifest.weights_bytes / 1e6:.2f} MB,"

@@ -17,6 +17,7 @@ from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.passes.left_in_float import left_in_float
 from bnn_compiler.plan import plan, realize
+from bnn_compiler.quantization import DEFAULT_METHOD, Calibration, calibrate
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.verification import checking
 
@@ -40,6 +41,10 @@ def compile(
     as_folder: bool = False,
     threads: bool | None = None,
     allow_reorder: bool = False,
+    rest: str = "float32",
+    calibration: Any = None,
+    calibrate_by: str = DEFAULT_METHOD,
+    float_layers: Sequence[str] = (),
     check: bool = True,
     batches: Sequence[int] | None = None,
     dump_dir: str | Path | None = None,
@@ -59,7 +64,11 @@ def compile(
     and the network sees (byte / 255 - mean) / std, computed in the first convolution. ``threads``
     False leaves the thread pool out; None does what the target says. ``allow_reorder`` lets large
     strided float convolutions of the image add in another order, which takes half the time: still
-    the same bits on every target, but not those of the order that PyTorch adds in. Before the
+    the same bits on every target, but not those of the order that PyTorch adds in. With ``rest``
+    "int8" convolutions and linear layers that are not binary run on bytes with 8-bit weights, but
+    for ``float_layers`` (names as ``bnnc check`` lists them); their ranges come from the images of
+    ``calibration`` (arrays of the program's input, one image or several each), chosen by
+    ``calibrate_by``: "min-max", "percentile", "mse" or "entropy". Before the
     artifact is written, ``check`` compares it with the module on the example inputs, layer by
     layer, if this machine can run it. ``dump_dir`` gets the IR after every phase.
 
@@ -75,6 +84,7 @@ def compile(
     machine.check(wanted)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
+    _check_rest(rest, wanted, calibration, float_layers)
     progress("import")
     networks = _networks(model, example_inputs, checkpoint, batches, wanted)
     network = networks[0]
@@ -82,6 +92,11 @@ def compile(
         raise InputError("input_dtype 'uint8' is for networks whose inputs are all float32 images")
     if network.imported.note:
         log.warning(network.imported.note)
+    calibrated: Calibration | None = None
+    if rest == "int8":
+        progress("calibrate")
+        calibrated = calibrate(network, options, calibration, calibrate_by, float_layers)
+        options = replace(options, int8=calibrated.ranges)
     progress("passes")
     graphs = [network.fused(options, Path(dump_dir) if dump_dir else None)]
     graphs += [other.fused(options) for other in networks[1:]]
@@ -103,9 +118,27 @@ def compile(
             unchecked = Path(folder) / "draft"
             package.write_artifact(unchecked, sealed, files, as_folder=as_folder)
             checking.check_draft(unchecked, networks, options, progress)
+            if calibrated is not None:
+                checking.tell_agreement(unchecked, calibrated, progress)
         progress("package")
         package.write_artifact(Path(output), sealed, files, as_folder=as_folder)
     return load(output, run_here=False)
+
+
+def _check_rest(
+    rest: str, target: targets.Target, calibration: Any, float_layers: Sequence[str]
+) -> None:
+    """Raise InputError for what ``rest`` cannot be, or for what nobody would use."""
+    if rest not in ("float32", "int8"):
+        raise InputError(f"rest {rest!r}; known: 'float32', 'int8'")
+    if rest == "float32" and (calibration is not None or float_layers):
+        raise InputError("calibration samples and float layers are for rest 'int8'")
+    if rest == "int8" and target.hardware.kind != "llvm":
+        raise InputError(
+            f"rest 'int8' is for CPUs; for {target.name} leave it out (--rest float32)"
+        )
+    if rest == "int8" and calibration is None:
+        raise InputError("rest 'int8' needs samples to calibrate on: calibration (--calibrate)")
 
 
 def _networks(

@@ -12,6 +12,8 @@ from tvm import tirx
 from bnn_compiler.kernels.cpu import codegen
 from bnn_compiler.kernels.cpu.depthwise import Depthwise
 from bnn_compiler.kernels.cpu.float32 import Float32
+from bnn_compiler.kernels.cpu.int8 import Int8
+from bnn_compiler.kernels.cpu.int8_depthwise import Int8Depthwise
 from bnn_compiler.kernels.cpu.int16 import Int16
 from bnn_compiler.kernels.cpu.popcount import Popcount
 from bnn_compiler.kernels.cpu.table import Table
@@ -29,7 +31,16 @@ from bnn_compiler.target import Gpu, Hardware, Target
 
 #: By [target] kind. Where several fit, the rule is the last one's.
 FAMILIES: dict[str, tuple[Family[Any, Any], ...]] = {
-    "llvm": (Popcount(), Table(), Float32(), Depthwise(), Int16(), Winograd()),
+    "llvm": (
+        Popcount(),
+        Table(),
+        Float32(),
+        Depthwise(),
+        Int16(),
+        Int8(),
+        Int8Depthwise(),
+        Winograd(),
+    ),
     "cuda": (Scalar(), Pixel(), Popc(), Mma()),
 }
 #: What else makes machine code of a kernel than its TIR, by [target] kind.

@@ -83,6 +83,10 @@ class Network:
         """The network after every pass; ``dump_dir`` gets the IR after every phase."""
         return fused(self.imported.module, options, dump_dir)
 
+    def folded(self, options: Options) -> Graph:
+        """The network before its operators are fused, everything that is no bit in float."""
+        return Graph.of(pipeline.fold(self.imported.module, options.zero_weight))
+
 
 def resized(inputs: Sequence[Any], count: int) -> tuple[Any, ...]:
     """The inputs with ``count`` of what the first one has many of, from the first on again."""
@@ -99,6 +103,7 @@ def fused(module: tvm.IRModule, options: Options, dump_dir: Path | None = None) 
         zero_weight=options.zero_weight,
         byte_input=options.normalization,
         allow_reorder=options.allow_reorder,
+        int8=options.int8,
         dump_dir=dump_dir,
     )
     return Graph.of(module)

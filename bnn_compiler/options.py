@@ -6,16 +6,21 @@ from typing import Any
 
 from bnn_compiler.errors import InputError
 from bnn_compiler.passes.byte_input import Normalization, normalization_of
+from bnn_compiler.passes.quantize_rest import Range
 from bnn_compiler.passes.weights import ZERO_WEIGHT
 
 
 @dataclass(frozen=True)
 class Options:
-    """``zero_weight`` is one of ZERO_WEIGHT; ``normalization`` is None for float32 inputs."""
+    """``zero_weight`` is one of ZERO_WEIGHT; ``normalization`` is None for float32 inputs.
+
+    The layers of ``int8`` read bytes.
+    """
 
     zero_weight: str = "exact"
     normalization: Normalization | None = None
     allow_reorder: bool = False
+    int8: tuple[Range, ...] = ()
 
     @staticmethod
     def of(
@@ -36,7 +41,8 @@ class Options:
         """What an artifact was compiled with."""
         contract, given = manifest["contract"], manifest.get("normalization")
         normalization = Normalization(**{k: tuple(v) for k, v in given.items()}) if given else None
-        return Options(contract["zero_weight"], normalization, contract["reorder"])
+        ranges = tuple(Range(**given) for given in manifest.get("int8", ()))
+        return Options(contract["zero_weight"], normalization, contract["reorder"], ranges)
 
 
 #: What ``compile`` does when nothing is said.

@@ -33,7 +33,8 @@ class Hardware:
     """Facts the schedules use: SIMD width in bits, vector registers, popcount form, caches.
 
     ``pairs`` says whether one instruction multiplies pairs of 16-bit numbers and adds the products
-    (default in a file: on x86). ``kind`` is TVM's name of what makes code for such machines
+    (default in a file: on x86), ``dot`` whether one adds four products of bytes to a sum (default:
+    no). ``kind`` is TVM's name of what makes code for such machines
     ([target] kind).
     """
 
@@ -45,6 +46,7 @@ class Hardware:
     l1_kib: int
     l2_kib: int
     pairs: bool = True
+    dot: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
         known = " and ".join(ARCHITECTURES) + ", and cuda for GPUs"
         why = _NO_ARM32 if _ARM32.fullmatch(str(data["arch"])) else f"there are {known}"
         raise TargetError(f"{path}: arch {data['arch']!r}: {why}")
-    hardware = {"pairs": data["arch"] == "x86_64", **data["hardware"]}
+    hardware = {"pairs": data["arch"] == "x86_64", "dot": False, **data["hardware"]}
     _check_keys(path, "[hardware]", hardware, {f.name for f in fields(Hardware)})
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
@@ -212,7 +214,10 @@ def _check_values(
         ("[target]", data["target"], isinstance(data["target"], dict), "a table for TVM"),
         ("vector_bits", hardware["vector_bits"], hardware["vector_bits"] in bits, f"one of {bits}"),
         ("popcount", hardware["popcount"], hardware["popcount"] in popcounts, f"of {popcounts}"),
-        ("pairs", hardware["pairs"], isinstance(hardware["pairs"], bool), "true or false"),
+        *(
+            (n, hardware[n], isinstance(hardware[n], bool), "true or false")
+            for n in ("pairs", "dot")
+        ),
         *((n, hardware[n], _is_count(hardware[n]), "a positive integer") for n in counts),
         ("[link] zig", zig, _ZIG.fullmatch(str(zig)), "zig's triple, e.g. aarch64-linux-musl"),
         (

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from bnn_compiler.errors import InputError
 from bnn_compiler.options import Options
 from bnn_compiler.passes.byte_input import Normalization
+from bnn_compiler.passes.quantize_rest import Range
 
 
 def test_options_are_checked_once_and_list_the_known():
@@ -23,3 +26,6 @@ def test_a_manifest_gives_them_back():
         "normalization": {"mean": [0.5], "std": [0.25]},
     }
     assert Options.of_manifest(manifest) == options
+    ranges = {"int8": [{"layer": "fc", "low": -1.5, "high": 0.1}]}
+    with_ranges = replace(options, int8=(Range("fc", -1.5, 0.1),))
+    assert Options.of_manifest({**manifest, **ranges}) == with_ranges

@@ -13,6 +13,7 @@ from bnn_compiler.commands.common import (
     examples,
     table,
 )
+from bnn_compiler.commands.int8 import add_rest
 
 if TYPE_CHECKING:
     from bnn_compiler.latency.preview import Preview
@@ -24,6 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
     add_input(parser)
     add_batches(parser)
+    add_rest(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     parser.add_argument(
         "--operators", action=_Operators, nargs=0, help="list PyTorch's operators that compile"
@@ -54,6 +56,7 @@ def run(args: Arguments) -> int:
             target=args.target,
             schedules=args.schedules,
             options=Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder),
+            float_layers=args.float if args.rest == "int8" else None,
             batch=batch,
         )
         for batch in batches

@@ -110,7 +110,7 @@ def traffic(task: Task) -> int:
     n, h, w, o = task.work.shape
     kh, kw = task.work.kernel
     weights = o * kh * kw * task.work.x.shape[3] // task.work.groups
-    outputs = sum(1 / 8 if out.is_bits else 4 for out in task.epilogue.outputs)
+    outputs = sum(out.storage.channel_bytes for out in task.epilogue.outputs)
     tensors = sum(t.bytes for t in task.tensors if t is not None)
     stored = weights * task.work.x.storage.channel_bytes
     return int(task.work.x.bytes + stored + n * h * w * o * outputs + tensors)

@@ -231,9 +231,12 @@ class Schedules:
         """Whether the rule goes before what other CPUs' records and models say: this CPU has
         records of the task's kind, which say that the rule loses next to nothing, and no model.
         """
+        storage = task.work.x.storage
+        if storage is Storage.BYTES:
+            # No model has learnt of kernels on bytes.
+            return True
         if self.cpu in self.models:
             return False
-        storage = task.work.x.storage
         if storage not in self._rule_losses:
             known = [*self.records.values(), *self.shipped.values()]
             self._rule_losses[storage] = [

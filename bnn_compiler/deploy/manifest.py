@@ -19,6 +19,7 @@ from bnn_compiler.runtime.manifest import (
     Manifest,
     NormalizationEntry,
     ProgramEntry,
+    RangeEntry,
     StepEntry,
     TargetEntry,
     TensorEntry,
@@ -56,7 +57,8 @@ def manifest(
     made = program.named(name).items()
     hashes = [n.source_hash for n in others]
     entries = [_program(p, n, h) for (n, p), h in zip(list(made)[1:], hashes, strict=True)]
-    return replace(alone, batches=tuple(entries))
+    ranges = tuple(RangeEntry(r.layer, r.low, r.high) for r in options.int8)
+    return replace(alone, batches=tuple(entries), int8=ranges)
 
 
 def describe(

@@ -51,7 +51,8 @@ class Stages:
 
     ``params`` are its parameters in order; ``value`` the float32 result [N, OH, OW, OP], stored
     or not; ``bits`` one uint16 tensor [N, OH, OW, OP/16] per packed output with its compare;
-    ``reduction`` the accumulator stage, if the anchor has one.
+    ``quantized`` one uint8 tensor [N, OH, OW, OP] per output of bytes; ``reduction`` the
+    accumulator stage, if the anchor has one.
     """
 
     params: list[te.Tensor]
@@ -59,6 +60,7 @@ class Stages:
     bits: list[tuple[te.Tensor, str]] = field(default_factory=list)
     reduction: te.Tensor | None = None
     outputs: list[te.Tensor] = field(default_factory=list)
+    quantized: list[te.Tensor] = field(default_factory=list)
 
 
 def placeholder(layout: Layout, name: str) -> te.Tensor:
@@ -112,8 +114,27 @@ def finish(
         if out.is_bits:
             packed = _pack(value, operands[out.threshold], out.compare, f"bits{i}")
             stages.bits.append((packed, out.compare))
-        stages.outputs.append(packed if out.is_bits else value)
+        elif out.is_bytes:
+            packed = _quantize(value, operands[out.factor], operands[out.zero], f"bytes{i}")
+            stages.quantized.append(packed)
+        stages.outputs.append(packed if out.is_bits or out.is_bytes else value)
     return stages
+
+
+def to_bytes(v: tvm.ir.Expr, factor: tvm.ir.Expr, zero: tvm.ir.Expr) -> tvm.ir.Expr:
+    """uint8 fma(v, factor, zero), kept in [0, 255], rounded half to even; 0 for NaN."""
+    scaled = fma(v, factor, zero)
+    positive = tirx.Select(scaled > f32(0), scaled, f32(0))
+    inside = tirx.Select(positive < f32(255), positive, f32(255))
+    # From 2^23 on floats are whole numbers: the sum is rounded to one, its last byte is the result.
+    return tirx.reinterpret("int32", inside + f32(2**23)).astype("uint8")
+
+
+def _quantize(value: te.Tensor, factor: te.Tensor, zero: te.Tensor, name: str) -> te.Tensor:
+    """uint8 [N, OH, OW, OP]."""
+    return te.compute(
+        value.shape, lambda *at: to_bytes(value[at], factor[at[3]], zero[at[3]]), name=name
+    )
 
 
 def _pack(value: te.Tensor, threshold: te.Tensor, compare: str, name: str) -> te.Tensor:

@@ -49,7 +49,8 @@ class Task:
     def __str__(self) -> str:
         n, h, w, o = self.work.shape
         kh, kw = self.work.kernel
-        kind = {Storage.BITS: "binary", Storage.INT16: "bytes"}.get(self.work.x.storage, "float")
+        kinds = {Storage.BITS: "binary", Storage.INT16: "bytes", Storage.BYTES: "int8"}
+        kind = kinds.get(self.work.x.storage, "float")
         if self.work.winograd:
             kind = "winograd"
         groups = f" g{self.work.groups}" if self.work.groups > 1 else ""

@@ -46,7 +46,10 @@ KINDS = (*CONVOLUTIONS, *PLAIN)
 ALIKE = {
     **dict.fromkeys(("tile", "pad_channels", "general", "plain", "matmul"), "concat"),
     "tokens": "map",
+    "image_bytes": "to_nhwc",
 }
+#: Families that are counted as others, for the same reason.
+LIKE = {"int8": "int16", "int8_depthwise": "depthwise"}
 
 #: Cycles of reductions and of epilogues, tiles, rows, bytes, halos; each in proportion to time.
 TERMS = ("reduction", "epilogue", "tiles", "rows", "read", "tensors", "written", "weights", "call")
@@ -120,7 +123,7 @@ def _row(
     if isinstance(task, Task):
         assert choice is not None and schedule is not None
         counts = families.counts(task, choice.point, hardware)
-        kind = choice.point.family
+        kind = LIKE.get(choice.point.family, choice.point.family)
         if counts.mix.xor and counts.grouping.masked:
             kind += " masked"
         known, tiles, reduction, epilogue = schedule

@@ -1,7 +1,7 @@
 """What a network would become on a target, without compiling it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from bnn_compiler.kernels.task import Task
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.model import LatencyModel
 from bnn_compiler.network import Network, fused
+from bnn_compiler.ops.graph import Graph
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.options import Options
+from bnn_compiler.passes import pipeline
 from bnn_compiler.passes.left_in_float import left_in_float
+from bnn_compiler.passes.quantize_rest import Range, candidates, check_names
 from bnn_compiler.plan import plan
 from bnn_compiler.target import Target
 
@@ -82,12 +85,15 @@ def preview(
     target: str | Path = "native",
     schedules: str | Path | None = None,
     options: Options,
+    float_layers: Collection[str] | None = None,
     batch: int | None = None,
 ) -> Preview:
     """Everything of ``compile`` that can fail because of the network, and no kernel.
 
-    ``batch`` is another batch size than the inputs'. Raises InputError, TargetError or
-    ScheduleError for what else is given.
+    Given ``float_layers``, all others that can are int8, with ranges that are made up. ``batch`` is
+    another batch size than the inputs'.
+
+    Raises InputError, TargetError or ScheduleError for what else is given.
     """
     wanted = targets.load(target)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
@@ -96,6 +102,8 @@ def preview(
     notes: tuple[str, ...] = ()
     if module is not None:
         try:
+            if float_layers is not None:
+                options = replace(options, int8=_unknown_ranges(module, options, float_layers))
             graph = fused(module, options)
             note = "\n".join(filter(None, [note, *left_in_float(graph)]))
             planned = plan.plan(graph)
@@ -106,6 +114,14 @@ def preview(
     seconds, about = _seconds(kernels, wanted, schedules)
     lines = tuple(_line(k, n, s, known) for k, n, s in zip(kernels, notes, seconds, strict=True))
     return Preview(wanted.name, lines, problems, about, note)
+
+
+def _unknown_ranges(
+    module: tvm.IRModule, options: Options, float_layers: Collection[str]
+) -> tuple[Range, ...]:
+    found = candidates(Graph.of(pipeline.fold(module, options.zero_weight)))
+    check_names(float_layers, found)
+    return tuple(Range(layer, -1.0, 1.0) for layer in found if layer not in float_layers)
 
 
 def _imported(
@@ -141,5 +157,7 @@ def _line(kernel: Kernel, note: str, seconds: float | None, known: Schedules) ->
         return Line(kernel.name, kind, known.pick(task).point.family, what, seconds)
     bits = all(layout.storage is Storage.BITS for layout in kernel.reads)
     kind = "binary" if kernel.op == "matmul" else "bits" if bits else "float"
+    if kernel.op == "image_bytes":
+        kind = "int8"
     what = kernel.what.removeprefix(f"{kernel.op} ")
     return Line(kernel.name, kind, kernel.op, what, seconds)

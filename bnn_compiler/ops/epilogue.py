@@ -6,7 +6,7 @@ refer by index to the call's operands: per-channel float32 vectors [C], or NHWC 
 
 In the IR each is one string, so that a printed module reads well:
 
-    epilogue=["affine:0:1", "add:2", "bias:3", "prelu:4"]   outputs=["float32", "bits>=:5"]
+    epilogue=["affine:0:1", "add:2", "prelu:3"]   outputs=["float32", "bits>=:4", "bytes:5:6"]
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_compiler.ops.functions import FUNCTIONS, Function, evaluate, operations
-from bnn_compiler.ops.reference import Float, avg_pool2d, fma
+from bnn_compiler.ops.reference import Float, avg_pool2d, fma, to_bytes
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.ops.window import Window
 
 Mask = NDArray[np.bool_]
@@ -243,19 +244,41 @@ class Step:
 
 @dataclass(frozen=True)
 class Output:
-    """One result: the float32 value, or its sign bits against a per-channel threshold.
+    """One result: the float32 value, its sign bits against a per-channel threshold, or bytes.
 
     ``compare`` is ">=" or ">": the bit of channel c is ``value compare operands[threshold][c]``.
+    Bytes are ``to_bytes(value, operands[factor][c], operands[zero][c])`` (ops/reference.py).
     """
 
     compare: str = ""
     threshold: int = -1
+    factor: int = -1
+    zero: int = -1
 
     @property
     def is_bits(self) -> bool:
         return bool(self.compare)
 
+    @property
+    def is_bytes(self) -> bool:
+        """Whether it is quantised."""
+        return self.factor >= 0
+
+    @property
+    def storage(self) -> Storage:
+        """What a stored element is."""
+        narrow = Storage.BYTES if self.is_bytes else Storage.FLOAT32
+        return Storage.BITS if self.is_bits else narrow
+
+    def behind(self, count: int) -> "Output":
+        """The same where ``count`` operands come before its own."""
+        if self.is_bits:
+            return Output(self.compare, self.threshold + count)
+        return Output("", -1, self.factor + count, self.zero + count) if self.is_bytes else self
+
     def __str__(self) -> str:
+        if self.is_bytes:
+            return f"bytes:{self.factor}:{self.zero}"
         return f"bits{self.compare}:{self.threshold}" if self.is_bits else "float32"
 
     @staticmethod
@@ -263,8 +286,10 @@ class Output:
         """Read the form that ``str`` writes."""
         if text == "float32":
             return Output()
-        compare, threshold = text.removeprefix("bits").split(":")
-        return Output(compare, int(threshold))
+        kind, *operands = text.split(":")
+        if kind == "bytes":
+            return Output("", -1, *map(int, operands))
+        return Output(kind.removeprefix("bits"), *map(int, operands))
 
 
 @dataclass(frozen=True)
@@ -286,19 +311,19 @@ class Epilogue:
             tuple(Output.parse(str(o)) for o in outputs),
         )
 
-    def apply(
-        self, value: NDArray[Any], operands: Sequence[Float]
-    ) -> list[Float | NDArray[np.int8]]:
-        """Every output on an anchor's ``value``, in numpy; bits come as -1 / +1."""
+    def apply(self, value: NDArray[Any], operands: Sequence[Float]) -> list[NDArray[Any]]:
+        """Every output on an anchor's ``value``, in numpy; bits come as int8 -1 / +1."""
         v = value.astype(np.float32)
         for step in self.steps:
             v = step.apply(v, operands)
-        results: list[Float | NDArray[np.int8]] = []
+        results: list[NDArray[Any]] = []
         for out in self.outputs:
             if out.is_bits:
                 threshold = operands[out.threshold]
                 bit = v >= threshold if out.compare == ">=" else v > threshold
                 results.append(np.where(bit, 1, -1).astype(np.int8))
+            elif out.is_bytes:
+                results.append(to_bytes(v, operands[out.factor], operands[out.zero]))
             else:
                 results.append(v)
         return results

@@ -15,6 +15,8 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 | winograd_conv2d | x [N,C,H,W], w [O,K,K,C], operands... | the same by minimal filtering |
 | bytes | x uint8, operands... | epilogue(float32(x)) |
 | byte_conv2d | x uint8, w int16, scale [O], bias [O,KH,KW] | epilogue(scale * sum + biases) |
+| int8_conv2d | x uint8, w int8 [O,KH,KW,C/groups], scale, bias | the same on bytes of any range |
+| image_bytes | x [N,C,H,W], factor [C], zero [C] | to_bytes(x, factor, zero) as [N,H,W,C] |
 | max_pool2d, avg_pool2d, global_mean, resize2d, pad | x, operands... | epilogue(value) |
 | tile | x, operands... | epilogue(``channels`` channels of x from ``start`` on, in turn) |
 | pad_channels | x, operands... | epilogue(x with ``before`` and ``after`` more channels) |
@@ -241,6 +243,21 @@ OPERATORS: dict[str, Operator] = {
             x, w, scale, bias, _window(attrs, w)
         ),
         reads_halo=True,
+    ),
+    "int8_conv2d": Operator(
+        4,
+        _convolved,
+        lambda attrs, x, w, scale, bias: reference.byte_conv2d(
+            x, w, scale, bias, _window(attrs, w)
+        ),
+        reads_halo=True,
+    ),
+    "image_bytes": Operator(
+        3,
+        lambda _, shapes: tuple(shapes[0][i] for i in (0, 2, 3, 1)),
+        lambda _, x, factor, zero: reference.to_bytes(x.transpose(0, 2, 3, 1), factor, zero),
+        anchor=False,
+        dtype=lambda _: "uint8",
     ),
     "max_pool2d": Operator(
         1,

@@ -34,6 +34,13 @@ def fma(a: Float, b: Float, c: Float) -> Float:
     return odd.astype(np.float32)
 
 
+def to_bytes(v: Float, factor: Float, zero: Float) -> NDArray[np.uint8]:
+    """fma(v, factor, zero), kept in [0, 255], rounded half to even; 0 for NaN."""
+    scaled = fma(v, np.broadcast_to(factor, v.shape), np.broadcast_to(zero, v.shape))
+    positive = np.where(scaled > 0, scaled, np.float32(0))
+    return np.rint(np.where(positive < 255, positive, np.float32(255))).astype(np.uint8)
+
+
 def windows(x: NDArray[Any], window: Window, fill: float) -> tuple[NDArray[Any], int, int]:
     """``x`` padded with ``fill`` and the output height and width of a window sliding over it."""
     top, left, bottom, right = window.padding
@@ -88,23 +95,28 @@ def byte_base(
 
 def byte_conv2d(
     x: NDArray[np.uint8],
-    w: NDArray[np.int16],
+    w: NDArray[np.int16] | NDArray[np.int8],
     scale: Float,
     bias: NDArray[np.float64],
     window: Window,
 ) -> Float:
     """fma(exact integer sum, scale[o], sum of the bias of the taps inside the image).
 
-    x [N,H,W,C] bytes, w [O,KH,KW,C], scale [O], bias [O,KH,KW] -> float32 [N,OH,OW,O].
+    x [N,H,W,C] bytes, w [O,KH,KW,C/groups], scale [O], bias [O,KH,KW] -> float32 [N,OH,OW,O].
     """
     padded, oh, ow = windows(x.astype(np.float64), window, 0.0)
     inside, _, _ = windows(np.ones((1, *x.shape[1:3], 1)), window, 0.0)
     total = np.zeros((x.shape[0], oh, ow, w.shape[0]))
     kh, kw = window.kernel
+    groups = window.groups
+    cg, og = w.shape[3], w.shape[0] // groups
     rows, columns = np.zeros((oh, kh), bool), np.zeros((ow, kw), bool)
     for ky in range(kh):
         for kx in range(kw):
-            total += window.tap(padded, ky, kx, oh, ow) @ w[:, ky, kx].astype(np.float64).T
+            tap = window.tap(padded, ky, kx, oh, ow)
+            for g in range(groups):
+                weights = w[g * og : (g + 1) * og, ky, kx].astype(np.float64)
+                total[..., g * og : (g + 1) * og] += tap[..., g * cg : (g + 1) * cg] @ weights.T
             valid = window.tap(inside, ky, kx, oh, ow)[0, :, :, 0] > 0
             rows[:, ky] |= valid.any(axis=1)
             columns[:, kx] |= valid.any(axis=0)

@@ -118,7 +118,8 @@ def _infer(call: relax.Call, _: relax.BlockBuilder) -> Any:
     operator, shape = operator_of(call), value_shape(call)
     if not operator.anchor:
         return _type(shape, operator.bits, operator.dtype(call.attrs))
-    types = [_type(shape, out.is_bits) for out in epilogue_of(call).outputs]
+    outputs = epilogue_of(call).outputs
+    types = [_type(shape, out.is_bits, out.storage.dtype) for out in outputs]
     return types[0] if len(types) == 1 else relax.TupleType(types)
 
 

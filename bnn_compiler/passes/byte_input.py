@@ -117,6 +117,7 @@ class ByteInput:
     """Float image inputs become uint8.
 
     float_conv2d(normalise(x), w)        ->  byte_conv2d(x, w16, scale, bias)
+    image_bytes(normalise(x))            ->  permute_dims(x)
     f(normalise(x)) for any other f      ->  f(bytes(x; "affine"))
     """
 
@@ -137,6 +138,10 @@ class ByteInput:
     def _rewrite(self, graph: Graph, param: relax.Var, shape: Sequence[int]) -> relax.Var:
         byte_param = relax.Var(param.name, relax.TensorType(list(shape), "uint8"))
         for image in graph.users(param):
+            if ops.is_op(graph.values[image], "relax.bnn.image_bytes"):
+                # passes/quantize_rest.py makes bytes of what is normalised as it was made of them.
+                graph.set(image, relax.op.permute_dims(byte_param, [0, 2, 3, 1]))
+                continue
             nhwc = relax.TensorType([shape[0], shape[2], shape[3], shape[1]], "uint8")
             bytes_ = relax.DataflowVar(derived(image.name, "bytes"), nhwc)
             moved = relax.op.permute_dims(byte_param, [0, 2, 3, 1])

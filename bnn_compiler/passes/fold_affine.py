@@ -43,6 +43,14 @@ def is_sign_bits(expr: relax.Expr) -> bool:
     return not epilogue.steps and len(epilogue.outputs) == 1 and epilogue.outputs[0].is_bits
 
 
+def is_bytes(expr: relax.Expr) -> bool:
+    """Whether ``expr`` is a bnn.map that does nothing but quantise."""
+    if ops.anchor_name(expr) != "map":
+        return False
+    epilogue = ops.epilogue_of(expr)
+    return not epilogue.steps and len(epilogue.outputs) == 1 and epilogue.outputs[0].is_bytes
+
+
 def _merge(graph: Graph, atoms: Atoms, var: relax.Var, value: relax.Call) -> bool:
     """Whether ``value`` was merged with the affine map in front of it."""
     inner_var = value.args[0]

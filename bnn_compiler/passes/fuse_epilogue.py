@@ -13,7 +13,7 @@ from bnn_compiler.ops.graph import Graph, array, base_name, bind, derived
 from bnn_compiler.ops.operators import OPERATORS, VARIADIC
 from bnn_compiler.ops.window import Window
 from bnn_compiler.passes.elementwise import elementwise
-from bnn_compiler.passes.fold_affine import is_sign_bits
+from bnn_compiler.passes.fold_affine import is_bytes, is_sign_bits
 
 
 @dataclass
@@ -64,7 +64,12 @@ def _is_anchor(value: relax.Expr) -> bool:
 
 
 def _is_elementwise(value: relax.Expr) -> bool:
-    return elementwise(value) is not None or is_sign_bits(value)
+    return elementwise(value) is not None or _narrows(value)
+
+
+def _narrows(value: relax.Expr) -> bool:
+    """Whether ``value`` is its argument as bits or bytes: an output of what makes that."""
+    return is_sign_bits(value) or is_bytes(value)
 
 
 def _is_unfused(value: relax.Expr) -> bool:
@@ -156,32 +161,29 @@ def _shortcut(graph: Graph, other: relax.Expr) -> tuple[str, relax.Expr]:
 
 
 def _fuse(graph: Graph, var: relax.Var, value: relax.Call) -> None:
-    if is_sign_bits(value):
-        root = value.args[0]
-        fusion = Fusion(var, "map", [root], {})
-        fusion.operands.append(value.args[1])
-        outputs = (Output(ops.epilogue_of(value).outputs[0].compare, 0),)
-        graph.set(var, ops.anchor("map", [root], Epilogue((), outputs), fusion.operands))
+    if _narrows(value):
+        epilogue = Epilogue((), ops.epilogue_of(value).outputs)
+        graph.set(var, ops.anchor("map", [value.args[0]], epilogue, value.args[1:]))
         return
     fusion = _start(graph, var, value)
     while True:
         users = graph.users(fusion.end)
-        signs = [u for u in users if is_sign_bits(graph.values[u])]
+        narrow = [u for u in users if _narrows(graph.values[u])]
         only = graph.only_user(fusion.end)
-        if only is None or signs:
+        if only is None or narrow:
             break
         if not _absorb(graph, fusion, only, graph.values[only], fusion.end):
             break
-    _emit(graph, fusion, signs, keep=len(signs) < len(users) or fusion.end in graph.outputs)
+    _emit(graph, fusion, narrow, keep=len(narrow) < len(users) or fusion.end in graph.outputs)
 
 
-def _emit(graph: Graph, fusion: Fusion, signs: list[relax.Var], keep: bool) -> None:
+def _emit(graph: Graph, fusion: Fusion, narrow: list[relax.Var], keep: bool) -> None:
     """Replace the absorbed bindings by one call at the place of the last one."""
     outputs: list[Output] = [Output()] if keep else []
-    for sign in signs:
-        call = graph.values[sign]
-        outputs.append(Output(ops.epilogue_of(call).outputs[0].compare, len(fusion.operands)))
-        fusion.operands.append(call.args[1])
+    for one in narrow:
+        call = graph.values[one]
+        outputs.append(ops.epilogue_of(call).outputs[0].behind(len(fusion.operands)))
+        fusion.operands += call.args[1:]
     call = ops.anchor(
         fusion.name,
         fusion.data,
@@ -189,17 +191,17 @@ def _emit(graph: Graph, fusion: Fusion, signs: list[relax.Var], keep: bool) -> N
         fusion.operands,
         **fusion.attrs,
     )
-    results = ([fusion.end] if keep else []) + signs
+    results = ([fusion.end] if keep else []) + narrow
     if len(results) == 1 and keep:
         graph.set(fusion.end, call)
         return
     if len(results) == 1:
-        target = bind(call, signs[0].name)
+        target = bind(call, narrow[0].name)
         graph.replace(fusion.end, [(target, call)])
-        graph.set(signs[0], target)
+        graph.set(narrow[0], target)
         return
     joint = bind(call, derived(fusion.end.name, "all"))
     items = [(v, relax.TupleGetItem(joint, i)) for i, v in enumerate(results)]
     graph.replace(fusion.end, [(joint, call), *items[:1]] if keep else [(joint, call)])
-    for sign, item in items[1:] if keep else items:
-        graph.set(sign, item)
+    for one, item in items[1:] if keep else items:
+        graph.set(one, item)

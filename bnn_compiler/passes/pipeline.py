@@ -1,6 +1,6 @@
 """The passes in order, in named phases, with the IR written out after each on request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import tvm
@@ -21,6 +21,7 @@ from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
 from bnn_compiler.passes.order_weights import OrderWeights
 from bnn_compiler.passes.pool_before_scale import PoolBeforeScale
+from bnn_compiler.passes.quantize_rest import QuantizeRest, Range
 from bnn_compiler.passes.sign_before_pad import SignBeforePad
 from bnn_compiler.passes.sign_behind_tokens import SignBehindTokens
 from bnn_compiler.passes.unscale_signs import UnscaleSigns
@@ -32,12 +33,14 @@ def phases(
     zero_weight: str = "exact",
     byte_input: Normalization | None = None,
     allow_reorder: bool = False,
+    int8: Collection[Range] = (),
 ) -> tuple[tuple[str, tuple[Pass, ...]], ...]:
     """(phase, its passes) in the order they run."""
     last: list[Pass] = [ByteInput(byte_input)] if byte_input else []
     if allow_reorder:
         last.append(FilterStridedConv())
     last.append(GroupGeneral())
+    rest: list[Pass] = [QuantizeRest(int8, byte_input)] if int8 else []
     return (
         (
             "recognise",
@@ -55,7 +58,7 @@ def phases(
                 BinarizeMatmul(),
             ),
         ),
-        ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign())),
+        ("fold", (FoldAffine(), MergeDuplicatedConv(), HoistSign(), *rest)),
         ("fuse", (FuseEpilogue(), FoldThreshold(), *last)),
     )
 
@@ -66,16 +69,26 @@ def run(
     zero_weight: str = "exact",
     byte_input: Normalization | None = None,
     allow_reorder: bool = False,
+    int8: Collection[Range] = (),
     dump_dir: Path | None = None,
 ) -> tvm.IRModule:
     """Every phase in turn; ``dump_dir`` gets 0-import.py, 1-recognise.py, ..."""
     _dump(module, dump_dir, 0, "import")
     for index, (phase, passes) in enumerate(
-        phases(zero_weight, byte_input, allow_reorder), start=1
+        phases(zero_weight, byte_input, allow_reorder, int8), start=1
     ):
         for one in passes:
             module = one(module)
         _dump(module, dump_dir, index, phase)
+    return module
+
+
+def fold(module: tvm.IRModule, zero_weight: str) -> tvm.IRModule:
+    """The phases before the one that fuses: what a pass at the end of "fold" sees."""
+    for phase, passes in phases(zero_weight):
+        if phase != "fuse":
+            for one in passes:
+                module = one(module)
     return module
 
 

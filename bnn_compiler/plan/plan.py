@@ -14,7 +14,7 @@ from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.graph import Graph, array, constant
-from bnn_compiler.ops.rounding import round_up
+from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.plan import tasks
 from bnn_compiler.plan.program import Buffer
@@ -117,8 +117,8 @@ class _Planner:
             self.env[var] = self.env[value]
         elif ops.is_op(value, "relax.reshape"):
             self.env[var] = self.env[value.args[0]]
-        elif ops.is_op(value, "relax.permute_dims"):
-            self._permute(var, value)
+        elif ops.is_op(value, "relax.permute_dims") or ops.is_op(value, "relax.bnn.image_bytes"):
+            self._move(var, value)
         elif ops.is_op(value, "relax.bnn.bits_max_pool2d"):
             self._bits_pool(var, value)
         elif ops.is_op(value, "relax.bnn.general"):
@@ -132,6 +132,12 @@ class _Planner:
         else:
             raise UnsupportedError(f"{var.name}: no kernel for {value.op}")
 
+    def _move(self, var: relax.Var, value: relax.Call) -> None:
+        if ops.is_op(value, "relax.bnn.image_bytes"):
+            self._image_bytes(var, value)
+        else:
+            self._permute(var, value)
+
     def _permute(self, var: relax.Var, value: relax.Call) -> None:
         source = self.env[value.args[0]]
         layout = self._layout(value.args[0])
@@ -140,11 +146,16 @@ class _Planner:
             # A reshape in between names the same memory.
             n, c, h, w = ops.shape_of(value.args[0])
             dense = replace(layout, shape=(n, c, h, w), dense=True)
+            users = [self.graph.values[u] for u in self.graph.users(var)]
+            readers = {ops.anchor_name(u) for u in users}
             is_bytes = source.layout.storage is Storage.BYTES
             storage = Storage.INT16 if is_bytes else Storage.FLOAT32
+            if readers == {"int8_conv2d"} and is_bytes:
+                storage = Storage.BYTES
             result = self._result(var, (n, h, w, c), storage)
-            users = [self.graph.values[u] for u in self.graph.users(var)]
-            if is_bytes and all(ops.anchor_name(u) == "byte_conv2d" for u in users):
+            if storage is Storage.BYTES:
+                result.layout = _dense_rows(result.layout)
+            elif is_bytes and readers == {"byte_conv2d"}:
                 top, left, bottom, right = result.layout.halo
                 # A row of an odd number of taps is read in pairs: one element too far.
                 halo = (top, left, bottom, right + 1)
@@ -160,6 +171,16 @@ class _Planner:
             )
             task = PlainTask("to_nchw", (layout,))
             self._call(var, task, (source,), (result,), unaligned=(1,))
+        self.env[var] = result
+
+    def _image_bytes(self, var: relax.Var, value: relax.Call) -> None:
+        source = self.env[value.args[0]]
+        n, c, h, w = ops.shape_of(value.args[0])
+        layout = replace(self._layout(value.args[0]), shape=(n, c, h, w), dense=True)
+        result = self._result(var, (n, h, w, c), Storage.BYTES)
+        result.layout = _dense_rows(result.layout)
+        task = PlainTask("image_bytes", (layout,))
+        self._call(var, task, (source,), (result,), weights=tuple(value.args[1:]), unaligned=(0,))
         self.env[var] = result
 
     def _bits_pool(self, var: relax.Var, value: relax.Call) -> None:
@@ -263,8 +284,7 @@ class _Planner:
         items = _item_vars(self.graph, var, len(epilogue.outputs))
         results = []
         for item, out in zip(items, epilogue.outputs, strict=True):
-            storage = Storage.BITS if out.is_bits else Storage.FLOAT32
-            results.append(self._result(item, shape, storage))
+            results.append(self._result(item, shape, out.storage))
         self.env[var] = results[0] if len(results) == 1 else results
         return results
 
@@ -315,6 +335,15 @@ def needed_halo(graph: Graph, var: relax.Var) -> Halo:
             " each its own sign"
         )
     return Halo((widths[0], widths[1], widths[2], widths[3]), max(fills, default=0))
+
+
+def _dense_rows(layout: Layout) -> Layout:
+    """Bytes of few channels as convolutions read them: four at a time, up to three too far."""
+    if layout.shape[3] >= LANES:
+        return layout
+    top, left, bottom, right = layout.halo
+    more = ceil_div(3, layout.shape[3])
+    return replace(layout, dense=True, halo=(top, left, bottom, right + more))
 
 
 def _only_convolves(value: relax.Expr, var: relax.Var) -> bool:

@@ -69,6 +69,8 @@ class _Realization:
         step.fused = [STEPS[s.kind].report for s in task.epilogue.steps]
         if any(o.is_bits for o in task.epilogue.outputs):
             step.fused.append("sign")
+        if any(o.is_bytes for o in task.epilogue.outputs):
+            step.fused.append("quantize")
         if call.note:
             step.fused.insert(0, call.note)
         if isinstance(task, PlainTask) and task.op == "general":

@@ -132,6 +132,7 @@ TASKS: dict[str, Callable[[Request], Task | PlainTask]] = {
     "conv2d": _conv2d,
     "float_conv2d": _conv2d,
     "byte_conv2d": _conv2d,
+    "int8_conv2d": _conv2d,
     "winograd_conv2d": _winograd_conv2d,
     "bytes": _plain,
     "map": _plain,

@@ -3,10 +3,11 @@
     seconds >= max(macs / arithmetic peak, bytes / bandwidth)
 
 - Arithmetic is the layer's multiply-accumulates at the popcount peak for a binary layer, at twice
-  the float32 FMA peak for bytes with 16-bit weights, two of which share a lane, and at that peak
-  for any other; minimal filtering counts what it multiplies. What else it computes (epilogue,
-  packing, pooling) is free. Taps in padding are included; kernels skip those above and below the
-  image, so that a 3x3 layer of 7x7 pixels that misses nothing would show 110 %.
+  the float32 FMA peak for bytes with 16-bit weights, two of which share a lane, at four
+  times it for 8-bit weights, and at that peak for any other; minimal filtering counts what it
+  multiplies. What else it computes (epilogue, packing, pooling) is free. Taps in padding are
+  included; kernels skip those above and below the image, so that a 3x3 layer of 7x7 pixels that
+  misses nothing would show 110 %.
 - ``bytes`` is each buffer and constant that the layer reads or writes, whole and once, padding
   included. The bandwidth is that of the smallest memory level that holds them all.
   (Only a 1x1 kernel with a stride, which skips pixels, touches less.)
@@ -26,6 +27,7 @@ from dataclasses import dataclass, replace
 ARITHMETIC = {
     **dict.fromkeys(("bnn.conv2d", "bnn.matmul"), ("popcount", 1)),
     "bnn.byte_conv2d": ("fma", 2),
+    "bnn.int8_conv2d": ("fma", 4),
 }
 
 

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 #: The version of the artifact's format that this package writes and reads.
-FORMAT = 4
+FORMAT = 5
 #: Bytes to which the workspace and every buffer in it are aligned.
 ALIGN = 64
 
@@ -50,6 +50,15 @@ class NormalizationEntry:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RangeEntry:
+    """What the input of an int8 layer is between, by which its bytes were chosen."""
+
+    layer: str
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,7 @@ class Manifest:
     steps: tuple[StepEntry, ...]
     buffers: tuple[BufferEntry, ...]
     batches: tuple[ProgramEntry, ...] = ()
+    int8: tuple[RangeEntry, ...] = ()
     code_bytes: int = 0
     weights_offset: int = 0
     files: dict[str, FileEntry] = field(default_factory=dict)

@@ -22,9 +22,12 @@ def constants(task: Task, point: Point) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     if work.is_binary:
         weights = [rng.choice(np.array([-1, 1], np.int8), shape)]
-    elif work.x.storage is Storage.INT16:
+    elif work.x.storage in (Storage.INT16, Storage.BYTES):
+        narrow = work.x.storage is Storage.BYTES
         weights = [
-            rng.integers(-3000, 3000, shape, np.int16),
+            rng.integers(-127, 128, shape, np.int8)
+            if narrow
+            else rng.integers(-3000, 3000, shape, np.int16),
             rng.normal(size=shape[0]).astype(np.float32),
             rng.normal(size=shape[:3]),
         ]

@@ -33,6 +33,7 @@ _OPERATORS = {
     Storage.BITS: "bnn.conv2d",
     Storage.FLOAT32: "bnn.float_conv2d",
     Storage.INT16: "bnn.byte_conv2d",
+    Storage.BYTES: "bnn.int8_conv2d",
 }
 #: Measurements, and shapes among them, that make a model worth keeping.
 _MODEL, _SHAPES = 200, 8

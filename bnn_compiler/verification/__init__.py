@@ -20,8 +20,12 @@ from bnn_compiler.options import Options
 from bnn_compiler.runtime import Artifact
 from bnn_compiler.runtime.tensors import is_tensor, widened
 from bnn_compiler.verification import playback
+from bnn_compiler.verification.agreement import top1
 from bnn_compiler.verification.kernels import kernel_checks
+from bnn_compiler.verification.quantized import Meanings
 from bnn_compiler.verification.report import (
+    FlipCheck,
+    Int8Check,
     KernelCheck,
     LayerCheck,
     OutputCheck,
@@ -31,7 +35,17 @@ from bnn_compiler.verification.report import (
     merge,
 )
 
-__all__ = ["KernelCheck", "LayerCheck", "OutputCheck", "Report", "SignCheck", "check", "verify"]
+__all__ = [
+    "FlipCheck",
+    "Int8Check",
+    "KernelCheck",
+    "LayerCheck",
+    "OutputCheck",
+    "Report",
+    "SignCheck",
+    "check",
+    "verify",
+]
 
 #: What 16-bit weights of a convolution on bytes may add to rounding, as a share of the largest
 #: value; passes/byte_input.py bounds them by the largest sum instead, which no value reaches.
@@ -84,7 +98,8 @@ def _verified(
     reports = []
     for arrays, outputs in zip(given, free, strict=True):
         kernels = tuple(kernel_checks(artifact, graph, arrays))
-        reports.append(_compare(artifact, network, options, arrays, outputs, kernels))
+        meanings = Meanings.of(graph) if options.int8 else None
+        reports.append(_compare(artifact, network, options, arrays, outputs, kernels, meanings))
     loaded = network.imported.model
     return merge(reports), model if loaded is None else loaded
 
@@ -94,7 +109,8 @@ def check(artifact: Artifact, network: Network, options: Options) -> Report:
     arrays = list(network.imported.samples)
     if options.normalization:
         arrays = [options.normalization.bytes_of(x) for x in arrays]
-    return _compare(artifact, network, options, arrays, _run(artifact, arrays), ())
+    meanings = Meanings.of(network.fused(options)) if options.int8 else None
+    return _compare(artifact, network, options, arrays, _run(artifact, arrays), (), meanings)
 
 
 def check_bytes(artifact: Artifact, network: Network) -> int:
@@ -144,7 +160,13 @@ def _seen(arrays: Sequence[NDArray[Any]], options: Options) -> tuple[NDArray[Any
 
 
 def _wanted(artifact: Artifact) -> set[str]:
-    return {b["name"] for b in artifact.manifest["buffers"] if b["kind"] == "arena"}
+    """What buffers hold, and what bytes are made of."""
+    buffers = artifact.manifest["buffers"]
+    wanted = {b["name"] for b in buffers if b["kind"] == "arena"}
+    if artifact.manifest["int8"]:
+        wanted |= {b["name"] for b in buffers}
+        wanted |= {b["name"].rpartition("__")[0] for b in buffers if b["dtype"] == "uint8"}
+    return wanted
 
 
 def _compare(
@@ -154,22 +176,29 @@ def _compare(
     arrays: Sequence[NDArray[Any]],
     free: Sequence[NDArray[Any]],
     kernels: tuple[KernelCheck, ...],
+    meanings: Meanings | None,
 ) -> Report:
     inputs = _seen(arrays, options)
     seen = network.imported.oracle.observe(inputs, _wanted(artifact))
     if options.normalization:
         seen = _with_bytes(seen)
-    forced = playback.play(artifact, arrays, seen.values, floats=True)
-    pinned = playback.play(artifact, arrays, seen.values, floats=False)
+    forced = playback.play(artifact, arrays, seen.values, floats=True, meanings=meanings)
+    pinned = playback.play(artifact, arrays, seen.values, floats=False, meanings=meanings)
+    flips: tuple[FlipCheck, ...] = ()
+    if meanings is not None:
+        through = playback.play(artifact, arrays, seen.values, False, meanings, through=True)
+        flips = playback.flip_checks(seen.values, through)
     return Report(
         1,
         kernels,
         tuple(forced.layers),
         playback.sign_checks(seen.values, (forced, pinned)),
-        tuple(_outputs(artifact, seen, (forced.outputs, pinned.outputs), free)),
+        tuple(_outputs(artifact, seen, (forced, pinned), free)),
         _unchecked(artifact, network, forced),
         seen.decided_zeros,
         _export_difference(network, seen, inputs),
+        tuple(forced.int8),
+        flips,
     )
 
 
@@ -193,12 +222,14 @@ def _with_bytes(seen: Observation) -> Observation:
 def _outputs(
     artifact: Artifact,
     seen: Observation,
-    runs: Sequence[Sequence[NDArray[Any]]],
+    runs: Sequence[playback.Played],
     free: Sequence[NDArray[Any]],
 ) -> list[OutputCheck]:
     checks = []
     for i, (module, graph) in enumerate(zip(seen.module_outputs, seen.outputs, strict=True)):
-        differences = [_difference(r[i].reshape(graph.value.shape), graph) for r in runs]
+        # What a layer on bytes makes is judged by what that means.
+        given = [graph.value if i in r.exact else r.outputs[i] for r in runs]
+        differences = [_difference(v.reshape(graph.value.shape), graph) for v in given]
         freely = _difference(free[i], module)
         if graph.ambiguous is not None and artifact.description.normalization:
             # What rounding of 16 bits moves is not known to be ambiguous: only an index that was
@@ -211,7 +242,7 @@ def _outputs(
                 max(float(d.max(initial=0.0)) for d in differences),
                 graph.rounding,
                 max(int(np.count_nonzero(~(d <= graph.rounding))) for d in differences),
-                _top1(free[i], module.value),
+                top1(free[i], module.value),
                 graph.ambiguous is not None,
             )
         )
@@ -229,23 +260,11 @@ def _difference(a: NDArray[Any], truth: Truth) -> NDArray[np.float64]:
     return np.where(same, 0, difference)
 
 
-def _top1(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Share of samples (of pixels, for a dense output) whose largest class agrees.
-
-    Of integers, the share that is equal.
-    """
-    if b.dtype.kind in "biu":
-        return float((a == b).mean()) if a.size else 1.0
-    if a.ndim < 2 or not a.size:
-        return 1.0
-    return float((np.argmax(a, axis=1) == np.argmax(b, axis=1)).mean())
-
-
 def _unchecked(artifact: Artifact, network: Network, played: playback.Played) -> tuple[str, ...]:
     """Signs that no buffer holds, but for those inside a float kernel, whose output is compared."""
     origins = network.imported.origins
     # A sign that is packed along another dimension too has a name for each.
-    compared = {origins[n].value for n in played.differing}
+    compared = {origins[n].value for n in (*played.differing, *played.flipped)}
     signs = {o.value: n for n, o in reversed(list(origins.items())) if o.source}
     missing = [n for value, n in signs.items() if value not in compared]
     inside = sum(

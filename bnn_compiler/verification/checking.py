@@ -6,8 +6,10 @@ from pathlib import Path
 from bnn_compiler.errors import ArtifactError, MismatchError
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
+from bnn_compiler.quantization import Calibration
 from bnn_compiler.runtime import load
 from bnn_compiler.verification import check, check_bytes
+from bnn_compiler.verification.agreement import top1
 
 #: A batch whose values take more memory is left to ``verify``.
 _MOST = 2 << 30
@@ -48,3 +50,21 @@ def check_draft(
             f"the compiled network does not compute what PyTorch does, so it is not written:"
             f" {faults[0]}{more}; check=False (--no-check) writes it for bnnc verify to examine"
         )
+
+
+def tell_agreement(draft: Path, calibration: Calibration, tell: Callable[[str], None]) -> None:
+    """Tell how often the largest class is the float network's on the samples of ``calibration``."""
+    with load(draft, run_here=False) as artifact:
+        try:
+            artifact.check_runs_here()
+        except ArtifactError:
+            return
+        shares = []
+        for arrays, wanted in zip(calibration.samples, calibration.outputs, strict=True):
+            found = artifact.run(*arrays)
+            shares.append(top1(found[0] if isinstance(found, tuple) else found, wanted))
+    share = sum(shares) / len(shares)
+    tell(
+        f"int8: {len(calibration.ranges)} layers; the top-1 class of {share:.1%} of the calibration"
+        " samples is that of the float network"
+    )

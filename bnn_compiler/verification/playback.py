@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bnn_compiler.frontend.oracle import Truth
 from bnn_compiler.runtime import Artifact, Session
-from bnn_compiler.verification.report import LayerCheck, SignCheck
+from bnn_compiler.verification.quantized import EXACT, Meanings, compare
+from bnn_compiler.verification.report import FlipCheck, Int8Check, LayerCheck, SignCheck
 
 #: Images, rows and columns of a value.
 Part = tuple[slice, slice, slice]
@@ -22,11 +23,18 @@ Part = tuple[slice, slice, slice]
 
 @dataclass
 class Played:
-    """What one run found; ``differing`` has a mask [N, H, W, C] for each sign by name."""
+    """What one run found; ``differing`` has a mask [N, H, W, C] for each sign by name.
+
+    ``flipped`` has those of signs that a layer on bytes decides itself, ``exact`` the indices of
+    outputs that such a layer makes: both are judged by what those layers mean.
+    """
 
     outputs: list[NDArray[Any]] = field(default_factory=list)
     layers: list[LayerCheck] = field(default_factory=list)
     differing: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    flipped: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    int8: list[Int8Check] = field(default_factory=list)
+    exact: set[int] = field(default_factory=set)
 
 
 #: NAME, NAME__bits... or NAME__inside_TOP_LEFT__bits... (ops/graph.py).
@@ -51,9 +59,19 @@ def sign_of_buffer(
 
 
 def play(
-    artifact: Artifact, inputs: Sequence[NDArray[Any]], values: Mapping[str, Truth], floats: bool
+    artifact: Artifact,
+    inputs: Sequence[NDArray[Any]],
+    values: Mapping[str, Truth],
+    floats: bool,
+    meanings: Meanings | None = None,
+    through: bool = False,
 ) -> Played:
-    """Run every step on what its buffers hold in the framework: signs, and with ``floats`` all."""
+    """Run every step on what its buffers hold in the framework: signs, and with ``floats`` all.
+
+    A network with layers on bytes has ``meanings``, by which those are judged. The next steps read
+    the framework's value in place of their results, unless the errors of these shall go ``through``
+    to the signs.
+    """
     session = Session(artifact)
     session.inputs = [np.ascontiguousarray(x) for x in inputs]
     buffers = {b["id"]: b for b in artifact.manifest["buffers"]}
@@ -66,10 +84,15 @@ def play(
             if buffers[i]["kind"] == "arena":
                 session.write_buffer(i, current[i])
         session.run(at, at + 1)
+        if meanings is not None and step["op"] in EXACT and not through:
+            _judge_exact(artifact, step, session, current, meanings, values, played)
+            judged = set(step["writes"])
+        else:
+            judged = set()
         for i in step["writes"]:
-            if buffers[i]["kind"] == "arena":
+            if buffers[i]["kind"] == "arena" and i not in judged:
                 found = session.read_buffer(i)
-                current[i] = _judge(buffers[i], found, values, floats, played)
+                current[i] = _judge(buffers[i], found, values, floats, played, meanings)
         for i in [i for i in current if last.get(i, -1) <= at]:
             del current[i]
     played.outputs = list(session.outputs)
@@ -82,12 +105,17 @@ def _judge(
     values: Mapping[str, Truth],
     floats: bool,
     played: Played,
+    meanings: Meanings | None,
 ) -> NDArray[Any]:
     """Note how ``found`` differs from the framework's value; what the next steps shall read."""
     name, bits = buffer["name"], buffer["dtype"] == "uint32"
     sign = sign_of_buffer(buffer, values)
     if sign is not None:
-        return _judge_sign(*sign, found, values[sign[0]].value, bits, played)
+        return _judge_sign(*sign, found, values[sign[0]].value, bits, played.differing)
+    narrow = meanings.bytes_of(name, values) if meanings is not None else None
+    if narrow is not None:
+        played.layers.append(narrow.judge(name, found))
+        return narrow.value.reshape(found.shape) if floats else found
     truth = values.get(name)
     if bits or truth is None or truth.margin is not None or truth.value.shape != found.shape:
         return found
@@ -110,7 +138,7 @@ def _judge_sign(
     found: NDArray[Any],
     whole: NDArray[Any],
     bits: bool,
-    played: Played,
+    differing: dict[str, NDArray[np.bool_]],
 ) -> NDArray[Any]:
     # Rows of channels may be counted in another way.
     value = whole[part].reshape(found.shape)
@@ -120,9 +148,85 @@ def _judge_sign(
         forced = np.where(value == 0, found, value)
     else:
         differs, forced = value != found, value
-    noted = played.differing.setdefault(name, np.zeros(whole.shape, bool))
+    noted = differing.setdefault(name, np.zeros(whole.shape, bool))
     noted[part] |= differs.reshape(noted[part].shape)
     return forced
+
+
+def _judge_exact(
+    artifact: Artifact,
+    step: Mapping[str, Any],
+    session: Session,
+    current: dict[int, NDArray[Any]],
+    meanings: Meanings,
+    values: Mapping[str, Truth],
+    played: Played,
+) -> None:
+    """Compare a step with its meaning; ``current`` gets the framework's values for its results."""
+    manifest = artifact.manifest
+    buffers = {b["id"]: b for b in manifest["buffers"]}
+    inputs, outputs = ([t["name"] for t in manifest[k]] for k in ("inputs", "outputs"))
+    held = {}
+    for i in step["reads"]:
+        name, kind = buffers[i]["name"], buffers[i]["kind"]
+        if kind == "arena":
+            held[name] = current[i]
+        elif kind == "input":
+            held[name] = session.inputs[inputs.index(name)]
+        else:
+            held[name] = session.outputs[outputs.index(name)]
+    meaning = meanings.results([buffers[i]["name"] for i in step["writes"]], held)
+    for i in step["writes"]:
+        name = buffers[i]["name"]
+        at = outputs.index(name) if buffers[i]["kind"] == "output" else None
+        found = session.read_buffer(i) if at is None else session.outputs[at]
+        shaped = found.reshape(meaning[name].shape)
+        played.int8.append(compare(step["name"], shaped, meaning[name], values.get(name)))
+        wanted = _in_framework(buffers[i], found, meanings, values, played)
+        if at is None:
+            current[i] = wanted
+        else:
+            played.exact.add(at)
+            found[...] = wanted
+
+
+def _in_framework(
+    buffer: Mapping[str, Any],
+    found: NDArray[Any],
+    meanings: Meanings,
+    values: Mapping[str, Truth],
+    played: Played,
+) -> NDArray[Any]:
+    """What the buffer would hold if the framework's value was stored in it."""
+    sign = sign_of_buffer(buffer, values)
+    if sign is not None:
+        bits = buffer["dtype"] == "uint32"
+        return _judge_sign(*sign, found, values[sign[0]].value, bits, played.flipped)
+    narrow = meanings.bytes_of(buffer["name"], values)
+    if narrow is not None:
+        return narrow.value.reshape(found.shape)
+    truth = values.get(buffer["name"])
+    same = truth is not None and truth.margin is None and truth.value.size == found.size
+    return truth.value.reshape(found.shape) if truth is not None and same else found
+
+
+def flip_checks(values: Mapping[str, Truth], through: Played) -> tuple[FlipCheck, ...]:
+    """Every sign where the errors of layers on bytes went through to it."""
+    checks = []
+    for name, differs in through.differing.items():
+        margin = values[name].margin
+        assert margin is not None, "only signs are noted"
+        flipped = margin[differs]
+        checks.append(
+            FlipCheck(
+                name,
+                differs.size,
+                flipped.size,
+                float(flipped.max(initial=0.0)),
+                float(np.median(margin)) if margin.size else 0.0,
+            )
+        )
+    return tuple(checks)
 
 
 def sign_checks(values: Mapping[str, Truth], runs: Sequence[Played]) -> tuple[SignCheck, ...]:

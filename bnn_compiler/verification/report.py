@@ -50,6 +50,36 @@ class SignCheck:
 
 
 @dataclass(frozen=True)
+class Int8Check:
+    """A result of a layer on bytes, from the framework's inputs: bits unlike those of its meaning.
+
+    ``difference`` is the largest from the float network's value, ``error`` the root of the mean
+    square of that by the root of the mean square of the value; both 0 for signs and bytes.
+    """
+
+    name: str
+    elements: int
+    mismatches: int
+    difference: float
+    error: float
+
+
+@dataclass(frozen=True)
+class FlipCheck:
+    """Decisions of a sign that the errors of all layers on bytes before it turn around.
+
+    ``distance`` is how far from 0 the furthest of their inputs is in the float network, ``typical``
+    the median over all inputs.
+    """
+
+    name: str
+    elements: int
+    flipped: int
+    distance: float
+    typical: float
+
+
+@dataclass(frozen=True)
 class OutputCheck:
     """One output: its largest difference from the module's, free-running and with PyTorch's signs.
 
@@ -74,7 +104,8 @@ class Report:
     ``kernels`` is empty if bits were not compared with the operators' meaning. ``unchecked`` names
     signs of the network that no part of the artifact could be compared with. ``zeros_decided``
     counts signs of a sum that PyTorch rounded to 0. ``export_difference`` is how far the module is
-    from the graph that was compiled, relative to its outputs, both in float64.
+    from the graph that was compiled, relative to its outputs, both in float64. ``int8`` and
+    ``flips`` are of networks with layers on bytes, whose errors are no faults.
     """
 
     samples: int
@@ -85,6 +116,8 @@ class Report:
     unchecked: tuple[str, ...]
     zeros_decided: int
     export_difference: float
+    int8: tuple[Int8Check, ...] = ()
+    flips: tuple[FlipCheck, ...] = ()
 
     @property
     def faults(self) -> list[str]:
@@ -94,6 +127,11 @@ class Report:
             " meaning"
             for k in self.kernels
             if k.mismatches
+        ]
+        found += [
+            f"{q.name} (int8): {q.mismatches} of {q.elements} values lack the bits of its meaning"
+            for q in self.int8
+            if q.mismatches
         ]
         found += [
             f"{v.name}: {v.wrong} of {v.elements} values differ from PyTorch's, by up to"
@@ -113,7 +151,7 @@ class Report:
                 "the module does not compute what its export does: they differ by"
                 f" {self.export_difference:.2e} of the outputs in float64"
             )
-        explained = self.named > 0
+        explained = self.named > 0 or bool(self.int8)
         for o in self.outputs:
             if o.wrong:
                 found.append(
@@ -170,6 +208,7 @@ class Report:
             " what rounding explains"
         )
         lines.append(self._sign_line())
+        lines += self._int8_lines() if self.int8 else []
         for o in self.outputs:
             if o.exact:
                 lines.append(
@@ -187,6 +226,27 @@ class Report:
         if len(faults) > _SHOWN:
             lines.append(f"... and {len(faults) - _SHOWN} more")
         return "\n".join(lines)
+
+    def _int8_lines(self) -> list[str]:
+        errors: dict[str, float] = {}
+        for q in self.int8:
+            errors[q.name] = max(errors.get(q.name, 0.0), q.error)
+        worst = sorted(errors, key=lambda n: -errors[n])[:_WORST]
+        line = (
+            f"int8: {sum(q.elements for q in self.int8)} values in {len(errors)} layers,"
+            f" {sum(q.mismatches for q in self.int8)} without the bits of their meaning; furthest"
+            f" from float: {', '.join(f'{n} {errors[n]:.2%}' for n in worst)}"
+        )
+        flips = sorted(self.flips, key=lambda f: -f.flipped / max(f.elements, 1))[:_WORST]
+        shown = ", ".join(
+            f"{f.name} {f.flipped / f.elements:.2%}, up to {f.distance:.1e} from 0 where"
+            f" {f.typical:.1e} is typical"
+            for f in flips
+            if f.flipped
+        )
+        total = sum(f.elements for f in self.flips)
+        flipped = f"signs that turn around behind them: {sum(f.flipped for f in self.flips)}"
+        return [line, f"{flipped} of {total}{f' ({shown})' if shown else ''}"]
 
     def _sign_line(self) -> str:
         differ = [s for s in self.signs if s.differ]
@@ -208,6 +268,8 @@ class Report:
 #: on weights alone is computed in float32 in one of them.
 _EXPORT = 1e-5
 _SHOWN = 8
+#: Layers that are named.
+_WORST = 3
 
 
 def _samples(count: int) -> str:
@@ -221,7 +283,7 @@ def merge(reports: Sequence[Report]) -> Report:
         name: tuple(
             _merged(same) for same in zip(*(getattr(r, name) for r in reports), strict=True)
         )
-        for name in ("kernels", "layers", "signs", "outputs")
+        for name in ("kernels", "layers", "signs", "outputs", "int8", "flips")
     }
     return Report(
         sum(r.samples for r in reports),
@@ -236,7 +298,7 @@ def join(reports: Sequence[Report]) -> Report:
     """One report over the programs of several batch sizes, side by side."""
     columns = {
         name: tuple(c for r in reports for c in getattr(r, name))
-        for name in ("kernels", "layers", "signs", "outputs", "unchecked")
+        for name in ("kernels", "layers", "signs", "outputs", "unchecked", "int8", "flips")
     }
     return Report(
         sum(r.samples for r in reports),
@@ -247,7 +309,7 @@ def join(reports: Sequence[Report]) -> Report:
 
 
 #: Fields that are counted over samples, averaged, or the same in all; of others the largest counts.
-_COUNTED = ("elements", "mismatches", "wrong", "differ", "zeros")
+_COUNTED = ("elements", "mismatches", "wrong", "differ", "zeros", "flipped")
 _AVERAGED = ("top1_agreement",)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from bnn_compiler import families
 from bnn_compiler.deploy.cpu import abi, link, trial
-from bnn_compiler.kernels.layout import Layout
+from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import ConvWorkload
 from bnn_compiler.ops import reference
@@ -35,9 +35,10 @@ def task(
     winograd=False,
 ):
     """``pad`` is one number or (top, left, bottom, right)."""
-    dense = dtype == "int16"
+    dense = dtype == "int16" or (dtype == "uint8" and channels < LANES)
+    far = dense * (1 if dtype == "int16" else -(-3 // channels))
     top, left, bottom, right = pad if isinstance(pad, tuple) else (pad,) * 4
-    x = Layout((batch, size, size, channels), dtype, (top, left, bottom, right + dense), dense)
+    x = Layout((batch, size, size, channels), dtype, (top, left, bottom, right + far), dense)
     if winograd:
         x = Layout(x.shape, dtype, dense=True)
     reach = dilation * (kernel - 1) + 1
@@ -68,9 +69,10 @@ def inputs(one, seed=0):
     if work.x.dtype == "uint32":
         signs = [rng.choice(np.array([-1, 1], np.int8), s) for s in ((n, h, w, c), kernel)]
         return signs[0], [signs[1]], operands
-    if work.x.dtype == "int16":
+    if work.x.dtype in ("int16", "uint8"):
+        most, kind = {"int16": (3000, np.int16), "uint8": (127, np.int8)}[work.x.dtype]
         weights = [
-            rng.integers(-3000, 3000, kernel, np.int16),
+            rng.integers(-most, most, kernel, kind, endpoint=True),
             (1e-5 * rng.normal(size=o)).astype(np.float32),
             rng.normal(size=kernel[:3]),
         ]
@@ -85,7 +87,7 @@ def expected(one, x, weights, operands):
     window = Window(work.kernel, work.strides, work.padding, work.dilation, work.groups)
     if work.x.dtype == "uint32":
         value = reference.binary_conv2d(x, weights[0], window, work.pad_value)
-    elif work.x.dtype == "int16":
+    elif work.x.dtype in ("int16", "uint8"):
         value = reference.byte_conv2d(x, *weights, window)
     elif work.winograd:
         value = winograd_conv2d(x, weights[0], window)

@@ -27,6 +27,27 @@ def test_text_round_trip(name):
     assert Epilogue.parse(*epilogue.attrs().values()) == epilogue
 
 
+def test_outputs():
+    outputs = (Output(), Output(">=", 2), Output("", -1, 0, 1))
+    assert [str(o) for o in outputs] == ["float32", "bits>=:2", "bytes:0:1"]
+    assert [o.storage.dtype for o in outputs] == ["float32", "uint32", "uint8"]
+    for out in outputs:
+        assert Output.parse(str(out)) == out
+        assert out.behind(0) == out
+    assert [str(o.behind(3)) for o in outputs] == ["float32", "bits>=:5", "bytes:3:4"]
+
+
+def test_bytes_are_rounded_half_to_even_and_saturate():
+    values = np.array([-9, -1, -0.75, -0.25, 0, 0.25, 0.75, 200, 1e9, np.inf, np.nan], np.float32)
+    given = np.broadcast_to(values[:, None], (values.size, 2))
+    factor, zero = np.array([2, 2], np.float32), np.array([0, 1], np.float32)
+    epilogue = Epilogue((), (Output("", -1, 0, 1),))
+    (found,) = epilogue.apply(given, [factor, zero])
+    assert found.dtype == np.uint8
+    assert found[:, 0].tolist() == [0, 0, 0, 0, 0, 0, 2, 255, 255, 255, 0]
+    assert found[:, 1].tolist() == [0, 0, 0, 0, 1, 2, 2, 255, 255, 255, 0]
+
+
 def test_an_unknown_step_is_an_error():
     with pytest.raises(KeyError, match="cosine"):
         Step.parse("cosine:1")

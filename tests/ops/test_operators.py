@@ -41,6 +41,12 @@ EXAMPLES = {
         CONV,
         1,
     ),
+    "int8_conv2d": (
+        [BYTES, (9 * WEIGHTS).astype(np.int8), VECTOR[:4], WEIGHTS[..., 0].astype(np.float64)],
+        CONV,
+        1,
+    ),
+    "image_bytes": ([X, *np.ones((2, X.shape[1]), np.float32)], {}, 1),
     "max_pool2d": ([X], WINDOW, 1),
     "avg_pool2d": ([X], {**WINDOW, "count_include_pad": False}, 1),
     "global_mean": ([X], {}, 1),
@@ -95,7 +101,7 @@ def test_shape_rule_and_relax_type_are_those_of_the_meaning(name):
     assert ops.value_shape(call) == result.shape
     stored = normalized(call).ty
     bits = result.dtype == np.int8
-    assert str(stored.dtype) == ("uint32" if bits else "float32")
+    assert str(stored.dtype) == ("uint32" if bits else OPERATORS[name].dtype(call.attrs))
     n, h, w, c = result.shape
     assert tuple(map(int, stored.shape)) == (n, h, w, ops.words(c) if bits else c)
 
@@ -124,4 +130,4 @@ def test_names():
 
 def test_convolutions_read_their_padding_from_the_halo():
     found = {name for name in OPERATORS if ops.reads_halo(example(name)[0])}
-    assert found == {"conv2d", "float_conv2d", "byte_conv2d"}
+    assert found == {"conv2d", "float_conv2d", "byte_conv2d", "int8_conv2d"}

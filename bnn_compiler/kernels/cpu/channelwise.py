@@ -14,6 +14,7 @@ from bnn_compiler.kernels.epilogue import (
     placeholder,
     product,
     read,
+    to_bytes,
 )
 from bnn_compiler.kernels.layout import LANES, Layout
 from bnn_compiler.kernels.workload import ConvWorkload
@@ -60,12 +61,12 @@ def max_pool2d(work: ConvWorkload, epilogue: Epilogue, tensors: Tensors) -> Stag
 
 def is_depthwise(work: ConvWorkload) -> bool:
     """Whether each output of a float convolution reads one channel, its own."""
-    channels = work.x.shape[3]
-    return (
-        work.x.dtype == "float32"
-        and not work.x.dense
-        and work.groups == channels == work.shape[3] > 1
-    )
+    return work.x.dtype == "float32" and mixes_no_channels(work)
+
+
+def mixes_no_channels(work: ConvWorkload) -> bool:
+    """Whether each output reads one channel, its own, and those are whole vectors."""
+    return not work.x.dense and work.groups == work.x.shape[3] == work.shape[3] > 1
 
 
 def depthwise(work: ConvWorkload, epilogue: Epilogue, tensors: Tensors) -> Stages:
@@ -271,6 +272,19 @@ def to_nhwc(x: Layout, dtype: str) -> tirx.PrimFunc:
         (n, h, w, c), lambda i, y, z, k: data[i, k, y, z].astype(dtype), name="value"
     )
     return te.create_prim_func([data, result])
+
+
+def image_bytes(x: Layout) -> tirx.PrimFunc:
+    """A dense float image [N, C, H, W] as NHWC bytes; ``factor`` and ``zero`` are [C]."""
+    n, c, h, w = x.shape
+    data = te.placeholder((n, c, h, w), x.dtype, name="x")
+    factor, zero = (te.placeholder((c,), "float32", name=name) for name in ("factor", "zero"))
+    result = te.compute(
+        (n, h, w, c),
+        lambda i, y, z, k: to_bytes(data[i, k, y, z], factor[k], zero[k]),
+        name="value",
+    )
+    return te.create_prim_func([data, factor, zero, result])
 
 
 def to_nchw(x: Layout) -> tirx.PrimFunc:

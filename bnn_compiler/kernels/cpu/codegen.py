@@ -21,6 +21,7 @@ from bnn_compiler.kernels.cpu.lanes import LanesOfVectors
 from bnn_compiler.kernels.cpu.lookups import PairLookUps, ShuffleTables
 from bnn_compiler.kernels.cpu.pairs import PairProducts
 from bnn_compiler.kernels.cpu.prefetch import PrefetchEpilogue
+from bnn_compiler.kernels.cpu.quads import QuadProducts
 from bnn_compiler.kernels.cpu.skip_padding import SkipPadding
 from bnn_compiler.target import Target
 
@@ -49,7 +50,8 @@ def with_strides(
             old.ty.dtype,
             old.name,
             strides=strides.get(index),
-            data_alignment=4 if index in unaligned else 64,
+            # A vector of bytes begins at any multiple of its size.
+            data_alignment=4 if index in unaligned else 16 if old.ty.dtype == "uint8" else 64,
         )
 
     def visit(var: tirx.Var, _: tvm_ffi.StructuralMutator) -> tirx.Var:
@@ -97,12 +99,13 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             x.VectorizeLoop(True),
             x.StmtSimplify(),
             *([ShuffleTables(), PairProducts(bits)] if x86 else []),
+            *([QuadProducts(target)] if x86 else []),
             x.StorageRewrite(),
             t.HoistIfThenElse(),
             x.UnrollLoop(),
             t.RenormalizeSplitPattern(),
             x.StmtSimplify(),
-            *([LanesOfVectors()] if target.arch == "aarch64" else []),
+            *([QuadProducts(target), LanesOfVectors()] if target.arch == "aarch64" else []),
             x.RemoveNoOp(),
             *([PairLookUps()] if x86 else []),
             t.RewriteUnsafeSelect(),

@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 #: Sums of two products of 16 bits by the number of sums.
-_PAIRS = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+PAIRS = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class PairProducts:
         parts = [
             tirx.call_llvm_pure_intrin(
                 f"int32x{lanes}",
-                _PAIRS[lanes],
+                PAIRS[lanes],
                 pairs,
                 tirx.BufferLoad(factor.w, [tirx.Ramp(factor.base + 2 * at, 1, 2 * lanes)]),
             )

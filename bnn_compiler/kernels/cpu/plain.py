@@ -93,6 +93,10 @@ def _to_nhwc(task: PlainTask) -> tirx.PrimFunc:
     return channelwise.to_nhwc(task.data[0], storage.dtype)
 
 
+def _image_bytes(task: PlainTask) -> tirx.PrimFunc:
+    return channelwise.image_bytes(task.data[0])
+
+
 def _to_nchw(task: PlainTask) -> tirx.PrimFunc:
     return channelwise.to_nchw(task.data[0])
 
@@ -124,6 +128,7 @@ STAGES: dict[str, Callable[[PlainTask], Stages]] = {
 WORDS: dict[str, Callable[[PlainTask], tirx.PrimFunc]] = {
     "bits_max_pool2d": _bits_max_pool2d,
     "to_nhwc": _to_nhwc,
+    "image_bytes": _image_bytes,
     "to_nchw": _to_nchw,
     "plain": _plain,
 }

@@ -54,9 +54,13 @@ def contract(function: tvm.tirx.PrimFunc) -> tvm.tirx.PrimFunc:
 
 
 def attach_bits(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
-    """Put each packed output under ``loop``."""
+    """Put each packed or quantised output under ``loop``."""
     for tensor, _ in stages.bits:
         sch.reverse_compute_at(sch.get_sblock(tensor.op.name), loop, preserve_unit_loops=True)
+    for tensor in stages.quantized:
+        block = sch.get_sblock(tensor.op.name)
+        sch.reverse_compute_at(block, loop, preserve_unit_loops=True)
+        sch.vectorize(sch.get_loops(block)[-1])
 
 
 def tensorize_bits(sch: s_tir.Schedule, stages: Stages) -> None:
@@ -153,9 +157,10 @@ def conv(stages: Stages, point: Tile, rows: Rows = None) -> tvm.tirx.PrimFunc:
     assert stages.reduction is not None
     axes = len(stages.reduction.op.reduce_axis)
     tile, reduction = tiled.tile_loops(tiled.acc, LANES, axes)
-    if point.word < 32:
+    if point.in_lanes:
         # The words of one 128-bit vector: each is a lane of it (lanes.py).
-        words, word = tiled.sch.split(reduction[-1], [None, _inside(tiled.sch, reduction[-1], 8)])
+        inside = _inside(tiled.sch, reduction[-1], point.in_lanes)
+        words, word = tiled.sch.split(reduction[-1], [None, inside])
         reduction[-1:] = [words, word]
         tiled.sch.unroll(word)
     tiled.reduce_last(tiled.acc, tile, reduction)

@@ -34,6 +34,11 @@ class Tile(Point):
         """Output channels of one tile."""
         return self.vectors * LANES
 
+    @property
+    def in_lanes(self) -> int:
+        """Steps that are unrolled because they read lanes of one vector (lanes.py), at most."""
+        return 8 if self.word < 32 else 0
+
     def registers(self, bits: int, hardware: Hardware) -> tuple[float, float]:
         """Vectors of its accumulators, ``bits`` wide, and of the weights of one step."""
         per_vector = bits * LANES / hardware.vector_bits
