@@ -160,8 +160,10 @@ def _compile(args: Arguments) -> int:
 
 
 def _tell(stage: str) -> None:
-    """Say on a terminal what is being done; a log has what comes of it."""
-    if sys.stderr.isatty():
+    """Say on a terminal what is being done; a log has sentences only, and what comes of it."""
+    if " " in stage:
+        print(stage, file=sys.stderr)
+    elif sys.stderr.isatty():
         print(f"{stage} ...", file=sys.stderr)
 
 

@@ -107,7 +107,8 @@ def compile(
     plans = dict(zip(batches or (0,), map(plan.plan, graphs), strict=True))
     program, functions = realize.realize_batches(plans, known, prefix)
     if not any(s.op in ("bnn.conv2d", "bnn.matmul") for s in program.steps):
-        log.warning("no binary layer was recognised: this network runs as float kernels only")
+        kernels = "int8 and float" if options.int8 else "float"
+        log.warning(f"no binary layer was recognised: this network runs as {kernels} kernels only")
     draft = manifest(
         program, prefix, known, network, options, static_weights=as_folder, others=networks[1:]
     )

@@ -212,11 +212,12 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     common = ["tests.test_int8:trained", "--shape", "1,3,32,32", "--target", "x86-64-v3"]
     wanted = [*common, "-o", "n.bnn", "--rest", "int8", "--calibrate", str(folder)]
     assert cli.main(["compile", *wanted, "--float", "fc", "--no-check"]) == 0
+    assert cli.main(["inspect", "n.bnn"]) == 0
     assert "int8: stem, block_shortcut_1, depthwise" in capsys.readouterr().out
     assert cli.main(["compile", *wanted, "--calibrate", "tests.test_int8:none"]) == 2
     assert "no calibration samples" in capsys.readouterr().err
     assert cli.main(["check", *common, "--rest", "int8", "--json"]) == 0
-    kinds = [line["kind"] for line in json.loads(capsys.readouterr().out)["lines"]]
+    kinds = [line["kind"] for line in json.loads(capsys.readouterr().out)["layers"]]
     assert kinds.count("int8") >= 4
 
 

@@ -14,6 +14,7 @@ from bnn_compiler.commands.common import (
     table,
 )
 from bnn_compiler.commands.int8 import add_rest
+from bnn_compiler.errors import InputError
 
 if TYPE_CHECKING:
     from bnn_compiler.latency.preview import Preview
@@ -47,6 +48,8 @@ def run(args: Arguments) -> int:
     from bnn_compiler.latency.preview import preview
     from bnn_compiler.options import Options
 
+    if args.float and args.rest != "int8":
+        raise InputError("--float has no meaning without --rest int8")
     batches: tuple[int | None, ...] = args.batch or (None,)
     found = {
         batch: preview(

@@ -44,6 +44,8 @@ def add_calibration(parser: argparse.ArgumentParser) -> None:
 
 def calibration(args: Arguments) -> dict[str, Any]:
     """Arguments of ``compile``. Raises InputError for samples that there are not."""
+    if args.calibrate_by is not None and args.rest != "int8":
+        raise InputError("--calibrate-by has no meaning without --rest int8")
     found: dict[str, Any] = {"rest": args.rest, "float_layers": args.float}
     if args.calibrate is not None:
         found["calibration"] = _samples(args.calibrate)
@@ -65,4 +67,7 @@ def _samples(text: str) -> list[Any]:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as e:
         raise InputError(f"cannot find {text}: {e}") from e
-    return list(factory())
+    try:
+        return list(factory())
+    except Exception as e:
+        raise InputError(f"{text} gives no samples: {e!r}") from e

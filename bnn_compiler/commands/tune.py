@@ -88,7 +88,8 @@ def advice(manifest: "Manifest") -> str:
     from bnn_compiler import target
     from bnn_compiler.cost import cpus
 
-    kernels = {s.kernel: s for s in manifest.steps if s.source != "fixed"}.values()
+    tuned = (s for s in manifest.steps if s.source != "fixed" and s.op != "bnn.int8_conv2d")
+    kernels = {s.kernel: s for s in tuned}.values()
     try:
         here = cpus.of(target.load(manifest.target.name))
     except TargetError:

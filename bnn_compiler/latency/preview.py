@@ -9,7 +9,7 @@ import tvm
 
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
-from bnn_compiler.errors import ModelError, ScheduleError, UnsupportedError
+from bnn_compiler.errors import InputError, ModelError, ScheduleError, UnsupportedError
 from bnn_compiler.frontend.incomplete import Incomplete, Problem
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.latency.kernel import Kernel
@@ -96,6 +96,10 @@ def preview(
     Raises InputError, TargetError or ScheduleError for what else is given.
     """
     wanted = targets.load(target)
+    if float_layers is not None and wanted.hardware.kind != "llvm":
+        raise InputError(
+            f"rest 'int8' is for CPUs; for {wanted.name} leave it out (--rest float32)"
+        )
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     module, problems, note = _imported(model, example_inputs, checkpoint, batch)
     kernels: tuple[Kernel, ...] = ()

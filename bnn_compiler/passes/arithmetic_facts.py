@@ -67,6 +67,8 @@ _FLAT: dict[str, Callable[..., list[tuple[float, float, float]]]] = {
     "hard_sigmoid": lambda: [(0.0, -np.inf, -3.0), (1.0, 3.0, np.inf)],
     "hard_swish": lambda: [(0.0, -np.inf, -3.0)],
     "threshold": lambda threshold, value: [(value, -np.inf, threshold)],
+    "elu": lambda below, above, inside: [] if below else [(0.0, -np.inf, 0.0)],
+    **dict.fromkeys(("gelu", "gelu_tanh"), lambda: [(0.0, -np.inf, -5.0)]),
     "softshrink": lambda width: [(0.0, -width, width)],
     "hardshrink": lambda width: [(0.0, -width, width)],
 }
@@ -83,7 +85,7 @@ _STEPS = {"round", "floor", "ceil", "trunc"}
 
 
 def _of(call: relax.Call) -> tuple[str, list[float]]:
-    return str(call.attrs["function"]), [float(p) for p in call.attrs["params"]]
+    return str(call.attrs["function"]), [float(np.float32(p)) for p in call.attrs["params"]]
 
 
 def _at(name: str, params: list[float], x: Vector) -> Vector:
@@ -110,8 +112,7 @@ def _function(atoms: Known, _: relax.Expr, value: relax.Call) -> Fact:
     discrete = fact.discrete and (points is not None or name not in _GENERIC)
     free = fact.free if name in _NOWHERE_FLAT else frozenset()
     if name in _STEPS and points is None:
-        points = _whole_numbers(low, high)
-        discrete |= points is not None
+        points, discrete = _whole_numbers(low, high), True
     return replace(fact, low=low, high=high, points=points, discrete=discrete, free=free)
 
 
@@ -127,12 +128,13 @@ def _whole_numbers(low: Vector, high: Vector) -> Lattice | None:
 def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:
     source, (name, params) = value.args[0], _of(value)
     maybe = np.ones(number.size, bool)
-    for v, inside in _flats(name, params, atoms.fact(source)):
+    flats = _flats(name, params, atoms.fact(source))
+    for v, inside in flats:
         maybe &= (number != v) | inside
     zeros = np.zeros(number.size)
     if name in _NEVER_ZERO:
         return maybe & (number != 0)
-    if name in _ZERO_AT_ZERO:
+    if name in _ZERO_AT_ZERO and not any(inside.any() for _, inside in flats):
         return maybe & ((number != 0) | atoms.may_equal(source, zeros))
     if name in ("hard_swish", "softshrink", "hardshrink"):
         flat = np.logical_or.reduce([i for _, i in _flats(name, params, atoms.fact(source))])

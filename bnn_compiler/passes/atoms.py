@@ -168,7 +168,7 @@ def _add(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     free = a.free_beside(b) | b.free_beside(a)
     points = NOWHERE if free else None
     discrete = a.discrete and b.discrete
-    if discrete or not a.roots & b.roots:
+    if (discrete and a.has_points() and b.has_points()) or not a.roots & b.roots:
         points = lattice_sum(a.points, b.points)
     return Fact(a.low + b.low, a.high + b.high, points, discrete, a.roots | b.roots, free=free)
 

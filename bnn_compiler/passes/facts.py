@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
-from bnn_compiler.passes.lattice import Lattice, Vector, lattice_union, listed, side_by_side
+from bnn_compiler.passes.lattice import (
+    Lattice,
+    Vector,
+    lattice_union,
+    listed,
+    parts_of,
+    side_by_side,
+)
 
 #: Channels of so many different scales add up to anything.
 _VARIED = 8
@@ -41,6 +48,13 @@ class Fact:
         """The points one by one, NaN where a channel lacks one; None if they are not listed."""
         return None if self.points is None or self.points.scales else self.points.biases
 
+    def has_points(self) -> bool:
+        """Whether no channel is one of a sum that takes each number by accident only."""
+        if self.points is None:
+            return True
+        biases = self.points.biases
+        return bool(biases) and not np.isnan(np.stack(biases)).all(axis=0).any()
+
     def nonnegative(self) -> bool:
         """Whether no channel is ever below 0."""
         return bool(np.all(self.low >= 0))
@@ -71,7 +85,7 @@ class Fact:
             numbers = {float(v) for a in self.atoms for v in a if not np.isnan(v)}
             points = listed([np.full(1, v) for v in sorted(numbers)])
         scales = self.points.scales if self.points is not None else ()
-        varied = self.varied or any(np.unique(np.abs(s[s != 0])).size >= _VARIED for s in scales)
+        varied = self.varied or any(map(_are_varied, scales))
         low, high = np.full(1, self.low.min()), np.full(1, self.high.max())
         return replace(self, low=low, high=high, points=points, varied=varied)
 
@@ -85,6 +99,12 @@ class Fact:
             points=lattice_union([self.points, listed([edge])]),
             free=frozenset(),
         )
+
+
+def _are_varied(scales: Vector) -> bool:
+    """Whether so many of them have no common unit."""
+    sizes = np.unique(np.abs(scales[scales != 0]))
+    return sizes.size >= _VARIED and int((parts_of(sizes, sizes[:1])[0] == 0).sum()) >= _VARIED - 1
 
 
 def joined(facts: Sequence[Fact]) -> Fact:

@@ -4,7 +4,7 @@ A step is what the same operator of images is on a value of one channel; a move 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol
 
@@ -106,7 +106,16 @@ class _Walk:
             return operands[0]
         if op in _OPERATIONS:
             return self._operation(op, *operands)
-        return steps.opaque()
+        return self._made_of(operands)
+
+    def _made_of(self, operands: Sequence[relax.Var]) -> relax.Var:
+        """What of any number has to do with all ``operands``."""
+        facts = [self.known.fact(x) for x in operands]
+        var = self.steps.opaque()
+        roots = frozenset([var]).union(*(f.roots for f in facts))
+        discrete = all(f.discrete for f in facts)
+        self.steps.facts[var] = replace(self.steps.facts[var], discrete=discrete, roots=roots)
+        return var
 
     def _function(self, name: str, x: relax.Var, params: Sequence[Any]) -> relax.Var:
         literals = [float(p) for p in params]
@@ -165,6 +174,9 @@ class _Walk:
         discrete = all(f.discrete for f in facts)
         roots = frozenset([var])
         points, free = (NOWHERE, roots) if smooth else (None, frozenset[relax.Var]())
+        if not smooth:
+            # One term alone may be what is left of it.
+            roots = roots.union(*(f.roots for f in facts))
         self.steps.facts[var] = Fact(*ends, points, discrete, roots, free=free)
         return var
 

@@ -73,7 +73,7 @@ class Lattice:
         for i, a in enumerate(self.scales):
             for j in range(i):
                 b = self.scales[j]
-                of_a, of_b = _parts(a, b)
+                of_a, of_b = parts_of(a, b)
                 related = of_a > 0
                 if related.any():
                     parts[i] = np.lcm(parts[i], np.maximum(of_a, 1))
@@ -102,7 +102,7 @@ class Lattice:
 NOWHERE = Lattice()
 
 
-def _parts(a: Vector, b: Vector) -> tuple[Integers, Integers]:
+def parts_of(a: Vector, b: Vector) -> tuple[Integers, Integers]:
     """In how many parts a and b [C] are to be cut to have one unit; 0 where they have none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.abs(a / b)

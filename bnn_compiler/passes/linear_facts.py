@@ -9,7 +9,7 @@ from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import array
 from bnn_compiler.passes.arithmetic_facts import Known
 from bnn_compiler.passes.facts import Fact
-from bnn_compiler.passes.lattice import NOWHERE, Lattice, listed
+from bnn_compiler.passes.lattice import NOWHERE, Lattice, lattice_union, listed
 from bnn_compiler.passes.weights import split_weights
 
 
@@ -51,9 +51,20 @@ def _conv(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
             points = Lattice((np.zeros(channels),), (scale,), (flat.shape[1],))
         elif any(_is_few_valued(row) for row in flat):
             points = None
+    known = fact.points is not None or bool(np.any(fact.low == 0))
+    zeros = np.zeros(fact.low.size)
+    if weights.shape[3] < _FEW and known and atoms.may_equal(value.args[0], zeros).any():
+        points = lattice_union([points, listed([np.zeros(channels)])])
     roots = frozenset([expr])
     free = roots if points is NOWHERE else frozenset[relax.Var]()
+    if np.any(np.count_nonzero(flat, axis=1) == 1):
+        # A copy of one channel, scaled.
+        roots, free = roots | fact.roots, frozenset()
     return Fact(-infinite, infinite, points, fact.discrete, roots, free=free)
+
+
+#: So few channels are all 0 where one is.
+_FEW = 4
 
 
 def _is_few_valued(weights: np.ndarray) -> bool:

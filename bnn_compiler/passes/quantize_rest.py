@@ -31,7 +31,8 @@ class Range:
     def step(self) -> float:
         """The difference between two bytes, which is positive."""
         width = max(self.high, 0.0) - min(self.low, 0.0)
-        return width / 255 if width > 0 else 1.0
+        # Its reciprocal is a float32.
+        return width / 255 if width > 255 * 2.0**-126 else 1.0
 
     @property
     def zero(self) -> int:

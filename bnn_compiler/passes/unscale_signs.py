@@ -12,6 +12,7 @@ from bnn_compiler.ops.graph import Graph, affine_operands, array, bind, derived
 from bnn_compiler.ops.reference import windows
 from bnn_compiler.ops.window import Window
 from bnn_compiler.passes.pool_before_scale import sign_below_pools
+from bnn_compiler.passes.weights import split_weights, three_levels, two_levels
 
 Vector = NDArray[np.float64]
 #: How far from -1, 0 and +1 the padding value may be in the units of the signs.
@@ -88,6 +89,8 @@ def _unscale(graph: Graph, var: relax.Var, conv: relax.Call) -> None:
     if x is None:
         return
     weights = array(conv.args[1])
+    if split_weights(weights) is None and not two_levels(weights) and not three_levels(weights):
+        return
     new: list[tuple[relax.Var, relax.Expr]] = []
 
     def emit(what: str, expr: relax.Expr) -> relax.Var:

@@ -11,6 +11,7 @@ from tvm import relax
 from bnn_compiler.errors import InputError
 from bnn_compiler.network import Network
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.passes.quantize_rest import Range, candidates, check_names
@@ -94,11 +95,18 @@ def _source(graph: Graph, x: relax.Expr) -> tuple[relax.Expr, list[relax.Call]]:
     """What ``x`` is moved from, and how, last first."""
     moves: list[relax.Call] = []
     value = graph.value(x)
-    while value is not None and ops.called(value) in ("relax.permute_dims", "relax.reshape"):
+    while value is not None and _moves(value):
         moves.append(value)
         x = value.args[0]
         value = graph.value(x)
     return x, moves
+
+
+def _moves(value: relax.Expr) -> bool:
+    """Whether ``value`` is its argument's elements in another order or shape."""
+    if ops.anchor_name(value) == "tokens":
+        return ops.epilogue_of(value) == Epilogue()
+    return ops.called(value) in ("relax.permute_dims", "relax.reshape")
 
 
 def _wanted(graph: Graph, layers: Mapping[str, relax.Var]) -> set[str]:
@@ -120,6 +128,8 @@ def _value(
     for move in reversed(moves):
         if ops.is_op(move, "relax.permute_dims"):
             value = value.transpose([int(v) for v in move.attrs.axes])
+        elif ops.anchor_name(move):
+            value = value.reshape(ops.anchor_shape(move))
         else:
             value = value.reshape([int(v) for v in move.args[1].values])
     return value

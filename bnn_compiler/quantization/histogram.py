@@ -38,7 +38,7 @@ class Histogram:
             inner = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.pad(inner, _BINS // 4)
             self.reach *= 2
-        self.counts += np.histogram(values, _BINS, (-self.reach, self.reach))[0]
+        self.counts += np.histogram(values.astype(np.float64), _BINS, (-self.reach, self.reach))[0]
 
     @property
     def centers(self) -> Floats:

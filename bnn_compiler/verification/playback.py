@@ -78,14 +78,17 @@ def play(
     steps = artifact.manifest["steps"]
     last = {i: at for at, step in enumerate(steps) for i in step["reads"]}
     current: dict[int, NDArray[Any]] = {}
+    #: What has errors of bytes in it, since the framework has no such value to go on with.
+    inexact: set[int] = set()
     played = Played()
     for at, step in enumerate(steps):
         for i in step["reads"]:
             if buffers[i]["kind"] == "arena":
                 session.write_buffer(i, current[i])
         session.run(at, at + 1)
-        if meanings is not None and step["op"] in EXACT and not through:
-            _judge_exact(artifact, step, session, current, meanings, values, played)
+        narrow = step["op"] in EXACT or not inexact.isdisjoint(step["reads"])
+        if meanings is not None and narrow and not through:
+            inexact |= _judge_exact(artifact, step, session, current, meanings, values, played)
             judged = set(step["writes"])
         else:
             judged = set()
@@ -161,8 +164,11 @@ def _judge_exact(
     meanings: Meanings,
     values: Mapping[str, Truth],
     played: Played,
-) -> None:
-    """Compare a step with its meaning; ``current`` gets the framework's values for its results."""
+) -> set[int]:
+    """Compare a step with its meaning; ``current`` gets the framework's values for its results.
+
+    Those that the framework does not have are returned.
+    """
     manifest = artifact.manifest
     buffers = {b["id"]: b for b in manifest["buffers"]}
     inputs, outputs = ([t["name"] for t in manifest[k]] for k in ("inputs", "outputs"))
@@ -176,18 +182,23 @@ def _judge_exact(
         else:
             held[name] = session.outputs[outputs.index(name)]
     meaning = meanings.results([buffers[i]["name"] for i in step["writes"]], held)
+    unknown = set()
     for i in step["writes"]:
         name = buffers[i]["name"]
         at = outputs.index(name) if buffers[i]["kind"] == "output" else None
         found = session.read_buffer(i) if at is None else session.outputs[at]
         shaped = found.reshape(meaning[name].shape)
-        played.int8.append(compare(step["name"], shaped, meaning[name], values.get(name)))
+        narrow = meanings.bytes_of(name, values)
+        played.int8.append(compare(step["name"], shaped, meaning[name], values.get(name), narrow))
         wanted = _in_framework(buffers[i], found, meanings, values, played)
+        if wanted is found:
+            unknown.add(i)
         if at is None:
             current[i] = wanted
         else:
             played.exact.add(at)
             found[...] = wanted
+    return unknown
 
 
 def _in_framework(

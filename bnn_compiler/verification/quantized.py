@@ -82,10 +82,17 @@ class Bytes:
         """As bytes."""
         return to_bytes(self.truth.value, self.factor, self.zero)
 
+    def back(self, found: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What bytes stand for."""
+        exact = (found.reshape(self.truth.value.shape) - self.zero) / self.factor
+        return np.asarray(exact, np.float32)
+
     def judge(self, name: str, found: NDArray[np.uint8]) -> LayerCheck:
         """A byte is right if what rounding explains of its value makes it."""
         exact = self.truth.value.astype(np.float64) * self.factor + self.zero
-        away = np.abs(np.clip(exact, 0, 255) - found.reshape(exact.shape)) - 0.5
+        # A NaN is byte 0.
+        inside = np.nan_to_num(np.clip(exact, 0, 255))
+        away = np.abs(inside - found.reshape(exact.shape)) - 0.5
         # The product and the sum are rounded to float32 once.
         difference = np.maximum(away - 2.0**-16, 0) / self.factor
         largest, rounding = float(difference.max(initial=0.0)), self.truth.rounding
@@ -95,11 +102,20 @@ class Bytes:
 
 
 def compare(
-    name: str, found: NDArray[Any], meaning: NDArray[Any], truth: Truth | None
+    name: str,
+    found: NDArray[Any],
+    meaning: NDArray[Any],
+    truth: Truth | None,
+    narrow: Bytes | None = None,
 ) -> Int8Check:
-    """``found`` with its meaning, and that with the float network's value where there is one."""
+    """``found`` with its meaning, and that with the float network's value where there is one.
+
+    Bytes are ``narrow``.
+    """
     same = (found == meaning) | (np.isnan(found) & np.isnan(meaning))
     difference = error = 0.0
+    if narrow is not None:
+        meaning, truth = narrow.back(meaning), narrow.truth
     if truth is not None and truth.value.size == meaning.size and meaning.dtype == np.float32:
         wanted = truth.value.reshape(meaning.shape).astype(np.float64)
         away = meaning - wanted

@@ -231,12 +231,13 @@ class Report:
         errors: dict[str, float] = {}
         for q in self.int8:
             errors[q.name] = max(errors.get(q.name, 0.0), q.error)
-        worst = sorted(errors, key=lambda n: -errors[n])[:_WORST]
+        worst = sorted(filter(errors.get, errors), key=lambda n: -errors[n])[:_WORST]
         line = (
             f"int8: {sum(q.elements for q in self.int8)} values in {len(errors)} layers,"
-            f" {sum(q.mismatches for q in self.int8)} without the bits of their meaning; furthest"
-            f" from float: {', '.join(f'{n} {errors[n]:.2%}' for n in worst)}"
+            f" {sum(q.mismatches for q in self.int8)} without the bits of their meaning"
         )
+        if worst:
+            line += f"; furthest from float: {', '.join(f'{n} {errors[n]:.2%}' for n in worst)}"
         flips = sorted(self.flips, key=lambda f: -f.flipped / max(f.elements, 1))[:_WORST]
         shown = ", ".join(
             f"{f.name} {f.flipped / f.elements:.2%}, up to {f.distance:.1e} from 0 where"

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from bnn_compiler.passes.facts import Fact
+from bnn_compiler.passes.lattice import listed
 from bnn_compiler.passes.find_signs import levels
 from tests.author_style import where_sign as sign
 from tests.network import Applied, anchors, assert_agrees
@@ -116,7 +117,7 @@ def test_what_takes_more_numbers_stays_float():
 def _fact(*atoms, discrete=True):
     numbers = np.array(atoms, float)
     ends = np.nanmin(numbers, 0), np.nanmax(numbers, 0)
-    return Fact(*ends, tuple(numbers), discrete, frozenset())
+    return Fact(*ends, listed(list(numbers)), discrete, frozenset())
 
 
 def test_levels():

@@ -42,6 +42,7 @@ def _logcumsumexp(x: Any, dim: int) -> Any:
     rows, mask = _so_far(x, dim)
     rows = torch.where(mask, rows, -math.inf)
     most = rows.amax(-1, keepdim=True)
+    most = torch.where(most == -math.inf, 0.0, most)
     total = torch.exp(rows - most).sum(-1)
     return (torch.log(total) + most.squeeze(-1)).movedim(-1, dim)
 

@@ -58,7 +58,7 @@ def _settled(module: GraphModule) -> bool:
             known[node] = operator.attrgetter(str(node.target))(module)
         elif not isinstance(node.target, OpOverload):
             continue
-        elif node.target._schema.is_mutable:
+        elif _writes(node):
             # What it writes to is no constant.
             for source in node.all_input_nodes:
                 known.pop(source, None)
@@ -75,6 +75,12 @@ def _settled(module: GraphModule) -> bool:
     module.graph.eliminate_dead_code()
     module.recompile()
     return settled
+
+
+def _writes(node: Node) -> bool:
+    """Whether it changes an argument's numbers; detach_, of a constant made in forward, does not."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    return schema.is_mutable and node.target is not aten.detach_.default
 
 
 def _is_sure(node: Node) -> bool:
