@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from bnn_compiler.passes.facts import Fact
-from bnn_compiler.passes.lattice import listed
 from bnn_compiler.passes.find_signs import levels
+from bnn_compiler.passes.lattice import listed
 from tests.author_style import where_sign as sign
 from tests.network import Applied, anchors, assert_agrees
 

@@ -78,7 +78,7 @@ def _settled(module: GraphModule) -> bool:
 
 
 def _writes(node: Node) -> bool:
-    """Whether it changes an argument's numbers; detach_, of a constant made in forward, does not."""
+    """Whether it changes numbers of an argument; detach_ of a constant made in forward does not."""
     schema = node.target._schema  # type: ignore[union-attr]
     return schema.is_mutable and node.target is not aten.detach_.default
 
