@@ -29,14 +29,15 @@ class FindSignProducts:
         graph = Graph.of(module)
         atoms = Atoms(graph)
         for var, value in list(graph.values.items()):
-            if ops.is_op(value, "relax.bnn.general") and _step(value).op == "matmul":
+            if ops.is_op(value, "relax.bnn.general") and _is_product(value):
                 _replace(graph, atoms, var, value)
         return graph.module()
 
 
-def _step(call: relax.Call) -> Step:
-    """The last step of a program; of one that has just been imported the only one, or nearly."""
-    return Program.parse([str(line) for line in call.attrs["program"]]).steps[-1]
+def _is_product(call: relax.Call) -> bool:
+    """Whether a program is the product of its two arguments, as it has just been imported."""
+    steps = Program.parse([str(line) for line in call.attrs["program"]]).steps
+    return steps == (Step("matmul", ("a0", "a1")),)
 
 
 @dataclass(frozen=True)
