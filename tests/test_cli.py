@@ -21,9 +21,10 @@ def test_the_way_of_a_pt2_file(tmp_path, capsys):
     net, dump = str(tmp_path / "net.bnn"), tmp_path / "dump"
     source = str(tmp_path / "net.pt2")
     assert main(["compile", source, "--target", "native", "-o", net, "--dump-dir", str(dump)]) == 0
-    # Without a terminal: what was made, in two lines, and nothing beside it.
+    # Without a terminal: what was made, in two lines, and what was measured of it on this CPU.
     said = capsys.readouterr()
-    first, second = said.out.splitlines()
+    first, second, *advice = said.out.splitlines()
+    assert not advice or "`bnnc tune` takes about" in "".join(advice)
     assert "net.bnn" in first and "1 binary layers" in first and not said.err
     assert "input input float32 [1, 3, 6, 6]" in second
     assert sorted(p.name for p in dump.iterdir()) == [

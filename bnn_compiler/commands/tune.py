@@ -99,7 +99,7 @@ def advice(manifest: "Manifest") -> str:
     if not kernels or not here or here in measured:
         return ""
     minutes = math.ceil(len(kernels) * _MINUTES)
-    return f"nothing was measured on this CPU ({here}): `bnnc tune` takes about {minutes} minutes"
+    return f"nothing was measured on this CPU ({here}): `bnnc tune` takes about {minutes} min"
 
 
 def _export(args: Arguments) -> int:
