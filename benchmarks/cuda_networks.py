@@ -74,7 +74,7 @@ def _chain(channels: int, side: int, length: int, batch: int) -> tuple[nn.Module
 
 
 def _square() -> tuple[nn.Module, Tensor]:
-    model = nn.Sequential(Sign(), BinaryLinear(SQUARE, SQUARE, bias=False))
+    model = nn.Sequential(Sign(), BinaryLinear(SQUARE, SQUARE))
     return model.eval(), torch.zeros(SQUARE, SQUARE)
 
 

@@ -23,6 +23,7 @@ from bnn_compiler.kernels.cuda.mma import Mma
 from bnn_compiler.kernels.cuda.pixel import Pixel
 from bnn_compiler.kernels.cuda.popc import Popc
 from bnn_compiler.kernels.cuda.scalar import Scalar
+from bnn_compiler.kernels.cuda.tiled import Tiled
 from bnn_compiler.kernels.family import Counts, Family
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.point import Foreign, Point
@@ -41,7 +42,7 @@ FAMILIES: dict[str, tuple[Family[Any, Any], ...]] = {
         Int8Depthwise(),
         Winograd(),
     ),
-    "cuda": (Scalar(), Pixel(), Popc(), Mma()),
+    "cuda": (Scalar(), Tiled(), Pixel(), Popc(), Mma()),
 }
 #: What else makes machine code of a kernel than its TIR, by [target] kind.
 _VERSIONS = {"llvm": codegen.VERSION, "cuda": cuda_codegen.VERSION}

@@ -14,6 +14,19 @@ from bnn_compiler.deploy.cpu.emulate import emulate
 from bnn_compiler.errors import ModelError
 from tests import edge
 
+#: Each has relatives among the others; with BNN_ZOO_FULL=1 they run at full size and on ARM too.
+RELATIVES = {
+    *("bireal_depth", "birealnet34", "birealnet50"),
+    *("react_birealnet18", "reactnet_b", "reactnet_c"),
+}
+
+
+def networks():
+    """Every network; relatives are slow."""
+    left_out = pytest.mark.skipif(not os.environ.get("BNN_ZOO_FULL"), reason="set BNN_ZOO_FULL=1")
+    for name in sorted(zoo.NETWORKS):
+        yield pytest.param(name, marks=(pytest.mark.slow, left_out) if name in RELATIVES else ())
+
 
 def make(name, size, width, batch=1):
     factory = zoo.get(name)
@@ -58,7 +71,7 @@ def test_small(name, small, every_target):
     np.testing.assert_array_equal(artifact.run(x).numpy(), results[-1])
 
 
-@pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
+@pytest.mark.parametrize("name", networks())
 def test_small_on_arm_gives_the_same_bits(name, small):
     edge.qemu(), edge.zig()
     here, _, x = small(name, targets.native().name)
@@ -68,18 +81,7 @@ def test_small_on_arm_gives_the_same_bits(name, small):
         np.testing.assert_array_equal(result, here.run(x).numpy())
 
 
-#: Each has relatives among the others; with BNN_ZOO_FULL=1 they are compiled too.
-RELATIVES = {"bireal_depth", "birealnet34", "react_birealnet18", "reactnet_b", "reactnet_c"}
-
-
-def full_sizes():
-    """Every network; relatives are slow."""
-    left_out = pytest.mark.skipif(not os.environ.get("BNN_ZOO_FULL"), reason="set BNN_ZOO_FULL=1")
-    for name in sorted(zoo.NETWORKS):
-        yield pytest.param(name, marks=(pytest.mark.slow, left_out) if name in RELATIVES else ())
-
-
-@pytest.mark.parametrize("name", list(full_sizes()))
+@pytest.mark.parametrize("name", list(networks()))
 def test_full_size(name, tmp_path):
     model, x = make(name, 224, 1.0)
     artifact = bnn_compiler.compile(model, (x,), output=tmp_path / "net.bnn")

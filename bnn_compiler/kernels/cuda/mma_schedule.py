@@ -20,6 +20,16 @@ def blocks(stages: Stages, point: Any, instruction: Instruction) -> tirx.PrimFun
     mma_intrinsics.register()
     sch = schedule.of(stages)
     value = schedule.value_of(sch, stages, "signs", "weights")
+    block = epilogue(sch, stages, value, point)
+    _product(sch, point, instruction, block)
+    return sch.mod["main"]
+
+
+def epilogue(sch: s_tir.Schedule, stages: Stages, value: object, point: Any) -> object:
+    """A block's tile of the value and its outputs, words of a pixel each; the loop of the blocks.
+
+    ``point`` has ``pixels``, ``channels`` and ``warps`` of a block.
+    """
     _, _, m, c = sch.get_loops(value)
     mo, mi = sch.split(m, [None, point.pixels])
     warp, mi = sch.split(mi, [point.warps, None])
@@ -30,8 +40,7 @@ def blocks(stages: Stages, point: Any, instruction: Instruction) -> tirx.PrimFun
     sch.bind(lane, "threadIdx.x")
     _outputs(sch, stages, cq)
     sch.set_scope(value, 0, "local")
-    _product(sch, point, instruction, co)
-    return sch.mod["main"]
+    return co
 
 
 def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:

@@ -84,7 +84,7 @@ def stages(task: Task) -> Stages:
         # Padded outputs read the last group, with weights 0.
         return tirx.min(c // per_group, work.groups - 1) * inputs + rc
 
-    x, at = _nchw(task) if work.winograd else _nhwc(task)
+    x, at = image(task)
 
     def dot(i, y, z, c):  # type: ignore[no-untyped-def]
         # schedule.contract turns each step of this sum into one fma.
@@ -93,6 +93,11 @@ def stages(task: Task) -> Stages:
 
     acc = te.compute((n, oh, ow, outputs), dot, name="acc")
     return finish(work.shape, lambda *at: acc[at], task.epilogue, list(task.tensors), [x, w], acc)
+
+
+def image(task: Task):  # type: ignore[no-untyped-def]
+    """The image, and a tap of it at (n, (y, ky), (x, kx), c)."""
+    return _nchw(task) if task.work.winograd else _nhwc(task)
 
 
 def _nhwc(task: Task):  # type: ignore[no-untyped-def]

@@ -8,6 +8,8 @@ from bnn_compiler.kernels.epilogue import Stages
 
 #: Threads of a block at most.
 THREADS = 256
+#: Loads that a thread begins before it needs the first of them, at most.
+_LOADS = 32
 
 
 def of(stages: Stages) -> s_tir.Schedule:
@@ -118,6 +120,10 @@ def _reduction(sch: s_tir.Schedule, tensor: te.Tensor, loop: object) -> None:
     loops = sch.get_loops(acc)
     axes = len(tensor.op.reduce_axis)
     reduced, pixel = loops[len(loops) - axes :], loops[-axes - 2]
+    # Loads do not wait for sums, and so come together.
+    several = together([int(sch.get(reduced[-1]).extent)], _LOADS)
+    reduced[-1:] = sch.split(reduced[-1], [None, several])
     sch.reorder(*reduced, pixel)
-    sch.unroll(pixel)
+    for loop in (reduced[-1], pixel):
+        sch.unroll(loop)
     sch.decompose_reduction(acc, reduced[0])
