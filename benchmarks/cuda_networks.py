@@ -26,9 +26,9 @@ MOST_BYTES = 64 << 20
 LAYERS, CHAINS = ((64, 56), (128, 28), (256, 14), (512, 7)), (2, 8)
 TIMED = ("birealnet18", "reactnet_a")
 BATCHES = (1, 8, 64)
-#: Cases whose kernels' schedules are measured.
-TUNED = ("birealnet18_1", "birealnet18_64")
 SQUARE = 8192
+#: Cases whose kernels' schedules are measured.
+TUNED = ("birealnet18_1", "birealnet18_64", f"square{SQUARE}")
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Features:
     registers: float
     shared: float  # bytes of a block
     steps: float  # of a thread
+    ahead: float
     multiply: float  # instructions of a thread
     load: float  # instructions of a thread
     per_load: float  # multiplications a load
@@ -105,7 +106,7 @@ def _of(task: Task, c: GpuCounts, gpu: Gpu, whole: int) -> tuple[Features, float
     peak = _MMA if c.is_mma else _POPC if c.is_popc else _ISSUE
     issued = max(c.multiply / peak, (c.multiply + 2 * c.load) / _ISSUE) * c.steps
     instructions = busy * warps * (issued + epilogue / _ISSUE)
-    chain = _LOAD * (c.steps + 1) + (_MEET * 2 if c.shared else 0)
+    chain = _LOAD * (c.steps / (1 + c.ahead) + 1) + (_MEET * 2 if c.shared else 0)
     l2 = c.load_bytes * c.steps * c.threads * c.blocks
     memory = max(whole / _MEMORY, l2 / _L2) / gpu.sms
     cycles = _LAUNCH + max(rounds * max(instructions, chain), memory)
@@ -125,6 +126,7 @@ def _of(task: Task, c: GpuCounts, gpu: Gpu, whole: int) -> tuple[Features, float
         registers=c.registers,
         shared=math.log2(max(1, c.shared)),
         steps=math.log2(c.steps),
+        ahead=c.ahead,
         multiply=math.log2(multiply),
         load=math.log2(load),
         per_load=c.multiply / c.load,

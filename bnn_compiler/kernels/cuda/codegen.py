@@ -16,7 +16,8 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.target import Target as TvmTarget
 
-from bnn_compiler.kernels.cuda import nvcc
+from bnn_compiler.kernels.cuda import async_copies, nvcc
+from bnn_compiler.kernels.cuda.async_copies import AsyncCopies
 from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
 from bnn_compiler.kernels.cuda.function_code import definition
 from bnn_compiler.kernels.cuda.pair_loads import PairLoads
@@ -66,7 +67,8 @@ def kernels(
     for name, kernel in ((str(f.attrs["global_symbol"]), f) for f in device.functions.values()):
         symbol = name.removesuffix("_kernel")
         order = tuple(int(re.match(r"p(\d+)", p.name)[1]) for p in kernel.params)  # type: ignore[index]
-        launches[symbol] = Launch(name, *dimensions(functions[symbol]), 0, order)
+        shape = dimensions(functions[symbol])
+        launches[symbol] = Launch(name, *shape, _dynamic_shared(kernel), order)
     with _no_compiler():
         module = tvm.get_global_func("target.build.cuda")(device, gpu)
     definitions = "".join(map(definition, sorted(called)))
@@ -87,6 +89,19 @@ def dimensions(function: tirx.PrimFunc) -> tuple[tuple[int, int, int], tuple[int
         tuple(found.get(f"{kind}Idx.{axis}", 1) for axis in _AXES) for kind in ("block", "thread")
     )
     return grid, block  # type: ignore[return-value]
+
+
+def _dynamic_shared(kernel: tirx.PrimFunc) -> int:
+    """Bytes of a lowered kernel's dynamic shared memory, which is one buffer."""
+    found = [0]
+
+    def visit(made: tirx.AllocBuffer, mutator: tvm_ffi.StructuralMutator) -> tirx.Stmt:
+        if made.buffer.scope() == "shared.dyn":
+            found.append(math.prod(int(n) for n in made.buffer.ty.shape))
+        return mutator.default_mutate(made)
+
+    tvm_ffi.structural_mutate(kernel, [(tirx.AllocBuffer, visit)])
+    return max(found)
 
 
 def blocks(function: tirx.PrimFunc) -> int:
@@ -136,6 +151,7 @@ def _pipeline() -> tvm.transform.Pass:
             t.UnifyThreadBinding(),
             t.LowerMatchBuffer(),
             t.StmtSimplify(),
+            t.InjectSoftwarePipeline(),
             t.LowerOpaqueBlock(),
             DefineRounding(),
             x.FlattenBuffer(),
@@ -152,9 +168,11 @@ def _pipeline() -> tvm.transform.Pass:
             x.VerifyMemory(),
             x.AnnotateEntryFunc(),
             t.ThreadSync("shared"),
+            t.ThreadSync("shared.dyn"),
             t.ThreadSync("warp"),
             Votes(),
             t.LowerThreadAllreduce(),
+            t.MergeSharedMemoryAllocations(),
             x.SplitHostDevice(),
             x.MakePackedAPI(),
         ]
@@ -169,6 +187,7 @@ def _finish() -> tvm.transform.Pass:
             *(x.LowerWarpMemory() for _ in range(4)),
             x.StmtSimplify(),
             PairLoads(),
+            AsyncCopies(),
             _Begin(),
             x.LowerIntrin(),
         ]
@@ -177,7 +196,7 @@ def _finish() -> tvm.transform.Pass:
 
 def _body(text: str) -> str:
     """TVM's source without its headers, of which the kernels use nothing."""
-    return "\n" + text[text.index('extern "C" __global__') :]
+    return "\n" + async_copies.named(text[text.index('extern "C" __global__') :])
 
 
 @contextmanager

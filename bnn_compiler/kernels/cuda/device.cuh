@@ -26,6 +26,24 @@ BNN_DEVICE void bnn_load2_if(bool inside, uint &a, uint &b, const uint *at) {
   if (inside) bnn_load2(a, b, at);
 }
 
+// A copy to shared memory that this thread does not wait for, of 0 unless `inside`; groups of them
+// end by bnn_end_copies, and bnn_wait_copies waits until all but the last `left` groups are there.
+#if __CUDA_ARCH__ >= 800
+#define BNN_COPY(bytes, cache)                                                                    \
+  BNN_DEVICE void bnn_copy##bytes(bool inside, void *to, const void *from) {                      \
+    const uint at = (uint)__cvta_generic_to_shared(to);                                           \
+    asm volatile("cp.async." cache ".shared.global [%0], [%1], %2, %3;"                           \
+                 :: "r"(at), "l"(from), "n"(bytes), "r"(inside ? bytes : 0) : "memory");          \
+  }
+BNN_COPY(4, "ca")
+BNN_COPY(8, "ca")
+BNN_COPY(16, "cg")
+BNN_DEVICE void bnn_end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int left> BNN_DEVICE void bnn_wait_copies() {
+  asm volatile("cp.async.wait_group %0;" :: "n"(left) : "memory");
+}
+#endif
+
 // With programmatic dependent launch a kernel starts before the one ahead of it has ended. What
 // that one writes is there after this; the next kernel's blocks may come from then on.
 BNN_DEVICE void bnn_begin() {

@@ -19,6 +19,7 @@ from bnn_compiler.kernels.cuda.device_code import Launch
 
 _HOST = Path(__file__).with_name("host.h")
 _OPTIONS = ("-std=c++17", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-w")
+_DYNAMIC = re.compile(r"extern __shared__ ([^;]*)\[\];")
 #: What makes threads wait for each other.
 _MEETS = re.compile(r"__sync|bnn_ballot|bnn_mma|__shfl|__activemask")
 
@@ -33,6 +34,8 @@ def host_library(functions: Mapping[str, tirx.PrimFunc], path: Path) -> None:
     if compiler is None:
         raise BuildError("running a GPU's kernels on this CPU needs a C++ compiler: install g++")
     body, launches = codegen.kernels(functions, {"kind": "cuda", "arch": "sm_90"})
+    # As large as any GPU has it.
+    body = _DYNAMIC.sub(r"__shared__ \1[1 << 18];", body)
     calls = [_call(symbol, launch, body) for symbol, launch in launches.items()]
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
         text = Path(folder) / "kernels.cc"

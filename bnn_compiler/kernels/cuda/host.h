@@ -6,6 +6,7 @@
 #include <ucontext.h>
 
 #include <cmath>
+#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -39,7 +40,15 @@ static inline int __popc(unsigned v) { return __builtin_popcount(v); }
 
 namespace bnn {
 
+struct Copy {
+  void *to;
+  const void *from;  // null: 0
+  size_t bytes;
+};
+
 struct Fiber {
+  std::vector<Copy> begun;                // since the last group's end
+  std::deque<std::vector<Copy>> groups;  // that nobody has waited for
   jmp_buf at;
   ucontext_t start;
   std::unique_ptr<char[]> stack;
@@ -127,6 +136,7 @@ static void prepare(dim3 size) {
     Fiber &f = block.fibers[i];
     f.thread = {unsigned(i % size.x), unsigned(i / size.x % size.y), unsigned(i / size.x / size.y)};
     f.running = f.done = false;
+    f.begun.clear(), f.groups.clear();
     if (!f.stack) f.stack.reset(new char[kStack]);
     getcontext(&f.start);
     f.start.uc_stack.ss_sp = f.stack.get();
@@ -211,6 +221,24 @@ BNN_DEVICE void bnn_load2(unsigned &a, unsigned &b, const unsigned *at) {
 BNN_DEVICE void bnn_load2_if(bool inside, unsigned &a, unsigned &b, const unsigned *at) {
   a = b = 0;
   if (inside) bnn_load2(a, b, at);
+}
+// Copies come as late as they may: not before they are waited for.
+static inline void copy(bool inside, void *to, const void *from, size_t bytes) {
+  if (uintptr_t(to) % bytes || uintptr_t(from) % bytes) __builtin_trap();
+  bnn::block.self->begun.push_back({to, inside ? from : nullptr, bytes});
+}
+BNN_DEVICE void bnn_copy4(bool inside, void *to, const void *from) { copy(inside, to, from, 4); }
+BNN_DEVICE void bnn_copy8(bool inside, void *to, const void *from) { copy(inside, to, from, 8); }
+BNN_DEVICE void bnn_copy16(bool inside, void *to, const void *from) { copy(inside, to, from, 16); }
+BNN_DEVICE void bnn_end_copies() {
+  bnn::Fiber &f = *bnn::block.self;
+  f.groups.push_back(std::move(f.begun));
+  f.begun.clear();
+}
+template <size_t left> static inline void bnn_wait_copies() {
+  for (auto &groups = bnn::block.self->groups; groups.size() > left; groups.pop_front())
+    for (const bnn::Copy &c : groups.front())
+      c.from ? __builtin_memcpy(c.to, c.from, c.bytes) : __builtin_memset(c.to, 0, c.bytes);
 }
 BNN_DEVICE void bnn_begin() {}
 BNN_DEVICE uint32_t bnn_ballot(bool bit) {

@@ -11,7 +11,7 @@ each tile of weights. Taps in zero padding are bits 0: in the first and last for
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import tvm
@@ -20,55 +20,25 @@ from tvm import te, tirx
 from bnn_compiler.kernels.cpu.popcount import grouping
 from bnn_compiler.kernels.cuda import mma_schedule
 from bnn_compiler.kernels.cuda.border import Border
-from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS, Instruction
+from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS
+from bnn_compiler.kernels.cuda.mma_shape import MmaPoint, Shape
 from bnn_compiler.kernels.cuda.rows import Rows
 from bnn_compiler.kernels.cuda.words import WORD, widened, with_words
 from bnn_compiler.kernels.epilogue import Stages, finish, placeholder
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.grouping import expand
-from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.target import Gpu
 
 #: Static shared memory of a block, and its threads, at most.
 _SHARED, _THREADS = 48 * 1024, 512
-
-
-@dataclass(frozen=True)
-class MmaPoint(Point):
-    """A warp has ``rows`` x ``columns`` tiles of the instruction ``form``.
-
-    A block has ``down`` x ``across`` such warps, each reducing a part of ``splits`` alone.
-    """
-
-    family = "mma"
-    form: str
-    rows: int
-    columns: int
-    down: int = 1
-    across: int = 1
-    splits: int = 1
-
-    @property
-    def tile(self) -> str:
-        """Pixels x channels of a block."""
-        return f"{self.pixels}x{self.channels}"
-
-    @property
-    def pixels(self) -> int:
-        """Of a block."""
-        return INSTRUCTIONS[self.form].rows * self.rows * self.down
-
-    @property
-    def channels(self) -> int:
-        """Of a block."""
-        return COLUMNS * self.columns * self.across
-
-    @property
-    def warps(self) -> int:
-        """Of a block."""
-        return self.down * self.across * self.splits
+#: Steps of a sum from which on its operands come through shared memory.
+_LONG = 16
+#: Shared memory of a multiprocessor that no block gets, KiB.
+_RESERVED = 1
+#: Warps of a block whose operands come through shared memory: (down, across); and its stages.
+_STAGED, _STAGES = ((2, 1), (1, 2), (2, 2), (4, 2), (2, 4)), (2, 3, 4)
 
 
 class Mma:
@@ -99,14 +69,35 @@ class Mma:
                         point = MmaPoint(hardware.binary, rows, columns, down, across, splits)
                         if _possible(task, point):
                             yield point
+        yield from self._staged(task, hardware)
+
+    def _staged(self, task: Task, hardware: Gpu) -> Iterator[MmaPoint]:
+        """Those whose operands come through shared memory: from sm_80 on, and for long sums."""
+        for rows in (2, 4):
+            for columns in (4, 8):
+                for down, across in _STAGED:
+                    for stages in _STAGES:
+                        point = MmaPoint(hardware.binary, rows, columns, down, across, 1, stages)
+                        if _possible(task, point) and _stageable(task, point, hardware):
+                            yield point
 
     def rule(self, task: Task, hardware: Gpu) -> MmaPoint:
-        """Large tiles if they leave every multiprocessor work, else small ones and parts."""
+        """Large tiles if they leave every multiprocessor work, else small ones and parts.
+
+        Long sums in many blocks share what they load: L2 would not keep up.
+        """
         n, h, w, _ = task.work.shape
-        found = list(self.points(task, hardware))
+        direct = [p for p in self.points(task, hardware) if not p.stages]
 
         def blocks(p: MmaPoint) -> int:
             return ceil_div(n * h * w, p.pixels) * ceil_div(task.work.shape[3], p.channels)
+
+        def shared(p: MmaPoint) -> tuple[float, ...]:
+            return (1 / p.pixels + 1 / p.channels, -p.rows * p.columns, abs(p.stages - 3))
+
+        staged = [p for p in self._staged(task, hardware) if blocks(p) >= 2 * hardware.sms]
+        if staged and Shape(task, staged[0]).steps >= _LONG:
+            return min(staged, key=shared)
 
         def rank(p: MmaPoint) -> tuple[float, ...]:
             filled = min(1.0, blocks(p) * p.warps / (8 * hardware.sms))
@@ -114,7 +105,7 @@ class Mma:
             loads = 1 / (p.columns * COLUMNS) + 1 / (p.rows * INSTRUCTIONS[p.form].rows)
             return (-filled, p.splits, p.rows > 2, loads, p.warps)
 
-        return min(found, key=rank)
+        return min(direct, key=rank)
 
     def constants(
         self, task: Task, point: MmaPoint, weights: Sequence[np.ndarray]
@@ -143,7 +134,7 @@ class Mma:
             value = widened(plain.value, point.channels)
             found = replace(plain, value=value, outputs=[value] * len(plain.outputs))
         found = flat.outputs(found, int(plain.value.shape[3]))
-        return flat.scatter(mma_schedule.blocks(found, point, shape.instruction))
+        return flat.scatter(mma_schedule.blocks(found, point, shape.instruction, shape.together))
 
     def counts(self, task: Task, point: MmaPoint, hardware: Gpu) -> GpuCounts:
         """Of a warp's tile; a lane's registers of the input and the weights are its loads."""
@@ -157,6 +148,9 @@ class Mma:
         loads = point.rows * inputs / together + stored
         pixels, channels = point.pixels, round_up(point.channels, WORD)
         threads = 32 * point.warps
+        load_bytes = 4.0 * registers
+        if point.stages:
+            load_bytes = shape.staged_bytes / point.stages / threads
         return GpuCounts(
             blocks=ceil_div(n * h * w, pixels) * (shape.channels // point.channels),
             threads=threads,
@@ -164,7 +158,8 @@ class Mma:
             is_popc=False,
             multiply=point.rows * tiles,
             load=loads,
-            load_bytes=4 * registers,
+            load_bytes=load_bytes,
+            ahead=max(0, point.stages - 1),
             steps=shape.steps,
             outputs=pixels * channels / threads,
             computed=shape.rows * shape.channels,
@@ -173,7 +168,7 @@ class Mma:
             pixels=pixels,
             channels=point.channels,
             parts=point.splits,
-            shared=4 * point.splits * pixels * point.across * shape.columns,
+            shared=max(shape.sums_bytes, shape.staged_bytes),
         )
 
 
@@ -190,76 +185,22 @@ def _possible(task: Task, point: MmaPoint) -> bool:
         (lone or g.outputs % point.channels == 0)
         and point.warps * 32 <= _THREADS
         and point.pixels % point.warps == 0
-        and 4 * point.splits * point.pixels * point.across * shape.columns <= _SHARED
+        and (point.stages > 0 or shape.sums_bytes <= _SHARED)
         # Parts of one step at least, and no tile of channels that are all padding.
         and shape.all_steps >= point.splits
         and point.channels < 2 * max(WORD, round_up(g.outputs, WORD))
     )
 
 
-class Shape:
-    """A convolution as a product [pixels, k] x [channels, k], in whole tiles."""
-
-    def __init__(self, task: Task, point: MmaPoint) -> None:
-        work = task.work
-        n, h, w, _ = work.shape
-        self.task, self.point = task, point
-        self.instruction: Instruction = INSTRUCTIONS[point.form]
-        self.grouping = grouping(work)
-        #: Pixels, in whole blocks.
-        self.rows = round_up(n * h * w, point.pixels)
-        #: Words of input bits of an output: all, and in a tap.
-        self.in_tap = ceil_div(self.grouping.inputs, WORD)
-        self.words = work.kernel[0] * work.kernel[1] * self.in_tap
-        #: Registers of a word, steps of the instruction in all and of a part.
-        self.per_word = WORD // self.instruction.bits
-        self.all_steps = ceil_div(self.words * self.per_word, self.instruction.words)
-        self.steps = ceil_div(self.all_steps, point.splits)
-        #: Output channels in whole blocks, in tiles of a warp.
-        self.channels = round_up(self.grouping.merged * self.grouping.outputs, point.channels)
-        self.tiles = self.channels // (COLUMNS * point.columns)
-        self.masks = self.grouping.masked and point.form == "and"
-
-    @property
-    def columns(self) -> int:
-        """Of a warp's product: its channels, and what popc(a) comes from."""
-        own = COLUMNS * self.point.columns
-        if self.masks:
-            return 2 * own
-        return own + COLUMNS if self.point.form == "and" else own
-
-    @property
-    def depth(self) -> int:
-        """Registers of a part's reduction."""
-        return self.steps * self.instruction.words
-
-    def place(self, k: tvm.ir.Expr) -> tvm.ir.Expr:
-        """Which register of the input the instruction's k-th is: a lane has neighbours."""
-        words = self.instruction.words
-        return k // words * words + k % 4 * (words // 4) + k % words // 4
-
-    def fragments(self, planes: Sequence[np.ndarray]) -> np.ndarray:
-        """[O, KH, KW, C] each  ->  uint32 [tile, step, 8 columns, lane, register]."""
-        i, splits = self.instruction, self.point.splits
-        depth = self.depth * splits
-        blocks = []
-        for plane in planes:
-            o, kh, kw, c = plane.shape
-            padded = np.zeros((self.channels, kh, kw, self.in_tap * WORD), plane.dtype)
-            padded[:o, ..., :c] = plane
-            flat = padded.reshape(self.channels, -1)
-            if plane.dtype == bool:
-                flat = np.packbits(flat, axis=-1, bitorder="little").view(np.uint8)
-            registers = np.ascontiguousarray(flat).view(np.uint32)
-            whole = np.zeros((self.channels, depth), np.uint32)
-            whole[:, : registers.shape[1]] = registers
-            k = np.arange(depth)
-            whole = whole[:, self.place(k)]
-            # Channel 8 j + n, register 4 r + t of a step  ->  lane 4 n + t, register r.
-            split = whole.reshape(self.tiles, self.point.columns, COLUMNS, -1, i.words // 4, 4)
-            blocks.append(split.transpose(0, 3, 1, 2, 5, 4))
-        joined = np.concatenate(blocks, axis=2)
-        return np.ascontiguousarray(joined.reshape(*joined.shape[:3], 32, i.words // 4))
+def _stageable(task: Task, point: MmaPoint, hardware: Gpu) -> bool:
+    shape = Shape(task, point)
+    most = 1024 * (hardware.shared_kib - _RESERVED)
+    return (
+        point.form != "xor"
+        and shape.steps > point.stages
+        # The sums take the operands' place.
+        and max(shape.sums_bytes, shape.staged_bytes) <= most
+    )
 
 
 def stages(shape: Shape, flat: Rows) -> Stages:
@@ -294,22 +235,20 @@ def stages(shape: Shape, flat: Rows) -> Stages:
 
 def _signs(shape: Shape, flat: Rows, x: te.Tensor) -> te.Tensor:
     """Registers of the input [merged group, pixel, k]; 0 where there is no tap."""
-    work, i = shape.task.work, shape.instruction
-    tap, every = work.tap(), shape.words * shape.per_word
+    i, per_step = shape.instruction, shape.words_of_step
+    every = shape.words * shape.per_word
     depth = shape.depth * shape.point.splits
+    stored = _stored(shape, flat, x)
 
     def signs(group, m, k):  # type: ignore[no-untyped-def]
         at = shape.place(k)
         word, part = at // shape.per_word, at % shape.per_word
-        step = word // shape.in_tap
-        ky, kx = step // work.kernel[1], step % work.kernel[1]
-        image, y, z = flat.pixel(m)
-        found = x[image, *tap(y, ky, z, kx), group * shape.in_tap + word % shape.in_tap]
+        found = stored[group, m, k // i.words, word % per_step]
         if i.bits < WORD:
             four = (found >> (part * i.bits).astype("uint32")) & tirx.const(15, "uint32")
             # Bit b of four becomes byte b.
             found = four * tirx.const(0x00204081, "uint32") & tirx.const(0x01010101, "uint32")
-        if depth == every:
+        if depth == every or shape.point.stages:
             return found
         inside, neighbours = at < every, i.words // 4
         if every % neighbours == 0:
@@ -318,6 +257,28 @@ def _signs(shape: Shape, flat: Rows, x: te.Tensor) -> te.Tensor:
         return tirx.if_then_else(inside, found, tirx.const(0, "uint32"))
 
     return te.compute((shape.grouping.merged, shape.rows, depth), signs, name="signs")
+
+
+def _stored(shape: Shape, flat: Rows, x: te.Tensor) -> te.Tensor:
+    """The input's words [merged group, pixel, step, word of a step]; staged, 0 where is no tap."""
+    work, per_step = shape.task.work, shape.words_of_step
+    tap, steps = work.tap(), shape.steps * shape.point.splits
+
+    def stored(group, m, s, w):  # type: ignore[no-untyped-def]
+        word = s * per_step + w
+        step = word // shape.in_tap
+        ky, kx = step // work.kernel[1], step % work.kernel[1]
+        image, y, z = flat.pixel(m)
+        found = x[image, *tap(y, ky, z, kx), group * shape.in_tap + word % shape.in_tap]
+        if not shape.point.stages or steps * per_step == shape.words:
+            return found
+        n = shape.together
+        # The same for words that are copied together.
+        inside = s * (per_step // n) + w // n < shape.words // n
+        return tirx.if_then_else(inside, found, tirx.const(0, "uint32"))
+
+    extents = (shape.grouping.merged, shape.rows, steps, per_step)
+    return te.compute(extents, stored, name="stored")
 
 
 def _weights(shape: Shape, w: te.Tensor) -> te.Tensor:

@@ -14,14 +14,23 @@ from bnn_compiler.kernels.cuda.instruction import COLUMNS, Instruction
 from bnn_compiler.kernels.cuda.words import WORD
 from bnn_compiler.kernels.epilogue import Stages
 
+#: Where copies go that a block does not wait for; async_copies.py.
+_STAGED = "shared.dyn"
+#: Words of a copy at most.
+_TOGETHER = 4
 
-def blocks(stages: Stages, point: Any, instruction: Instruction) -> tirx.PrimFunc:
-    """``point`` is an MmaPoint."""
+
+def blocks(stages: Stages, point: Any, instruction: Instruction, together: int) -> tirx.PrimFunc:
+    """``point`` is an MmaPoint; ``together`` words of the input are in a copy if it has stages."""
     mma_intrinsics.register()
     sch = schedule.of(stages)
-    value = schedule.value_of(sch, stages, "signs", "weights")
+    value = schedule.value_of(
+        sch, stages, "signs", "weights", *(["stored"] if point.stages else [])
+    )
     block = epilogue(sch, stages, value, point)
-    _product(sch, point, instruction, block)
+    ko = _product(sch, point, instruction, block)
+    if point.stages:
+        _stage(sch, point, ko, together)
     return sch.mod["main"]
 
 
@@ -58,10 +67,11 @@ def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
             schedule.bind_lane(sch, block)
 
 
-def _product(sch: s_tir.Schedule, point: Any, i: Instruction, block: object) -> None:
+def _product(sch: s_tir.Schedule, point: Any, i: Instruction, block: object) -> object:
+    """The loop over steps of the instruction."""
     acc = sch.get_sblock("acc")
     copy = sch.cache_write(acc, 0, "warp")
-    sch.set_scope(copy, 0, "shared")
+    sch.set_scope(copy, 0, _STAGED if point.stages else "shared")
     sch.compute_at(copy, block, preserve_unit_loops=True)
     s, m, tile, c = sch.get_loops(copy)[-4:]
     down, m = sch.split(m, [point.down, None])
@@ -88,6 +98,29 @@ def _product(sch: s_tir.Schedule, point: Any, i: Instruction, block: object) -> 
     for loop in (mo, co):
         sch.unroll(loop)
     sch.tensorize(mi, i.name)
+    return ko
+
+
+def _stage(sch: s_tir.Schedule, point: Any, loop: object, together: int) -> None:
+    """Both operands come into shared memory, ``point.stages`` - 1 steps ahead of their use."""
+    stored = sch.get_sblock("stored")
+    sch.set_scope(stored, 0, _STAGED)
+    sch.compute_at(stored, loop, preserve_unit_loops=True)
+    copied = sch.cache_read(sch.get_sblock("weights"), 0, _STAGED)
+    sch.compute_at(copied, loop, preserve_unit_loops=True)
+    for block, count in ((stored, 4), (copied, 5)):
+        # All threads copy words that lie together.
+        flat = sch.fuse(*sch.get_loops(block)[-count:])
+        words = together if block is stored else _TOGETHER
+        _, warp, lane, vector = sch.split(flat, [None, point.warps, WORD, words])
+        sch.bind(warp, "threadIdx.y")
+        sch.bind(lane, "threadIdx.x")
+        sch.vectorize(vector)
+    # Children of the loop: the input's copy, its fragments, the weights' copy, theirs, products.
+    last = point.stages - 1
+    sch.annotate(loop, "software_pipeline_stage", [0, last, 0, last, last])
+    sch.annotate(loop, "software_pipeline_order", [0, 2, 1, 3, 4])
+    sch.annotate(loop, "software_pipeline_async_stages", [0])
 
 
 def _lanes(sch: s_tir.Schedule, block: object, column: int) -> None:

@@ -104,3 +104,58 @@ def test_machine_code(form):
     assert (".v2" in loads) == (form != "xor"), loads
     _, said = nvcc.to_cubin(code.ptx, target.gpu.sm)
     assert "0 bytes stack frame, 0 bytes spill stores" in said
+
+
+STAGED = {
+    "and": [
+        {"channels": 256, "size": 4, "outputs": 100, "batch": 2},
+        # Copies of 8 and of 4 bytes, some of nothing.
+        {"channels": 64, "size": 5, "outputs": 40, "kernel": 5, "pad": 2},
+        {"channels": 160, "size": 4, "outputs": 48, "pad_value": -1},
+        {"channels": 64, "size": 4, "outputs": 48, "groups": 4, "kernel": 5, "pad": 2},
+    ],
+    "int8": [{"channels": 96, "size": 4, "outputs": 40}],
+}
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="emulation needs a C++ compiler: g++")
+@pytest.mark.parametrize("form", STAGED)
+def test_operands_through_shared_memory(form, tmp_path):
+    cases = []
+    for i, shape in enumerate(STAGED[form]):
+        one = kernel.task(**shape)
+        points = [p for p in Mma().points(one, gpu(form)) if p.stages]
+        assert {p.stages for p in points} == {2, 3, 4}
+        cases.append((one, points[i], *kernel.inputs(one)))
+    for case, found in zip(cases, emulated.run_all(cases, tmp_path), strict=True):
+        for a, b in zip(found, kernel.expected(case[0], *case[2:]), strict=True):
+            assert np.array_equal(a, b), (str(case[0]), case[1])
+
+
+def test_long_sums_of_many_blocks_share_what_they_load():
+    product = {"size": 1, "kernel": 1, "pad": 0}
+    long, short = (
+        Mma().rule(kernel.task(n, outputs=n, batch=4096, **product), gpu("and"))
+        for n in (4096, 512)
+    )
+    assert long.stages and not short.stages
+    assert min(long.pixels, long.channels) >= 128
+    # sm_75 has no asynchronous copies.
+    assert not any(p.stages for p in Mma().points(kernel.task(512, 8, 512), gpu("xor")))
+
+
+def test_machine_code_of_stages():
+    try:
+        nvcc.tools()
+    except BuildError:
+        pytest.skip("needs nvcc")
+    one = kernel.task(256, 14, 256, batch=64)
+    target = targets.load("cuda-sm90")
+    point = MmaPoint("and", 4, 8, 2, 2, stages=3)
+    code = codegen.build({"kernel": families.function(one, point)}, target)
+    # The sums of 128 pixels and 2 x 72 channels take the place of three steps' operands.
+    assert code.launches["kernel"].shared == 4 * 128 * 2 * 72
+    assert "cp.async.cg.shared.global" in code.ptx and "cp.async.wait_group 2" in code.ptx
+    assert not re.search(r"ld\.global\S*\.v2", code.ptx)
+    _, said = nvcc.to_cubin(code.ptx, target.gpu.sm)
+    assert "0 bytes stack frame, 0 bytes spill stores" in said
