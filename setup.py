@@ -41,6 +41,7 @@ setup(
             "matplotlib",
             "mlxtend",
             "mypy",
+            "nvidia-cuda-nvdisasm",
             "pillow",
             "pymoo==0.6.2",
             "pytest",

@@ -1,5 +1,7 @@
 """A network of every family compiles for every architecture; what is in the machine code."""
 
+import math
+import os
 import re
 import shutil
 import subprocess
@@ -8,17 +10,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from bnn_compiler import target as targets
+from bnn_compiler import zoo
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.errors import BuildError
 from bnn_compiler.kernels.cuda import codegen, nvcc
+from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.plan import plan, realize
 from tests.kernels.test_shortcuts import Joined, settled
 from tests.network import fused
+from tests.zoo.test_networks import make
 
 #: What ptxas says of a kernel that keeps everything in registers.
 _IN_REGISTERS = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
+#: The instruction of each form of a binary product.
+_PRODUCTS = {"and": r"BMMA\..*AND", "xor": r"BMMA\..*XOR", "int8": r"IMMA\..*S8"}
 
 
 def found(tool):
@@ -39,9 +47,11 @@ def has_nvcc():
 
 @pytest.fixture(scope="module")
 def graph():
-    """Float and binary convolutions, shortcuts, a program with a reduction, and functions."""
+    """Float and binary convolutions, small and large, shortcuts, a reduction, and functions."""
     torch.manual_seed(0)
-    model = Joined(None, (20, 40), tail=lambda x: torch.softmax(x.flatten(2), -1))
+    small = nn.Conv2d(3, 8, 3, padding=1), Sign(), BinaryConv2d(8, 8, 3, padding=1, groups=8)
+    large = Joined(None, (20, 40), tail=lambda x: torch.softmax(x.flatten(2), -1))
+    model = nn.Sequential(*small, nn.Conv2d(8, 3, 1), large)
     return fused(settled(model), torch.randn(1, 3, 7, 6))
 
 
@@ -60,28 +70,57 @@ def instructions(image, path):
     return dict(zip(parts[::2], map(operation.findall, parts[1::2]), strict=True))
 
 
-@pytest.mark.skipif(not has_nvcc(), reason="needs nvcc: pip install nvidia-cuda-nvcc")
-@pytest.mark.parametrize("name", targets.names("cuda"))
-def test_no_kernel_leaves_its_registers(name, graph, tmp_path):
+def check(graph, name, tmp_path):
+    """Compile a graph for a target and look at every kernel; the families of its kernels."""
     gpu = Schedules.load(targets.load(name), None)
     program, functions = realize.realize(plan.plan(graph), gpu, "net")
     code = codegen.build(functions, gpu.target)
     (arch,) = code.images
     assert arch == f"sm_{gpu.target.gpu.sm}" and f".target {arch}" in code.ptx
     _, said = nvcc.to_cubin(code.ptx, gpu.target.gpu.sm)
-    kernels = {launch.symbol for launch in code.launches.values()}
-    assert said.count(_IN_REGISTERS) == said.count("bytes stack frame") == len(kernels)
-    registers = [int(n) for n in re.findall(r"Used (\d+) registers", said)]
-    assert len(registers) == len(kernels) and max(registers) * 256 <= 65536
+    launches = {launch.symbol: launch for launch in code.launches.values()}
+    assert said.count(_IN_REGISTERS) == said.count("bytes stack frame") == len(launches)
+    registers = dict(re.findall(r"function '(\w+)'(?:.|\n)*?Used (\d+) registers", said))
+    assert set(registers) == set(launches)
+    for symbol, launch in launches.items():
+        assert int(registers[symbol]) * math.prod(launch.block) <= 65536, symbol
+        assert launch.shared <= 1024 * (gpu.target.gpu.shared_kib - 1), symbol
+    points = {code.launches[s.kernel].symbol: s.schedule["point"] for s in program.steps}
     done = instructions(code.images[arch], tmp_path / "kernels.cubin")
-    if done is None:
+    if done is not None:
+        assert set(done) == set(launches)
+        for symbol, operations in done.items():
+            look(symbol, operations, points[symbol])
+    return {p.get("family") for p in points.values()}
+
+
+def look(symbol, operations, point):
+    """Nothing leaves the registers, and what computes is what the manifest says."""
+    assert "EXIT" in operations, symbol
+    assert not [o for o in operations if re.match(r"(LDL|STL)\b", o)], symbol
+    family = point.get("family")
+    # A packed output is a vote: it counts nothing.
+    assert ("POPC" in operations or "UPOPC" in operations) == (family == "popc"), symbol
+    products = {o for o in operations if re.match("[BIH]MMA", o)}
+    if family != "mma":
+        assert not products, symbol
         return
-    assert set(done) == kernels
-    families = {code.launches[s.kernel].symbol: s.schedule["point"] for s in program.steps}
-    assert {"popc", "scalar"} <= {p.get("family") for p in families.values()}
-    for symbol, operations in done.items():
-        assert "EXIT" in operations, symbol
-        assert not [o for o in operations if re.match(r"(LDL|STL)\b", o)], symbol
-        popc = families[symbol].get("family") == "popc"
-        # A packed output is a vote: it counts nothing.
-        assert ("POPC" in operations or "UPOPC" in operations) == popc, symbol
+    wanted = _PRODUCTS[point["form"]]
+    assert products and all(re.match(wanted, o) for o in products), (symbol, products)
+    assert ("LDGSTS" in {o.split(".")[0] for o in operations}) == (point["stages"] > 0), symbol
+
+
+@pytest.mark.skipif(not has_nvcc(), reason="needs nvcc: pip install nvidia-cuda-nvcc")
+@pytest.mark.parametrize("name", targets.names("cuda"))
+def test_no_kernel_leaves_its_registers(name, graph, tmp_path):
+    assert {"popc", "scalar", "tiled", "mma"} <= check(graph, name, tmp_path)
+
+
+@pytest.mark.skipif(not has_nvcc(), reason="needs nvcc: pip install nvidia-cuda-nvcc")
+@pytest.mark.skipif(not os.environ.get("BNN_CUDA_FULL"), reason="set BNN_CUDA_FULL=1")
+@pytest.mark.parametrize("network", sorted(zoo.NETWORKS))
+def test_the_zoo_on_every_architecture(network, tmp_path):
+    model, x = make(network, 64, 0.25, batch=2)
+    graph = fused(model, x)
+    for name in targets.names("cuda"):
+        assert "mma" in check(graph, name, tmp_path)
