@@ -19,6 +19,7 @@ from tvm.target import Target as TvmTarget
 from bnn_compiler.kernels.cuda import nvcc
 from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
 from bnn_compiler.kernels.cuda.function_code import definition
+from bnn_compiler.kernels.cuda.half_loads import HalfLoads
 from bnn_compiler.kernels.cuda.pair_loads import PairLoads
 from bnn_compiler.kernels.cuda.rounding import DefineRounding
 from bnn_compiler.kernels.cuda.votes import Votes
@@ -169,6 +170,7 @@ def _finish() -> tvm.transform.Pass:
             *(x.LowerWarpMemory() for _ in range(4)),
             x.StmtSimplify(),
             PairLoads(),
+            HalfLoads(),
             _Begin(),
             x.LowerIntrin(),
         ]

@@ -26,6 +26,25 @@ BNN_DEVICE void bnn_load2_if(bool inside, uint &a, uint &b, const uint *at) {
   if (inside) bnn_load2(a, b, at);
 }
 
+// Two numbers rounded to halves, the first one in the low bits.
+BNN_DEVICE uint bnn_half2(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+  uint both;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(b), "f"(a));
+  return both;
+#else
+  ushort low, high;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(low) : "f"(a));
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(high) : "f"(b));
+  return low | uint(high) << 16;
+#endif
+}
+// Of neighbours, aligned to 8 bytes.
+BNN_DEVICE uint bnn_half2_at(const float *at) {
+  const float2 both = *reinterpret_cast<const float2 *>(at);
+  return bnn_half2(both.x, both.y);
+}
+
 // With programmatic dependent launch a kernel starts before the one ahead of it has ended. What
 // that one writes is there after this; the next kernel's blocks may come from then on.
 BNN_DEVICE void bnn_begin() {
@@ -51,7 +70,19 @@ BNN_DEVICE void bnn_mma_int8(int &d0, int &d1, int &d2, int &d3, uint a0, uint a
       : "+r"(d0), "+r"(d1), "+r"(d2), "+r"(d3)
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
+BNN_DEVICE void bnn_mma_half(float &d0, float &d1, float &d2, float &d3, uint a0, uint a1, uint a2,
+                             uint a3, uint b0, uint b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+f"(d0), "+f"(d1), "+f"(d2), "+f"(d3)
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
 #endif
+BNN_DEVICE void bnn_mma_half8(float &d0, float &d1, float &d2, float &d3, uint a0, uint a1, uint b) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
+      : "+f"(d0), "+f"(d1), "+f"(d2), "+f"(d3)
+      : "r"(a0), "r"(a1), "r"(b));
+}
 BNN_DEVICE void bnn_mma_xor(int &d0, int &d1, uint a, uint b) {
   asm("mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.xor.popc {%0,%1},{%2},{%3},{%0,%1};"
       : "+r"(d0), "+r"(d1)

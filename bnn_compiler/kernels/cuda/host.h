@@ -212,6 +212,29 @@ BNN_DEVICE void bnn_load2_if(bool inside, unsigned &a, unsigned &b, const unsign
   a = b = 0;
   if (inside) bnn_load2(a, b, at);
 }
+// The nearest half, to even between two; what is too large is infinite.
+static inline unsigned bnn_half(float a) {
+  unsigned bits = unsigned(bnn_bits(a)), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return sign | 0x7fffu;
+  if (magnitude >= 0x477ff000u) return sign | 0x7c00u;
+  if (magnitude < 0x38800000u) {
+    // Subnormal: whole multiples of 2^-24, which the sum with 0.5 rounds to.
+    return sign | (unsigned(bnn_bits(std::fabs(a) + 0.5f)) - 0x3f000000u);
+  }
+  return sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13;
+}
+static inline float bnn_from_half(unsigned h) {
+  unsigned exponent = h >> 10 & 31, fraction = h & 1023;
+  float value = exponent == 31 ? (fraction ? __builtin_nanf("") : CUDART_INF_F)
+                : exponent     ? std::ldexp(float(1024 + fraction), int(exponent) - 25)
+                               : std::ldexp(float(fraction), -24);
+  return h & 0x8000u ? -value : value;
+}
+BNN_DEVICE unsigned bnn_half2(float a, float b) { return bnn_half(a) | bnn_half(b) << 16; }
+BNN_DEVICE unsigned bnn_half2_at(const float *at) {
+  if (uintptr_t(at) % 8) __builtin_trap();
+  return bnn_half2(at[0], at[1]);
+}
 BNN_DEVICE void bnn_begin() {}
 BNN_DEVICE uint32_t bnn_ballot(bool bit) {
   return bnn::together(&bit, [](const void **bits) {
@@ -224,17 +247,17 @@ BNN_DEVICE uint32_t bnn_ballot(bool bit) {
 // The instructions of tensor cores: every lane's fragments are laid out as matrices and multiplied.
 namespace bnn {
 
-struct Fragments {
-  int *d[4];
+template <class T> struct Fragments {
+  T *d[4];
   unsigned a[4], b[2];
 };
 
 // `rows` x 8 sums over `words` registers of `multiply`, of one lane's.
-template <class F> static void mma(Fragments mine, int rows, int words, F multiply) {
+template <class T, class F> static void mma(Fragments<T> mine, int rows, int words, F multiply) {
   int halves = words / 4, pairs = rows / 8, lane = int(bnn::lane());
-  int sums[4] = {};
+  T sums[4] = {};
   together(&mine, [&](const void **all) {
-    auto of = [&](int i) { return static_cast<const Fragments *>(all[i]); };
+    auto of = [&](int i) { return static_cast<const Fragments<T> *>(all[i]); };
     for (int pair = 0; pair < pairs; pair++)
       for (int odd = 0; odd < 2; odd++) {
         int n = lane % 4 * 2 + odd;
@@ -252,17 +275,29 @@ template <class F> static void mma(Fragments mine, int rows, int words, F multip
 
 BNN_DEVICE void bnn_mma_and(int &d0, int &d1, int &d2, int &d3, unsigned a0, unsigned a1,
                             unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-  bnn::mma({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8,
-           [](unsigned a, unsigned b) { return __popc(a & b); });
+  bnn::mma<int>({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8,
+                [](unsigned a, unsigned b) { return __popc(a & b); });
 }
 BNN_DEVICE void bnn_mma_int8(int &d0, int &d1, int &d2, int &d3, unsigned a0, unsigned a1,
                              unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-  bnn::mma({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8, [](unsigned a, unsigned b) {
+  bnn::mma<int>({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8, [](unsigned a, unsigned b) {
     int sum = 0;
     for (int i = 0; i < 32; i += 8) sum += int(int8_t(a >> i)) * int(int8_t(b >> i));
     return sum;
   });
 }
 BNN_DEVICE void bnn_mma_xor(int &d0, int &d1, unsigned a, unsigned b) {
-  bnn::mma({{&d0, &d1}, {a}, {b}}, 8, 4, [](unsigned a, unsigned b) { return __popc(a ^ b); });
+  bnn::mma<int>({{&d0, &d1}, {a}, {b}}, 8, 4, [](unsigned a, unsigned b) { return __popc(a ^ b); });
+}
+static inline float bnn_dot2(unsigned a, unsigned b) {
+  return bnn_from_half(a & 0xffff) * bnn_from_half(b & 0xffff) +
+         bnn_from_half(a >> 16) * bnn_from_half(b >> 16);
+}
+BNN_DEVICE void bnn_mma_half(float &d0, float &d1, float &d2, float &d3, unsigned a0, unsigned a1,
+                             unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+  bnn::mma<float>({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8, bnn_dot2);
+}
+BNN_DEVICE void bnn_mma_half8(float &d0, float &d1, float &d2, float &d3, unsigned a0, unsigned a1,
+                              unsigned b) {
+  bnn::mma<float>({{&d0, &d1, &d2, &d3}, {a0, a1}, {b}}, 16, 4, bnn_dot2);
 }
