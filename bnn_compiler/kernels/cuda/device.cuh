@@ -12,6 +12,7 @@ BNN_DEVICE float bnn_fma(float a, float b, float c) { return __fmaf_rn(a, b, c);
 // As LLVM has them on CPUs: of unlike zeros the second one.
 BNN_DEVICE float bnn_max(float a, float b) { return a > b ? a : b; }
 BNN_DEVICE float bnn_min(float a, float b) { return a < b ? a : b; }
+BNN_DEVICE float bnn_largest(float a, float b) { return fmaxf(a, b); }
 BNN_DEVICE int32_t bnn_bits(float a) { return __float_as_int(a); }
 BNN_DEVICE float bnn_from_bits(int32_t a) { return __int_as_float(a); }
 BNN_DEVICE uint32_t bnn_ballot(bool bit) { return __ballot_sync(0xffffffffu, bit); }

@@ -112,8 +112,11 @@ class Half:
         shape = Shape(task, point)
         vectors = [scale]
         if affine:
+            factor, bias = affine
+            # The largest of scaled sums is the largest sum, scaled, by what is not negative.
+            halves = np.where(factor[:, None, None, None] < 0, -halves, halves)
             # Powers of two: the same bits as one after the other.
-            vectors = [scale * affine[0], affine[1]]
+            vectors = [scale * np.abs(factor), bias]
         lanes = round_up(len(w), LANES)
         padded = [np.pad(v.astype(np.float32), (0, lanes - len(v))) for v in vectors]
         return [shape.fragments(halves), *padded]

@@ -1,5 +1,7 @@
 """Schedules of products of halves: as of signs (mma_schedule.py), with a block's image staged."""
 
+from math import prod
+
 import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
@@ -31,6 +33,10 @@ def blocks(stages: Stages, shape: Shape) -> tirx.PrimFunc:
     for loop, axis in ((mo, "blockIdx.x"), (co, "blockIdx.y"), (warp, "threadIdx.y")):
         sch.bind(loop, axis)
     sch.bind(lane, "threadIdx.x")
+    if shape.work.pool and point.outputs // point.warps <= _UNROLLED:
+        # Neighbours read the same sums.
+        sch.unroll(mi)
+        sch.unroll(cq)
     mma_schedule.outputs(sch, stages, cq)
     sch.set_scope(value, 0, "local")
     _product(sch, shape, co)
@@ -41,21 +47,28 @@ def blocks(stages: Stages, shape: Shape) -> tirx.PrimFunc:
 
 def _reading_whole_tiles(function: tirx.PrimFunc, name: str, shape: Shape) -> tirx.PrimFunc:
     """The block ``name`` reads all rows of a product, so that all are computed, the padding too."""
-    rows = tvm.ir.Range.from_min_extent(0, shape.rows)
+    between = tvm.ir.Range.from_min_extent
 
-    def widen(region: tirx.BufferRegion) -> tirx.BufferRegion:
+    def widen(region: tirx.BufferRegion, m: tirx.Var, c: tirx.Var) -> tirx.BufferRegion:
         if str(region.source.name) != "acc":
             return region
-        s, block, _, tile, c = region.region
-        return tirx.BufferRegion(region.source, [s, block, rows, tile, c])
+        ranges = [
+            between(0, shape.point.splits),
+            between(m // shape.point.outputs, 1),
+            between(0, shape.rows),
+            between(c // shape.columns, 1),
+            between(0, shape.columns),
+        ]
+        return tirx.BufferRegion(region.source, ranges)
 
     def visit(node: s_tir.SBlock, mutator: tvm_ffi.StructuralMutator) -> s_tir.SBlock:
         made = mutator.default_mutate(node)
         if made.name_hint != name:
             return made
+        _, _, m, c = (v.var for v in made.iter_vars)
         return s_tir.SBlock(
-            made.iter_vars, [widen(r) for r in made.reads], made.writes, made.name_hint, made.body,
-            made.init, made.alloc_buffers, made.match_buffers, made.annotations,
+            made.iter_vars, [widen(r, m, c) for r in made.reads], made.writes, made.name_hint,
+            made.body, made.init, made.alloc_buffers, made.match_buffers, made.annotations,
         )  # fmt: skip
 
     body = tvm_ffi.structural_mutate(function.body, [(s_tir.SBlock, visit)])
@@ -98,11 +111,17 @@ def _product(sch: s_tir.Schedule, shape: Shape, block: object) -> None:
 
 
 def _stage(sch: s_tir.Schedule, shape: Shape, block: object) -> None:
-    """What the block reads of the image, a word a thread at a time."""
+    """What the block reads of the image; a thread has words of one column, as far as that goes."""
     patch = sch.get_sblock("patch")
     sch.compute_at(patch, block, preserve_unit_loops=True)
     sch.set_scope(patch, 0, "shared")
-    word = sch.get_loops(patch)[-1]
-    _, warp, lane = sch.split(word, [None, shape.point.warps, WORD])
+    c, y, x = sch.get_loops(patch)[-3:]
+    height, width = shape.patch
+    y, together = sch.split(y, [None, min(height, max(1, shape.threads // width))])
+    columns, warp, lane = sch.split(sch.fuse(together, x), [None, shape.point.warps, WORD])
     sch.bind(warp, "threadIdx.y")
     sch.bind(lane, "threadIdx.x")
+    loops = (c, y, columns)
+    if prod(int(sch.get(loop).extent) for loop in loops) <= _UNROLLED:
+        for loop in loops:
+            sch.unroll(loop)

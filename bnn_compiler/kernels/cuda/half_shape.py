@@ -95,9 +95,9 @@ class Shape:
 
     @property
     def staged_words(self) -> int:
-        """Of all channels, as many for each thread."""
+        """Of all channels."""
         height, width = self.patch
-        return round_up(self.work.x.shape[3] * height * width, self.threads)
+        return self.work.x.shape[3] * height * width
 
     @property
     def shared(self) -> int:

@@ -11,6 +11,7 @@ from bnn_compiler.kernels.cuda.tiles import Tiles
 from bnn_compiler.kernels.epilogue import Stages, f32, finish, fma, placeholder, product, read
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.ops.rounding import round_up
+from bnn_compiler.ops.window import Window
 
 Expr = tvm.ir.Expr
 #: The image at (n, y, x, c), which must lie inside.
@@ -71,41 +72,61 @@ def _plain(shape: Shape, acc: te.Tensor, vectors: list[te.Tensor]) -> Callable[.
 
 
 def _pooled(shape: Shape, acc: te.Tensor, vectors: list[te.Tensor]) -> Callable[..., Expr]:
-    """The largest of a window's values, without those beyond the edges of what is pooled."""
+    """The largest sum of a window, scaled by what is not negative (half.py) and shifted.
+
+    A tap beyond an edge of what is pooled is another of the window.
+    """
     scale, bias = vectors
     tiles, pool, (rows, columns) = shape.flat, shape.work.pooled, shape.work.convolved
     assert isinstance(tiles, Tiles)
-    top, left, bottom, right = pool.padding
-    padded_below = (shape.work.shape[1] - 1) * pool.strides[0] + pool.kernel[0] - top > rows
-    padded_right = (shape.work.shape[2] - 1) * pool.strides[1] + pool.kernel[1] - left > columns
 
     def largest(n, _, m, c):  # type: ignore[no-untyped-def]
         block = m // shape.point.outputs
         y, x = tiles.within(m)
         _, first, begin = tiles.tile(block)
-        found = None
-        for ky in range(pool.kernel[0]):
-            for kx in range(pool.kernel[1]):
-                cy, cx = y * pool.strides[0] + ky, x * pool.strides[1] + kx
-                total = _total(shape, acc, block, cy * shape.convolved[1] + cx, c)
-                value = fma(total, scale[c], bias[c])
-                row = (first + y) * pool.strides[0] + ky - top
-                column = (begin + x) * pool.strides[1] + kx - left
-                inside = []
-                inside += [row >= 0] if ky < top else []
-                inside += [column >= 0] if kx < left else []
-                inside += [row < rows] if padded_below else []
-                inside += [column < columns] if padded_right else []
-                if inside:
-                    value = tirx.Select(tirx.all(*inside), value, f32(float("-inf")))
-                found = value if found is None else tirx.max(found, value)
-        return found
+        down = _window(pool, 0, y, first, shape.work.shape[1], rows)
+        along = _window(pool, 1, x, begin, shape.work.shape[2], columns)
+        # Columns first: neighbours have some in common.
+        found = _largest(
+            [
+                _largest([_total(shape, acc, block, r * shape.convolved[1] + q, c) for r in down])
+                for q in along
+            ]
+        )
+        return fma(found, scale[c], bias[c])
 
     return largest
 
 
+def _window(
+    pool: Window, axis: int, at: Expr, first: Expr, outputs: int, size: int
+) -> list[Expr]:
+    """The taps of output ``at`` of a tile that begins with ``first``, in the tile's pixels.
+
+    There are ``outputs`` of ``size`` pixels. In place of one beyond an edge there is another.
+    """
+    stride, padding = pool.strides[axis], pool.padding[axis]
+    start = at * stride
+    found: list[Expr] = []
+    for k in range(pool.kernel[axis]):
+        tap, pixel = start + k, first * stride + start + k - padding
+        if k < padding:
+            tap = tirx.Select(pixel < 0, start + padding, tap)
+        if (outputs - 1) * stride + k - padding >= size:
+            tap = tirx.Select(pixel < size, tap, found[0])
+        found.append(tap)
+    return found
+
+
+def _largest(values: list[Expr]) -> Expr:
+    found, *others = values
+    for value in others:
+        found = tirx.call_pure_extern("float32", "bnn_largest", found, value)
+    return found
+
+
 def _patch(shape: Shape, at: Image) -> te.Tensor:
-    """Words [block, channel, row and column] of pairs of columns; 0 outside the image."""
+    """Words [block, channel, row, column] of pairs of columns; 0 outside the image."""
     work, tiles = shape.work, shape.flat
     assert isinstance(tiles, Tiles)
     _, h, w, channels = work.x.shape
@@ -113,35 +134,31 @@ def _patch(shape: Shape, at: Image) -> te.Tensor:
     first, second = (1, work.dilation[1]) if shape.overlaps else (2, 1)
     (up, side), pool = work.strides, work.pooled
 
-    def pair(block, q):  # type: ignore[no-untyped-def]
+    def pair(block, c, y, x):  # type: ignore[no-untyped-def]
         n, row, column = tiles.tile(block)
-        c, y = q // (height * width), q // width % height
         y = (row * pool.strides[0] - pool.padding[0]) * up - work.padding[0] + y
-        x = (column * pool.strides[1] - pool.padding[1]) * side - work.padding[1]
-        x = x + q % width * first
+        x = (column * pool.strides[1] - pool.padding[1]) * side - work.padding[1] + x * first
 
         def number(x):  # type: ignore[no-untyped-def]
-            inside = tirx.all(c < channels, y >= 0, y < h, x >= 0, x < w)
+            inside = tirx.all(y >= 0, y < h, x >= 0, x < w)
             return tirx.if_then_else(inside, at(n, y, x, c), f32(0))
 
         return tirx.call_pure_extern("uint32", "bnn_half2", number(x), number(x + second))
 
-    return te.compute((shape.blocks, shape.staged_words), pair, name="patch")
+    return te.compute((shape.blocks, channels, height, width), pair, name="patch")
 
 
 def _from_patch(shape: Shape, patch: te.Tensor) -> te.Tensor:
     """Words [block, pixel, k] of the input, k over channels, kernel rows and pairs of columns."""
-    work, (height, width) = shape.work, shape.patch
-    (kh, _), (across, pair), columns = work.kernel, shape.step, shape.convolved[1]
+    work, (kh, _) = shape.work, shape.work.kernel
+    (across, pair), columns = shape.step, shape.convolved[1]
 
     def word(block, m, k):  # type: ignore[no-untyped-def]
         if shape.rows > shape.pixels:
             m = tirx.min(m, shape.pixels - 1)
         line, j = k // shape.in_tap, k % shape.in_tap
         row = m // columns * work.strides[0] + line % kh * work.dilation[0]
-        found = patch[
-            block, (line // kh * height + row) * width + m % columns * across + j * pair
-        ]
+        found = patch[block, line // kh, row, m % columns * across + j * pair]
         if shape.depth * shape.point.splits == shape.words:
             return found
         return tirx.if_then_else(k < shape.words, found, tirx.const(0, "uint32"))

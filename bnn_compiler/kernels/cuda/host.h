@@ -193,6 +193,7 @@ static inline void __syncwarp() { bnn::meet(bnn::warp().meeting); }
 BNN_DEVICE float bnn_fma(float a, float b, float c) { return std::fmaf(a, b, c); }
 BNN_DEVICE float bnn_max(float a, float b) { return a > b ? a : b; }
 BNN_DEVICE float bnn_min(float a, float b) { return a < b ? a : b; }
+BNN_DEVICE float bnn_largest(float a, float b) { return std::fmax(a, b); }
 static inline int32_t bnn_bits(float a) {
   int32_t bits;
   __builtin_memcpy(&bits, &a, sizeof bits);
