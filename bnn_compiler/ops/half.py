@@ -15,7 +15,7 @@ from bnn_compiler.ops.window import Window
 #: 2^-11 of each factor that do not add up.
 ROUNDING = 2.0**-9
 #: What the order of its float32 sums may, likewise.
-ORDER = 2.0**-13
+ORDER = 2.0**-14
 #: The operators whose sums are these.
 NAMES = ("half_conv2d", "half_image_conv2d", "half_pooled_conv2d")
 

@@ -27,6 +27,14 @@ BNN_DEVICE void bnn_load2_if(bool inside, uint &a, uint &b, const uint *at) {
   if (inside) bnn_load2(a, b, at);
 }
 
+// 0 unless `inside`, without a branch.
+BNN_DEVICE float bnn_load_if(bool inside, const float *at) {
+  float value;
+  asm("{.reg .pred p; setp.ne.u32 p, %1, 0; mov.f32 %0, 0f00000000; @p ld.global.nc.f32 %0, [%2];}"
+      : "=f"(value)
+      : "r"(uint(inside)), "l"(at));
+  return value;
+}
 // Two numbers rounded to halves, the first one in the low bits.
 BNN_DEVICE uint bnn_half2(float a, float b) {
 #if __CUDA_ARCH__ >= 800

@@ -29,7 +29,9 @@ _SHARED, _THREADS, _SUMS = 48 * 1024, 256, 96
 #: Warps that a multiprocessor wants.
 _WARPS = 8
 #: Instructions that stage a word; that store a value; and those of a value that is pooled.
-_STAGE, _STORE, _POOL = 30, 8, 3
+_STAGE, _STORE, _POOL = 16, 8, 3
+#: Warps down and across a block of staged images.
+_WARPS_OF_BLOCK = ((1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (8, 1), (1, 2), (2, 2), (3, 2), (4, 2))
 #: Channels from which on an image is not staged.
 _STAGED = LANES
 
@@ -180,13 +182,13 @@ def _instructions(shape: Shape) -> float:
 
 def _staged(task: Task, form: str) -> Iterator[HalfPoint]:
     _, h, w, _ = task.work.shape
-    for height in (1, 2, 4, 8, 16):
-        for width in (1, 2, 4, 7, 8, 14, 16, 28, 32):
+    for height in (1, 2, 4, 5, 8, 16):
+        for width in (1, 2, 4, 6, 7, 8, 12, 14, 16, 28, 32):
             # Larger than the image is only worth it if nothing smaller covers it.
             if (height > 1 and height // 2 >= h) or (width > 1 and width // 2 >= w):
                 continue
             for columns in (4, 8):
-                for down, across in ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2)):
+                for down, across in _WARPS_OF_BLOCK:
                     yield HalfPoint(form, height, width, columns, down, across)
 
 

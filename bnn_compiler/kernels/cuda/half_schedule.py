@@ -111,13 +111,12 @@ def _product(sch: s_tir.Schedule, shape: Shape, block: object) -> None:
 
 
 def _stage(sch: s_tir.Schedule, shape: Shape, block: object) -> None:
-    """What the block reads of the image; a thread has words of one column, as far as that goes."""
+    """What the block reads of the image; a thread has words of one column."""
     patch = sch.get_sblock("patch")
     sch.compute_at(patch, block, preserve_unit_loops=True)
     sch.set_scope(patch, 0, "shared")
     c, y, x = sch.get_loops(patch)[-3:]
-    height, width = shape.patch
-    y, together = sch.split(y, [None, min(height, max(1, shape.threads // width))])
+    y, together = sch.split(y, [None, max(1, shape.threads // shape.patch[1])])
     columns, warp, lane = sch.split(sch.fuse(together, x), [None, shape.point.warps, WORD])
     sch.bind(warp, "threadIdx.y")
     sch.bind(lane, "threadIdx.x")

@@ -88,10 +88,15 @@ class Shape:
 
     @property
     def patch(self) -> tuple[int, int]:
-        """Rows, and words of a row, that a block stages of each channel."""
+        """Rows, and words of a row, that a block stages of each channel: as many for each thread."""
         (cy, cx), (across, pair) = self.convolved, self.step
         height = (cy - 1) * self.work.strides[0] + (self.work.kernel[0] - 1) * self.work.dilation[0]
-        return height + 1, (cx - 1) * across + (self.in_tap - 1) * pair + 1
+        width = (cx - 1) * across + (self.in_tap - 1) * pair
+        # A power of two, so that a thread's words have one column.
+        filled = 1 << width.bit_length()
+        if filled > self.threads:
+            return height + 1, round_up(width + 1, self.threads)
+        return round_up(height + 1, self.threads // filled), filled
 
     @property
     def staged_words(self) -> int:

@@ -231,6 +231,7 @@ static inline float bnn_from_half(unsigned h) {
                                : std::ldexp(float(fraction), -24);
   return h & 0x8000u ? -value : value;
 }
+BNN_DEVICE float bnn_load_if(bool inside, const float *at) { return inside ? *at : 0.0f; }
 BNN_DEVICE unsigned bnn_half2(float a, float b) { return bnn_half(a) | bnn_half(b) << 16; }
 BNN_DEVICE unsigned bnn_half2_at(const float *at) {
   if (uintptr_t(at) % 8) __builtin_trap();
