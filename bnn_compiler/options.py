@@ -47,7 +47,7 @@ class Options:
         return found.on(manifest["target"]["kind"])
 
     def on(self, kind: str) -> "Options":
-        """The same for a [target] kind: on a GPU ``allow_reorder`` lets tensor cores have floats."""
+        """The same for a [target] kind: to reorder is to use tensor cores on a GPU."""
         return replace(self, half=self.allow_reorder and kind == "cuda")
 
 

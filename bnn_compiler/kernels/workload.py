@@ -89,9 +89,7 @@ class HalfWorkload(ConvWorkload):
     pool: tuple[int, ...] = ()
 
     @staticmethod
-    def of(
-        work: ConvWorkload, image: bool = False, pool: Window | None = None
-    ) -> "HalfWorkload":
+    def of(work: ConvWorkload, image: bool = False, pool: Window | None = None) -> "HalfWorkload":
         """The same as another one."""
         found = {f.name: getattr(work, f.name) for f in fields(ConvWorkload)}
         pooled = () if pool is None else (*pool.kernel, *pool.strides, *pool.padding)

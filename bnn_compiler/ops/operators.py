@@ -13,7 +13,7 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 | conv2d | bits, w int8 [O,KH,KW,C/groups] of -1/+1, operands... | epilogue(exact integer) |
 | float_conv2d | x, w [O,KH,KW,C/groups], operands... | epilogue(convolution) |
 | winograd_conv2d | x [N,C,H,W], w [O,K,K,C], operands... | the same by minimal filtering |
-| half_conv2d | x, w [O,KH,KW,C], operands... | the same of operands rounded to float16 (ops/half.py) |
+| half_conv2d | x, w [O,KH,KW,C], operands... | the same of both in float16 (ops/half.py) |
 | half_image_conv2d | x [N,C,H,W], w [O,KH,KW,C], operands... | the same of an image |
 | half_pooled_conv2d | x [N,C,H,W], w, scale [O], bias [O] | epilogue(max_pool(affine(the same))) |
 | bytes | x uint8, operands... | epilogue(float32(x)) |

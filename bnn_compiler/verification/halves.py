@@ -1,4 +1,4 @@
-"""Steps in half precision: what the order of their sums explains, and how far they are from float32."""
+"""Steps in half precision: what the order of their sums explains, their errors from float32."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

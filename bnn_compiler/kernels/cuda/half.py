@@ -13,7 +13,7 @@ from tvm import tirx
 
 from bnn_compiler.kernels.cuda import half_schedule, half_stages
 from bnn_compiler.kernels.cuda.half_shape import Shape
-from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS
+from bnn_compiler.kernels.cuda.instruction import COLUMNS, HALVES
 from bnn_compiler.kernels.cuda.words import WORD, widened, with_words
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.layout import LANES
@@ -136,7 +136,7 @@ class Half:
 
     def counts(self, task: Task, point: HalfPoint, hardware: Gpu) -> GpuCounts:
         """Of a warp's tile; a lane's registers of the input and the weights are its loads."""
-        shape, i = Shape(task, point), INSTRUCTIONS[point.form]
+        shape, i = Shape(task, point), HALVES[point.form]
         rows = shape.rows // point.down // i.rows
         inputs, weights, sums = i.registers
         channels, threads = round_up(point.channels, WORD), 32 * point.warps
@@ -193,7 +193,7 @@ def _staged(task: Task, form: str) -> Iterator[HalfPoint]:
 
 
 def _direct(task: Task, form: str) -> Iterator[HalfPoint]:
-    rows = INSTRUCTIONS[form].rows
+    rows = HALVES[form].rows
     for tiles in (1, 2, 4):
         for columns in (4, 8):
             for down, across in ((1, 1), (2, 1), (4, 1), (1, 2), (2, 2)):
@@ -203,7 +203,7 @@ def _direct(task: Task, form: str) -> Iterator[HalfPoint]:
 
 
 def _possible(task: Task, point: HalfPoint) -> bool:
-    i = INSTRUCTIONS[point.form]
+    i = HALVES[point.form]
     shape = Shape(task, point)
     sums = shape.rows // point.down // i.rows * point.columns * i.registers[2]
     return (
@@ -215,5 +215,3 @@ def _possible(task: Task, point: HalfPoint) -> bool:
         and shape.all_steps >= point.splits
         and point.channels < 2 * max(WORD, round_up(task.work.shape[3], WORD))
     )
-
-

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tvm
 
-from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS
+from bnn_compiler.kernels.cuda.instruction import COLUMNS, HALVES
 from bnn_compiler.kernels.cuda.rows import Rows
 from bnn_compiler.kernels.cuda.tiles import Tiles
 from bnn_compiler.kernels.task import Task
@@ -20,12 +20,12 @@ PADDING = 8
 
 
 class Shape:
-    """``k`` counts words of two halves: of two columns if the image is ``staged``, else channels."""
+    """``k`` counts words of two halves: two columns if the image is ``staged``, else channels."""
 
     def __init__(self, task: Task, point: "HalfPoint") -> None:
         assert isinstance(task.work, HalfWorkload)
         self.task, self.point, self.work = task, point, task.work
-        self.instruction = INSTRUCTIONS[point.form]
+        self.instruction = HALVES[point.form]
         work, i = self.work, self.instruction
         (kh, kw), channels = work.kernel, work.x.shape[3]
         self.staged = point.height > 0
@@ -88,7 +88,7 @@ class Shape:
 
     @property
     def patch(self) -> tuple[int, int]:
-        """Rows, and words of a row, that a block stages of each channel: as many for each thread."""
+        """Rows, and words of a row, that a block stages of each channel: each thread as many."""
         (cy, cx), (across, pair) = self.convolved, self.step
         height = (cy - 1) * self.work.strides[0] + (self.work.kernel[0] - 1) * self.work.dilation[0]
         width = (cx - 1) * across + (self.in_tap - 1) * pair

@@ -1,6 +1,7 @@
 """The TE of float convolutions on halves: fragments' elements, their product, pool and epilogue."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import tvm
 from tvm import te, tirx
@@ -13,9 +14,9 @@ from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.ops.window import Window
 
-Expr = tvm.ir.Expr
+Expr: TypeAlias = tvm.ir.Expr
 #: The image at (n, y, x, c), which must lie inside.
-Image = Callable[[Expr, Expr, Expr, Expr], Expr]
+Image: TypeAlias = Callable[[Expr, Expr, Expr, Expr], Expr]
 
 
 def stages(shape: Shape) -> Stages:
@@ -98,9 +99,7 @@ def _pooled(shape: Shape, acc: te.Tensor, vectors: list[te.Tensor]) -> Callable[
     return largest
 
 
-def _window(
-    pool: Window, axis: int, at: Expr, first: Expr, outputs: int, size: int
-) -> list[Expr]:
+def _window(pool: Window, axis: int, at: Expr, first: Expr, outputs: int, size: int) -> list[Expr]:
     """The taps of output ``at`` of a tile that begins with ``first``, in the tile's pixels.
 
     There are ``outputs`` of ``size`` pixels. In place of one beyond an edge there is another.

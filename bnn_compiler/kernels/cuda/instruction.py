@@ -76,6 +76,12 @@ INSTRUCTIONS = {
         Instruction("and", 16, 8, 32),
         Instruction("xor", 8, 4, 32),
         Instruction("int8", 16, 8, 4),
+    )
+}
+#: Those of halves.
+HALVES = {
+    i.form: i
+    for i in (
         Instruction("half", 16, 8, 2, "float32"),
         Instruction("half8", 16, 4, 2, "float32"),
     )

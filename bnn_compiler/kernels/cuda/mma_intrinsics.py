@@ -1,8 +1,8 @@
 """What a tensor-core instruction computes on its fragments, and its call, in TVMScript.
 
 A fragment is a buffer [register, lane] of scope "warp". ``bnn_mma_*`` are in device.cuh and host.h;
-``bnn_dot4``, the sum of four products of signed bytes, and ``bnn_dot2``, that of two products of halves,
-are only ever described.
+``bnn_dot4``, the sum of four products of signed bytes, and ``bnn_dot2``, that of two products of
+halves, are only ever described.
 """
 
 # mypy: ignore-errors
@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from bnn_compiler.kernels.cpu.intrinsics import fast_inspect
-from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS, Instruction
+from bnn_compiler.kernels.cuda.instruction import COLUMNS, HALVES, INSTRUCTIONS, Instruction
 
 _registered = False
 
@@ -24,7 +24,7 @@ def register() -> None:
     from tvm.s_tir import TensorIntrin
 
     with fast_inspect():
-        for i in INSTRUCTIONS.values():
+        for i in (*INSTRUCTIONS.values(), *HALVES.values()):
             TensorIntrin.register(i.name, description(i), call(i))
 
 

@@ -11,7 +11,7 @@ from bnn_compiler.ops.rounding import ceil_div
 
 @dataclass(frozen=True)
 class Tiles(Rows):
-    """The pixels of ``shape`` in tiles of ``height`` x ``width``, which may end beyond the image."""
+    """The pixels of ``shape`` in tiles of ``height`` x ``width``; some may end beyond the image."""
 
     height: int
     width: int

@@ -14,7 +14,18 @@ import numpy as np
 from bnn_compiler import runtime
 from bnn_compiler.errors import ArtifactError, InputError
 from tests.deploy.cuda import faults
-from tests.deploy.cuda.playing import FOLDER, PATH, Array, Capsule, Stub, X, Y, refused, results, right
+from tests.deploy.cuda.playing import (
+    FOLDER,
+    PATH,
+    Array,
+    Capsule,
+    Stub,
+    X,
+    Y,
+    refused,
+    results,
+    right,
+)
 
 
 def host(stub):

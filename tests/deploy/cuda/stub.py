@@ -87,9 +87,7 @@ def build(folder, model, examples, given=None, *, as_folder=False, shared=0, rea
     if real:
         schedules = Schedules.load(targets.load("cuda-sm90"), None)
         chosen = chosen.on("cuda")
-        program, functions = realize.realize(
-            plan.plan(network.fused(chosen)), schedules, "net"
-        )
+        program, functions = realize.realize(plan.plan(network.fused(chosen)), schedules, "net")
         code = device_code(program, cuda_codegen.kernels(functions, schedules.target.tvm)[1])
         emulate.host_library(functions, folder / "kernels.so")
     else:
