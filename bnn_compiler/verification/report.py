@@ -118,8 +118,8 @@ class Report:
     signs of the network that no part of the artifact could be compared with. ``zeros_decided``
     counts signs of a sum that PyTorch rounded to 0. ``export_difference`` is how far the module is
     from the graph that was compiled, relative to its outputs, both in float64. ``int8`` and
-    ``flips`` are of networks with layers on bytes, whose errors are no faults; ``half`` is of layers
-    in half precision, whose errors rounding explains.
+    ``flips`` are of networks with layers on bytes, whose errors are no faults; ``half`` is of those
+    in half precision, which rounding explains.
     """
 
     samples: int

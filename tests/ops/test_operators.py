@@ -137,4 +137,4 @@ def test_names():
 
 def test_convolutions_read_their_padding_from_the_halo():
     found = {name for name in OPERATORS if ops.reads_halo(example(name)[0])}
-    assert found == {"conv2d", "float_conv2d", "byte_conv2d", "int8_conv2d"}
+    assert found == {"conv2d", "float_conv2d", "half_conv2d", "byte_conv2d", "int8_conv2d"}

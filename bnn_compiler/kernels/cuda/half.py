@@ -6,18 +6,17 @@ channels at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from tvm import tirx
 
 from bnn_compiler.kernels.cuda import half_schedule, half_stages
-from bnn_compiler.kernels.cuda.half_shape import Shape
+from bnn_compiler.kernels.cuda.half_shape import HalfPoint, Shape
 from bnn_compiler.kernels.cuda.instruction import COLUMNS, HALVES
 from bnn_compiler.kernels.cuda.words import WORD, widened, with_words
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.layout import LANES
-from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import HalfWorkload
 from bnn_compiler.ops import half
@@ -34,44 +33,6 @@ _STAGE, _STORE, _POOL = 16, 8, 3
 _WARPS_OF_BLOCK = ((1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (8, 1), (1, 2), (2, 2), (3, 2), (4, 2))
 #: Channels from which on an image is not staged.
 _STAGED = LANES
-
-
-@dataclass(frozen=True)
-class HalfPoint(Point):
-    """A block has ``height`` x ``width`` outputs, or if ``height`` is 0 ``width`` anywhere.
-
-    ``down`` x ``across`` of its warps have ``columns`` tiles of 8 channels each, and all rows
-    between them; each reduces a part of ``splits`` alone. ``form`` is the instruction's.
-    """
-
-    family = "half"
-    form: str
-    height: int
-    width: int
-    columns: int
-    down: int = 1
-    across: int = 1
-    splits: int = 1
-
-    @property
-    def tile(self) -> str:
-        """Pixels x channels of a block."""
-        return f"{self.outputs}x{self.channels}"
-
-    @property
-    def outputs(self) -> int:
-        """Pixels of a block that are stored."""
-        return max(1, self.height) * self.width
-
-    @property
-    def channels(self) -> int:
-        """Of a block."""
-        return COLUMNS * self.columns * self.across
-
-    @property
-    def warps(self) -> int:
-        """Of a block."""
-        return self.down * self.across * self.splits
 
 
 class Half:

@@ -1,6 +1,6 @@
 """A float convolution as a product of halves [pixels, k] x [channels, k], in whole tiles."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import tvm
@@ -8,21 +8,57 @@ import tvm
 from bnn_compiler.kernels.cuda.instruction import COLUMNS, HALVES
 from bnn_compiler.kernels.cuda.rows import Rows
 from bnn_compiler.kernels.cuda.tiles import Tiles
+from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.kernels.workload import HalfWorkload
 from bnn_compiler.ops.rounding import ceil_div, round_up
-
-if TYPE_CHECKING:
-    from bnn_compiler.kernels.cuda.half import HalfPoint
 
 #: Words between the sums of two pixels in shared memory, so that lanes use different banks.
 PADDING = 8
 
 
+@dataclass(frozen=True)
+class HalfPoint(Point):
+    """A block has ``height`` x ``width`` outputs, or if ``height`` is 0 ``width`` anywhere.
+
+    ``down`` x ``across`` of its warps have ``columns`` tiles of 8 channels each, and all rows
+    between them; each reduces a part of ``splits`` alone. ``form`` is the instruction's.
+    """
+
+    family = "half"
+    form: str
+    height: int
+    width: int
+    columns: int
+    down: int = 1
+    across: int = 1
+    splits: int = 1
+
+    @property
+    def tile(self) -> str:
+        """Pixels x channels of a block."""
+        return f"{self.outputs}x{self.channels}"
+
+    @property
+    def outputs(self) -> int:
+        """Pixels of a block that are stored."""
+        return max(1, self.height) * self.width
+
+    @property
+    def channels(self) -> int:
+        """Of a block."""
+        return COLUMNS * self.columns * self.across
+
+    @property
+    def warps(self) -> int:
+        """Of a block."""
+        return self.down * self.across * self.splits
+
+
 class Shape:
     """``k`` counts words of two halves: two columns if the image is ``staged``, else channels."""
 
-    def __init__(self, task: Task, point: "HalfPoint") -> None:
+    def __init__(self, task: Task, point: HalfPoint) -> None:
         assert isinstance(task.work, HalfWorkload)
         self.task, self.point, self.work = task, point, task.work
         self.instruction = HALVES[point.form]
