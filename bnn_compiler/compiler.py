@@ -64,7 +64,8 @@ def compile(
     and the network sees (byte / 255 - mean) / std, computed in the first convolution. ``threads``
     False leaves the thread pool out; None does what the target says. ``allow_reorder`` lets large
     strided float convolutions of the image add in another order, which takes half the time: still
-    the same bits on every target, but not those of the order that PyTorch adds in. With ``rest``
+    the same bits on every CPU, but not those of the order that PyTorch adds in; on a GPU it lets
+    tensor cores compute float layers, of operands rounded to float16. With ``rest``
     "int8" convolutions and linear layers that are not binary run on bytes with 8-bit weights, but
     for ``float_layers`` (names as ``bnnc check`` lists them); their ranges come from the images of
     ``calibration`` (arrays of the program's input, one image or several each), chosen by
@@ -84,6 +85,7 @@ def compile(
     machine.check(wanted)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
+    options = options.on(wanted.hardware.kind)
     _check_rest(rest, wanted, calibration, float_layers)
     progress("import")
     networks = _networks(model, example_inputs, checkpoint, batches, wanted)

@@ -19,6 +19,7 @@ from bnn_compiler.kernels.cpu.popcount import Popcount
 from bnn_compiler.kernels.cpu.table import Table
 from bnn_compiler.kernels.cpu.winograd import Winograd
 from bnn_compiler.kernels.cuda import codegen as cuda_codegen
+from bnn_compiler.kernels.cuda.half import Half
 from bnn_compiler.kernels.cuda.mma import Mma
 from bnn_compiler.kernels.cuda.pixel import Pixel
 from bnn_compiler.kernels.cuda.popc import Popc
@@ -42,7 +43,7 @@ FAMILIES: dict[str, tuple[Family[Any, Any], ...]] = {
         Int8Depthwise(),
         Winograd(),
     ),
-    "cuda": (Scalar(), Tiled(), Pixel(), Popc(), Mma()),
+    "cuda": (Scalar(), Tiled(), Pixel(), Popc(), Mma(), Half()),
 }
 #: What else makes machine code of a kernel than its TIR, by [target] kind.
 _VERSIONS = {"llvm": codegen.VERSION, "cuda": cuda_codegen.VERSION}

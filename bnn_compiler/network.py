@@ -104,6 +104,7 @@ def fused(module: tvm.IRModule, options: Options, dump_dir: Path | None = None) 
         byte_input=options.normalization,
         allow_reorder=options.allow_reorder,
         int8=options.int8,
+        half=options.half,
         dump_dir=dump_dir,
     )
     return Graph.of(module)

@@ -1,7 +1,7 @@
 """What a user chooses about the meaning of a network: checked once, carried by every stage."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bnn_compiler.errors import InputError
@@ -14,13 +14,14 @@ from bnn_compiler.passes.weights import ZERO_WEIGHT
 class Options:
     """``zero_weight`` is one of ZERO_WEIGHT; ``normalization`` is None for float32 inputs.
 
-    The layers of ``int8`` read bytes.
+    The layers of ``int8`` read bytes. With ``half`` float layers compute in half precision.
     """
 
     zero_weight: str = "exact"
     normalization: Normalization | None = None
     allow_reorder: bool = False
     int8: tuple[Range, ...] = ()
+    half: bool = False
 
     @staticmethod
     def of(
@@ -42,7 +43,12 @@ class Options:
         contract, given = manifest["contract"], manifest.get("normalization")
         normalization = Normalization(**{k: tuple(v) for k, v in given.items()}) if given else None
         ranges = tuple(Range(**given) for given in manifest.get("int8", ()))
-        return Options(contract["zero_weight"], normalization, contract["reorder"], ranges)
+        found = Options(contract["zero_weight"], normalization, contract["reorder"], ranges)
+        return found.on(manifest["target"]["kind"])
+
+    def on(self, kind: str) -> "Options":
+        """The same for a [target] kind: to reorder is to use tensor cores on a GPU."""
+        return replace(self, half=self.allow_reorder and kind == "cuda")
 
 
 #: What ``compile`` does when nothing is said.

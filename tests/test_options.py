@@ -24,8 +24,11 @@ def test_a_manifest_gives_them_back():
     manifest = {
         "contract": {"zero_weight": "+1", "reorder": True},
         "normalization": {"mean": [0.5], "std": [0.25]},
+        "target": {"kind": "llvm"},
     }
-    assert Options.of_manifest(manifest) == options
+    assert Options.of_manifest(manifest) == options and not options.half
+    there = Options.of_manifest({**manifest, "target": {"kind": "cuda"}})
+    assert there == options.on("cuda") == replace(options, half=True)
     ranges = {"int8": [{"layer": "fc", "low": -1.5, "high": 0.1}]}
     with_ranges = replace(options, int8=(Range("fc", -1.5, 0.1),))
     assert Options.of_manifest({**manifest, **ranges}) == with_ranges

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.network import Network
+from bnn_compiler.ops import half
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, derived
 from bnn_compiler.options import Options
@@ -26,6 +27,9 @@ from bnn_compiler.runtime.manifest import (
 )
 from bnn_compiler.version import __version__
 
+#: Steps that only ``allow_reorder`` makes.
+_REORDERED = {f"bnn.{name}" for name in ("winograd_conv2d", *half.NAMES)}
+
 
 def manifest(
     program: Program,
@@ -43,7 +47,7 @@ def manifest(
     ``program.batches``.
     """
     given = options.normalization
-    reorder = any(s.op == "bnn.winograd_conv2d" for s in program.steps)
+    reorder = any(s.op in _REORDERED for s in program.steps)
     zero = zero_activation(Graph.of(network.imported.module), program)
     alone = describe(
         program,

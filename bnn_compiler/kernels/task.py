@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from bnn_compiler.kernels.layout import LANES, Layout
-from bnn_compiler.kernels.workload import ConvWorkload
+from bnn_compiler.kernels.workload import ConvWorkload, HalfWorkload
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.ops.storage import Storage
@@ -35,8 +35,9 @@ class Task:
     def from_dict(data: dict[str, Any]) -> "Task":
         """The inverse. Raises KeyError or TypeError for anything else."""
         work = _tuples(data["work"])
+        kind = HalfWorkload if "pool" in work else ConvWorkload
         return Task(
-            ConvWorkload(**{**work, "x": _layout(work["x"])}),
+            kind(**{**work, "x": _layout(work["x"])}),
             Epilogue.parse(data["epilogue"], data["outputs"]),
             tuple(None if t is None else _layout(t) for t in data["tensors"]),
         )
@@ -53,6 +54,8 @@ class Task:
         kind = kinds.get(self.work.x.storage, "float")
         if self.work.winograd:
             kind = "winograd"
+        if isinstance(self.work, HalfWorkload):
+            kind = "half"
         groups = f" g{self.work.groups}" if self.work.groups > 1 else ""
         batch = f"{n}x" if n > 1 else ""
         stride = f"/{self.work.strides[0]}" if self.work.strides != (1, 1) else ""

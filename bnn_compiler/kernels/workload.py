@@ -1,7 +1,7 @@
 """What a convolution computes, without its weights and without its schedule."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import tvm
@@ -9,6 +9,7 @@ from tvm import te, tirx
 
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.ops.storage import Storage
+from bnn_compiler.ops.window import Window
 from bnn_compiler.ops.winograd import TILE, Filtering
 
 
@@ -74,6 +75,47 @@ class ConvWorkload:
         valid = (at >= 0) & (at < extent)
         patterns, index = np.unique(valid, axis=0, return_inverse=True)
         return index.reshape(-1).astype(np.int32), patterns
+
+
+@dataclass(frozen=True)
+class HalfWorkload(ConvWorkload):
+    """One in half precision (ops/half.py), of an ``image`` that is stored as [N, C, H, W] or not.
+
+    ``pool`` is nothing, or kernel, strides and padding of a max-pool behind it and its affine map:
+    ``shape`` is the pool's then.
+    """
+
+    image: bool = False
+    pool: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(work: ConvWorkload, image: bool = False, pool: Window | None = None) -> "HalfWorkload":
+        """The same as another one."""
+        found = {f.name: getattr(work, f.name) for f in fields(ConvWorkload)}
+        pooled = () if pool is None else (*pool.kernel, *pool.strides, *pool.padding)
+        return HalfWorkload(**found, image=image, pool=pooled)
+
+    @property
+    def window(self) -> Window:
+        """The convolution's."""
+        return Window(self.kernel, self.strides, self.padding, self.dilation)
+
+    @property
+    def pooled(self) -> Window:
+        """The pool's; of one element if there is none."""
+        kh, kw, sh, sw, top, left, bottom, right = self.pool or (1, 1, 1, 1, 0, 0, 0, 0)
+        return Window((kh, kw), (sh, sw), (top, left, bottom, right))
+
+    @property
+    def convolved(self) -> tuple[int, int]:
+        """Rows and columns in front of the pool."""
+        return self.window.size(*self.x.shape[1:3])
+
+    @property
+    def macs(self) -> int:
+        """Of the convolution."""
+        n, _, _, o = self.shape
+        return int(np.prod((n, *self.convolved, o, *self.kernel, self.x.shape[3])))
 
 
 def reduce_axes(**extents: int) -> tuple[tirx.IterVar, ...]:

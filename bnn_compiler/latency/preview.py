@@ -108,7 +108,7 @@ def preview(
         try:
             if float_layers is not None:
                 options = replace(options, int8=_unknown_ranges(module, options, float_layers))
-            graph = fused(module, options)
+            graph = fused(module, options.on(wanted.hardware.kind))
             note = "\n".join(filter(None, [note, *left_in_float(graph)]))
             planned = plan.plan(graph)
             notes = tuple(call.note for call in planned.calls)

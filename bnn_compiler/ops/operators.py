@@ -13,6 +13,9 @@ c // 32, 1 means +1, the tail bits of the last word are 0. In numpy they are int
 | conv2d | bits, w int8 [O,KH,KW,C/groups] of -1/+1, operands... | epilogue(exact integer) |
 | float_conv2d | x, w [O,KH,KW,C/groups], operands... | epilogue(convolution) |
 | winograd_conv2d | x [N,C,H,W], w [O,K,K,C], operands... | the same by minimal filtering |
+| half_conv2d | x, w [O,KH,KW,C], operands... | the same of both in float16 (ops/half.py) |
+| half_image_conv2d | x [N,C,H,W], w [O,KH,KW,C], operands... | the same of an image |
+| half_pooled_conv2d | x [N,C,H,W], w, scale [O], bias [O] | epilogue(max_pool(affine(the same))) |
 | bytes | x uint8, operands... | epilogue(float32(x)) |
 | byte_conv2d | x uint8, w int16, scale [O], bias [O,KH,KW] | epilogue(scale * sum + biases) |
 | int8_conv2d | x uint8, w int8 [O,KH,KW,C/groups], scale, bias | the same on bytes of any range |
@@ -36,7 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.ops import reference, resize
+from bnn_compiler.ops import half, reference, resize
 from bnn_compiler.ops.epilogue import STEPS
 from bnn_compiler.ops.functions import evaluate
 from bnn_compiler.ops.general import Program
@@ -49,6 +52,8 @@ ShapeRule = Callable[[Any, Sequence[Shape]], Shape]
 
 #: ``data`` of an operator whose attribute ``inputs`` says how many data it has.
 VARIADIC = -1
+#: Attributes of a pool behind a convolution.
+_POOL = ("kernel", "strides", "padding")
 
 
 def _no_attributes(_: Any, __: Sequence[Shape]) -> dict[str, Any]:
@@ -105,6 +110,11 @@ def _pooled(attrs: Any, shapes: Sequence[Shape]) -> Shape:
     return n, *Window.of(attrs).size(h, w), c
 
 
+def _convolved_pooled(attrs: Any, shapes: Sequence[Shape]) -> Shape:
+    n, h, w, o = _convolved_nchw(attrs, shapes)
+    return n, *pool_of(attrs).size(h, w), o
+
+
 def _padded(attrs: Any, shapes: Sequence[Shape]) -> Shape:
     n, h, w, c = shapes[0]
     top, left, bottom, right = (int(v) for v in attrs["padding"])
@@ -128,6 +138,19 @@ def _joined(_: Any, shapes: Sequence[Shape]) -> Shape:
 
 
 # ---- meanings
+
+
+def pool_of(attrs: Any) -> Window:
+    """The pool behind a convolution."""
+    kernel, strides, padding = ([int(v) for v in attrs[f"pool_{k}"]] for k in _POOL)
+    (kh, kw), (sh, sw), (top, left, bottom, right) = kernel, strides, padding
+    return Window((kh, kw), (sh, sw), (top, left, bottom, right))
+
+
+def pool_attrs(pool: Window) -> dict[str, list[int]]:
+    """The inverse; a pool of a convolution is not dilated."""
+    attrs = pool.attrs()
+    return {f"pool_{k}": attrs[k] for k in _POOL}
 
 
 def _window(attrs: Any, weights: Array) -> Window:
@@ -234,6 +257,24 @@ OPERATORS: dict[str, Operator] = {
         2,
         _convolved_nchw,
         lambda attrs, x, w: winograd_conv2d(x.transpose(0, 2, 3, 1), w, _window(attrs, w)),
+    ),
+    "half_conv2d": Operator(
+        2,
+        _convolved,
+        lambda attrs, x, w: half.conv2d(x, w, _window(attrs, w)),
+        reads_halo=True,
+    ),
+    "half_image_conv2d": Operator(
+        2,
+        _convolved_nchw,
+        lambda attrs, x, w: half.conv2d(x.transpose(0, 2, 3, 1), w, _window(attrs, w)),
+    ),
+    "half_pooled_conv2d": Operator(
+        4,
+        _convolved_pooled,
+        lambda attrs, x, w, scale, bias: half.pooled_conv2d(
+            x.transpose(0, 2, 3, 1), w, scale, bias, _window(attrs, w), pool_of(attrs)
+        ),
     ),
     "bytes": Operator(1, _same, lambda _, x: x.astype(np.float32)),
     "byte_conv2d": Operator(

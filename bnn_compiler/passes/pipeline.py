@@ -17,6 +17,7 @@ from bnn_compiler.passes.fold_threshold import FoldThreshold
 from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.group_general import GroupGeneral
+from bnn_compiler.passes.halve_floats import HalveFloats
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
 from bnn_compiler.passes.order_weights import OrderWeights
@@ -34,10 +35,13 @@ def phases(
     byte_input: Normalization | None = None,
     allow_reorder: bool = False,
     int8: Collection[Range] = (),
+    half: bool = False,
 ) -> tuple[tuple[str, tuple[Pass, ...]], ...]:
     """(phase, its passes) in the order they run."""
     last: list[Pass] = [ByteInput(byte_input)] if byte_input else []
-    if allow_reorder:
+    if half:
+        last.append(HalveFloats())
+    elif allow_reorder:
         last.append(FilterStridedConv())
     last.append(GroupGeneral())
     rest: list[Pass] = [QuantizeRest(int8, byte_input)] if int8 else []
@@ -70,12 +74,13 @@ def run(
     byte_input: Normalization | None = None,
     allow_reorder: bool = False,
     int8: Collection[Range] = (),
+    half: bool = False,
     dump_dir: Path | None = None,
 ) -> tvm.IRModule:
     """Every phase in turn; ``dump_dir`` gets 0-import.py, 1-recognise.py, ..."""
     _dump(module, dump_dir, 0, "import")
     for index, (phase, passes) in enumerate(
-        phases(zero_weight, byte_input, allow_reorder, int8), start=1
+        phases(zero_weight, byte_input, allow_reorder, int8, half), start=1
     ):
         for one in passes:
             module = one(module)

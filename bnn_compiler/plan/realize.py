@@ -12,6 +12,7 @@ from bnn_compiler.cost.pick import Choice, Schedules
 from bnn_compiler.kernels.cpu.codegen import with_strides
 from bnn_compiler.kernels.cpu.plain import constants as plain_constants
 from bnn_compiler.kernels.task import PlainTask, Task
+from bnn_compiler.kernels.workload import HalfWorkload
 from bnn_compiler.ops.epilogue import STEPS
 from bnn_compiler.ops.graph import array
 from bnn_compiler.ops.storage import Storage
@@ -67,6 +68,8 @@ class _Realization:
             step.macs = step.products = _products(task)
         step.schedule = _describe(choice)
         step.fused = [STEPS[s.kind].report for s in task.epilogue.steps]
+        if isinstance(task.work, HalfWorkload) and task.work.pool:
+            step.fused[:0] = [STEPS["affine"].report, "max_pool"]
         if any(o.is_bits for o in task.epilogue.outputs):
             step.fused.append("sign")
         if any(o.is_bytes for o in task.epilogue.outputs):

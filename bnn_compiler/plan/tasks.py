@@ -8,8 +8,9 @@ from tvm import relax
 
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.task import PlainTask, Task
-from bnn_compiler.kernels.workload import ConvWorkload
+from bnn_compiler.kernels.workload import ConvWorkload, HalfWorkload
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.operators import pool_of
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.ops.window import Window
 
@@ -58,12 +59,30 @@ def _conv2d(request: Request) -> Task:
     return request.conv(request.work(ops.shape_of(request.call.args[1])[1:3]))
 
 
-def _winograd_conv2d(request: Request) -> Task:
+def _of_image(request: Request) -> ConvWorkload:
+    """A convolution of an image [N, C, H, W]."""
     n, c, h, w = request.data[0].shape
     image = Layout((n, h, w, c), request.data[0].dtype, dense=True)
     kernel = ops.shape_of(request.call.args[1])[1:3]
-    work = window_work(request.call, image, ops.anchor_shape(request.call), kernel)
-    return request.conv(replace(work, winograd=True))
+    return window_work(request.call, image, ops.anchor_shape(request.call), kernel)
+
+
+def _winograd_conv2d(request: Request) -> Task:
+    return request.conv(replace(_of_image(request), winograd=True))
+
+
+def _half_conv2d(request: Request) -> Task:
+    work = request.work(ops.shape_of(request.call.args[1])[1:3])
+    return request.conv(HalfWorkload.of(work))
+
+
+def _half_image_conv2d(request: Request) -> Task:
+    return request.conv(HalfWorkload.of(_of_image(request), image=True))
+
+
+def _half_pooled_conv2d(request: Request) -> Task:
+    work = HalfWorkload.of(_of_image(request), True, pool_of(request.call.attrs))
+    return request.conv(work)
 
 
 def _plain(request: Request) -> PlainTask:
@@ -134,6 +153,9 @@ TASKS: dict[str, Callable[[Request], Task | PlainTask]] = {
     "byte_conv2d": _conv2d,
     "int8_conv2d": _conv2d,
     "winograd_conv2d": _winograd_conv2d,
+    "half_conv2d": _half_conv2d,
+    "half_image_conv2d": _half_image_conv2d,
+    "half_pooled_conv2d": _half_pooled_conv2d,
     "bytes": _plain,
     "map": _plain,
     "max_pool2d": _max_pool2d,

@@ -11,6 +11,7 @@ from bnn_compiler.deploy import backend
 from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
+from bnn_compiler.kernels.workload import HalfWorkload
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Target
 
@@ -33,6 +34,13 @@ def constants(task: Task, point: Point) -> list[np.ndarray]:
         ]
     else:
         weights = [rng.normal(size=shape).astype(np.float32)]
+    if isinstance(work, HalfWorkload):
+        # One weight for each output: sums are the same in any order.
+        flat = weights[0].reshape(shape[0], -1)
+        flat[np.arange(flat.shape[1]) != rng.integers(flat.shape[1], size=(shape[0], 1))] = 0
+        weights += [
+            rng.normal(size=shape[0]).astype(np.float32) for _ in range(2 * bool(work.pool))
+        ]
     return families.constants(task, point, weights)
 
 

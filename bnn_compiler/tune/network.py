@@ -56,6 +56,7 @@ class Subject:
         chosen = targets.load(target)
         path = Path(schedules) if schedules else records.shipped(chosen)
         sizes = tuple(batches) if batches else None
+        options = options.on(chosen.hardware.kind)
         return Subject(model, example_inputs, chosen, path, options, checkpoint, sizes)
 
     def tasks(self) -> dict[Task, int]:

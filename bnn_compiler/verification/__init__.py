@@ -19,12 +19,13 @@ from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.runtime import Artifact
 from bnn_compiler.runtime.tensors import is_tensor, widened
-from bnn_compiler.verification import playback
+from bnn_compiler.verification import halves, playback
 from bnn_compiler.verification.agreement import top1
 from bnn_compiler.verification.kernels import kernel_checks
 from bnn_compiler.verification.quantized import Meanings
 from bnn_compiler.verification.report import (
     FlipCheck,
+    HalfCheck,
     Int8Check,
     KernelCheck,
     LayerCheck,
@@ -37,6 +38,7 @@ from bnn_compiler.verification.report import (
 
 __all__ = [
     "FlipCheck",
+    "HalfCheck",
     "Int8Check",
     "KernelCheck",
     "LayerCheck",
@@ -163,6 +165,7 @@ def _wanted(artifact: Artifact) -> set[str]:
     """What buffers hold, and what bytes are made of."""
     buffers = artifact.manifest["buffers"]
     wanted = {b["name"] for b in buffers if b["kind"] == "arena"}
+    wanted |= halves.names(artifact.manifest["steps"], buffers)
     if artifact.manifest["int8"]:
         wanted |= {b["name"] for b in buffers}
         wanted |= {b["name"].rpartition("__")[0] for b in buffers if b["dtype"] == "uint8"}
@@ -182,6 +185,8 @@ def _compare(
     seen = network.imported.oracle.observe(inputs, _wanted(artifact))
     if options.normalization:
         seen = _with_bytes(seen)
+    if any(map(halves.is_half, artifact.manifest["steps"])):
+        seen = halves.widened(seen)
     forced = playback.play(artifact, arrays, seen.values, floats=True, meanings=meanings)
     pinned = playback.play(artifact, arrays, seen.values, floats=False, meanings=meanings)
     flips: tuple[FlipCheck, ...] = ()
@@ -199,6 +204,7 @@ def _compare(
         _export_difference(network, seen, inputs),
         tuple(forced.int8),
         flips,
+        tuple(forced.half),
     )
 
 

@@ -1,4 +1,7 @@
-"""Each kernel against the meaning of its operator (ops/operators.py), bit for bit."""
+"""Each kernel against the meaning of its operator (ops/operators.py), bit for bit.
+
+In half precision the order of sums is the kernel's: then as near as that explains.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +12,8 @@ from numpy.typing import NDArray
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops.graph import Graph
 from bnn_compiler.runtime import Artifact, Session
+from bnn_compiler.verification import halves
+from bnn_compiler.verification.quantized import Meanings
 from bnn_compiler.verification.report import KernelCheck
 
 
@@ -21,6 +26,7 @@ def kernel_checks(
     session.inputs = [np.ascontiguousarray(x) for x in inputs]
     buffers = {b["id"]: b for b in artifact.manifest["buffers"]}
     outputs = [b["id"] for b in artifact.manifest["buffers"] if b["kind"] == "output"]
+    calls = Meanings.of(graph).calls
     checks = []
     for index, step in enumerate(artifact.manifest["steps"]):
         for identifier in step["reads"]:
@@ -35,7 +41,12 @@ def kernel_checks(
             else:
                 found = session.read_buffer(identifier)
             elements += wanted.size
-            mismatches += _differences(found.reshape(wanted.shape), wanted)
+            found = found.reshape(wanted.shape)
+            if halves.is_half(step):
+                call, at = calls[buffers[identifier]["name"]]
+                mismatches += halves.mismatches(call, at, found, values)
+            else:
+                mismatches += _differences(found, wanted)
         checks.append(KernelCheck(step["name"], step["op"], step["binary"], elements, mismatches))
     return checks
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from bnn_compiler.frontend.oracle import Truth
 from bnn_compiler.runtime import Artifact, Session
+from bnn_compiler.verification import halves
 from bnn_compiler.verification.quantized import EXACT, Meanings, compare
-from bnn_compiler.verification.report import FlipCheck, Int8Check, LayerCheck, SignCheck
+from bnn_compiler.verification.report import FlipCheck, HalfCheck, Int8Check, LayerCheck, SignCheck
 
 #: Images, rows and columns of a value.
 Part = tuple[slice, slice, slice]
@@ -35,6 +36,7 @@ class Played:
     flipped: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     int8: list[Int8Check] = field(default_factory=list)
     exact: set[int] = field(default_factory=set)
+    half: list[HalfCheck] = field(default_factory=list)
 
 
 #: NAME, NAME__bits... or NAME__inside_TOP_LEFT__bits... (ops/graph.py).
@@ -86,6 +88,8 @@ def play(
             if buffers[i]["kind"] == "arena":
                 session.write_buffer(i, current[i])
         session.run(at, at + 1)
+        if halves.is_half(step):
+            played.half += _judge_halves(artifact, step, session, values)
         narrow = step["op"] in EXACT or not inexact.isdisjoint(step["reads"])
         if meanings is not None and narrow and not through:
             inexact |= _judge_exact(artifact, step, session, current, meanings, values, played)
@@ -154,6 +158,23 @@ def _judge_sign(
     noted = differing.setdefault(name, np.zeros(whole.shape, bool))
     noted[part] |= differs.reshape(noted[part].shape)
     return forced
+
+
+def _judge_halves(
+    artifact: Artifact, step: Mapping[str, Any], session: Session, values: Mapping[str, Truth]
+) -> list[HalfCheck]:
+    """The errors of a step in half precision, of what the framework has too."""
+    buffers = {b["id"]: b for b in artifact.manifest["buffers"]}
+    outputs = [b["id"] for b in artifact.manifest["buffers"] if b["kind"] == "output"]
+    checks = []
+    for i in step["writes"]:
+        truth = values.get(buffers[i]["name"])
+        if buffers[i]["dtype"] != "float32" or truth is None or truth.margin is not None:
+            continue
+        found = session.outputs[outputs.index(i)] if i in outputs else session.read_buffer(i)
+        if truth.value.size == found.size:
+            checks.append(halves.error(buffers[i]["name"], found, truth))
+    return checks
 
 
 def _judge_exact(

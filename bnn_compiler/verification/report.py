@@ -65,6 +65,19 @@ class Int8Check:
 
 
 @dataclass(frozen=True)
+class HalfCheck:
+    """A result of a layer in half precision, from the framework's inputs, against its values.
+
+    ``difference`` is the largest, ``error`` the root of the mean square, relative to the values'.
+    """
+
+    name: str
+    elements: int
+    difference: float
+    error: float
+
+
+@dataclass(frozen=True)
 class FlipCheck:
     """Decisions of a sign that the errors of all layers on bytes before it turn around.
 
@@ -105,7 +118,8 @@ class Report:
     signs of the network that no part of the artifact could be compared with. ``zeros_decided``
     counts signs of a sum that PyTorch rounded to 0. ``export_difference`` is how far the module is
     from the graph that was compiled, relative to its outputs, both in float64. ``int8`` and
-    ``flips`` are of networks with layers on bytes, whose errors are no faults.
+    ``flips`` are of networks with layers on bytes, whose errors are no faults; ``half`` is of those
+    in half precision, which rounding explains.
     """
 
     samples: int
@@ -118,6 +132,7 @@ class Report:
     export_difference: float
     int8: tuple[Int8Check, ...] = ()
     flips: tuple[FlipCheck, ...] = ()
+    half: tuple[HalfCheck, ...] = ()
 
     @property
     def faults(self) -> list[str]:
@@ -209,6 +224,7 @@ class Report:
         )
         lines.append(self._sign_line())
         lines += self._int8_lines() if self.int8 else []
+        lines += [self._half_line()] if self.half else []
         for o in self.outputs:
             if o.exact:
                 lines.append(
@@ -249,6 +265,12 @@ class Report:
         flipped = f"signs that turn around behind them: {sum(f.flipped for f in self.flips)}"
         return [line, f"{flipped} of {total}{f' ({shown})' if shown else ''}"]
 
+    def _half_line(self) -> str:
+        worst = sorted(self.half, key=lambda h: -h.error)[:_WORST]
+        shown = ", ".join(f"{h.name} {h.error:.3%}, at most {h.difference:.1e}" for h in worst)
+        count = sum(h.elements for h in self.half)
+        return f"half precision: {count} values in {len(self.half)} layers; from float32: {shown}"
+
     def _sign_line(self) -> str:
         differ = [s for s in self.signs if s.differ]
         line = (
@@ -284,7 +306,7 @@ def merge(reports: Sequence[Report]) -> Report:
         name: tuple(
             _merged(same) for same in zip(*(getattr(r, name) for r in reports), strict=True)
         )
-        for name in ("kernels", "layers", "signs", "outputs", "int8", "flips")
+        for name in ("kernels", "layers", "signs", "outputs", "int8", "flips", "half")
     }
     return Report(
         sum(r.samples for r in reports),
@@ -299,7 +321,7 @@ def join(reports: Sequence[Report]) -> Report:
     """One report over the programs of several batch sizes, side by side."""
     columns = {
         name: tuple(c for r in reports for c in getattr(r, name))
-        for name in ("kernels", "layers", "signs", "outputs", "unchecked", "int8", "flips")
+        for name in ("kernels", "layers", "signs", "outputs", "unchecked", "int8", "flips", "half")
     }
     return Report(
         sum(r.samples for r in reports),

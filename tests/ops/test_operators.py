@@ -7,7 +7,7 @@ from tvm import relax
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import normalized
-from bnn_compiler.ops.operators import OPERATORS
+from bnn_compiler.ops.operators import OPERATORS, pool_attrs
 from bnn_compiler.ops.window import Window
 from bnn_compiler.plan.tasks import TASKS
 from bnn_compiler.runtime import bounds
@@ -33,6 +33,13 @@ EXAMPLES = {
     "winograd_conv2d": (
         [X[:, :, :8].transpose(0, 3, 1, 2), WEIGHTS],
         {**CONV, "padding": [1] * 4},
+        1,
+    ),
+    "half_conv2d": ([X, WEIGHTS], CONV, 1),
+    "half_image_conv2d": ([X.transpose(0, 3, 1, 2), WEIGHTS], CONV, 1),
+    "half_pooled_conv2d": (
+        [X.transpose(0, 3, 1, 2), WEIGHTS, VECTOR[:4], VECTOR[1:]],
+        {**CONV, **pool_attrs(Window((2, 2), (2, 1), (1, 0, 0, 1)))},
         1,
     ),
     "bytes": ([BYTES], {}, 1),
@@ -130,4 +137,4 @@ def test_names():
 
 def test_convolutions_read_their_padding_from_the_halo():
     found = {name for name in OPERATORS if ops.reads_halo(example(name)[0])}
-    assert found == {"conv2d", "float_conv2d", "byte_conv2d", "int8_conv2d"}
+    assert found == {"conv2d", "float_conv2d", "half_conv2d", "byte_conv2d", "int8_conv2d"}

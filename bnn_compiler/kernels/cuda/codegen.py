@@ -20,6 +20,7 @@ from bnn_compiler.kernels.cuda import async_copies, nvcc
 from bnn_compiler.kernels.cuda.async_copies import AsyncCopies
 from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
 from bnn_compiler.kernels.cuda.function_code import definition
+from bnn_compiler.kernels.cuda.half_loads import HalfLoads
 from bnn_compiler.kernels.cuda.pair_loads import PairLoads
 from bnn_compiler.kernels.cuda.rounding import DefineRounding
 from bnn_compiler.kernels.cuda.votes import Votes
@@ -188,6 +189,7 @@ def _finish() -> tvm.transform.Pass:
             x.StmtSimplify(),
             PairLoads(),
             AsyncCopies(),
+            HalfLoads(),
             _Begin(),
             x.LowerIntrin(),
         ]

@@ -12,6 +12,7 @@ BNN_DEVICE float bnn_fma(float a, float b, float c) { return __fmaf_rn(a, b, c);
 // As LLVM has them on CPUs: of unlike zeros the second one.
 BNN_DEVICE float bnn_max(float a, float b) { return a > b ? a : b; }
 BNN_DEVICE float bnn_min(float a, float b) { return a < b ? a : b; }
+BNN_DEVICE float bnn_largest(float a, float b) { return fmaxf(a, b); }
 BNN_DEVICE int32_t bnn_bits(float a) { return __float_as_int(a); }
 BNN_DEVICE float bnn_from_bits(int32_t a) { return __int_as_float(a); }
 BNN_DEVICE uint32_t bnn_ballot(bool bit) { return __ballot_sync(0xffffffffu, bit); }
@@ -43,6 +44,32 @@ template <int left> BNN_DEVICE void bnn_wait_copies() {
   asm volatile("cp.async.wait_group %0;" :: "n"(left) : "memory");
 }
 #endif
+// 0 unless `inside`, without a branch. Volatile: not before bnn_begin.
+BNN_DEVICE float bnn_load_if(bool inside, const float *at) {
+  float value;
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %1, 0; mov.f32 %0, 0f00000000; @p ld.global.nc.f32 %0, [%2];}"
+      : "=f"(value)
+      : "r"(uint(inside)), "l"(at));
+  return value;
+}
+// Two numbers rounded to halves, the first one in the low bits.
+BNN_DEVICE uint bnn_half2(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+  uint both;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(b), "f"(a));
+  return both;
+#else
+  ushort low, high;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(low) : "f"(a));
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(high) : "f"(b));
+  return low | uint(high) << 16;
+#endif
+}
+// Of neighbours, aligned to 8 bytes.
+BNN_DEVICE uint bnn_half2_at(const float *at) {
+  const float2 both = *reinterpret_cast<const float2 *>(at);
+  return bnn_half2(both.x, both.y);
+}
 
 // With programmatic dependent launch a kernel starts before the one ahead of it has ended. What
 // that one writes is there after this; the next kernel's blocks may come from then on.
@@ -69,7 +96,19 @@ BNN_DEVICE void bnn_mma_int8(int &d0, int &d1, int &d2, int &d3, uint a0, uint a
       : "+r"(d0), "+r"(d1), "+r"(d2), "+r"(d3)
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
+BNN_DEVICE void bnn_mma_half(float &d0, float &d1, float &d2, float &d3, uint a0, uint a1, uint a2,
+                             uint a3, uint b0, uint b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+f"(d0), "+f"(d1), "+f"(d2), "+f"(d3)
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
 #endif
+BNN_DEVICE void bnn_mma_half8(float &d0, float &d1, float &d2, float &d3, uint a0, uint a1, uint b) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
+      : "+f"(d0), "+f"(d1), "+f"(d2), "+f"(d3)
+      : "r"(a0), "r"(a1), "r"(b));
+}
 BNN_DEVICE void bnn_mma_xor(int &d0, int &d1, uint a, uint b) {
   asm("mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.xor.popc {%0,%1},{%2},{%3},{%0,%1};"
       : "+r"(d0), "+r"(d1)

@@ -203,6 +203,7 @@ static inline void __syncwarp() { bnn::meet(bnn::warp().meeting); }
 BNN_DEVICE float bnn_fma(float a, float b, float c) { return std::fmaf(a, b, c); }
 BNN_DEVICE float bnn_max(float a, float b) { return a > b ? a : b; }
 BNN_DEVICE float bnn_min(float a, float b) { return a < b ? a : b; }
+BNN_DEVICE float bnn_largest(float a, float b) { return std::fmax(a, b); }
 static inline int32_t bnn_bits(float a) {
   int32_t bits;
   __builtin_memcpy(&bits, &a, sizeof bits);
@@ -240,6 +241,30 @@ template <size_t left> static inline void bnn_wait_copies() {
     for (const bnn::Copy &c : groups.front())
       c.from ? __builtin_memcpy(c.to, c.from, c.bytes) : __builtin_memset(c.to, 0, c.bytes);
 }
+// The nearest half, to even between two; what is too large is infinite.
+static inline unsigned bnn_half(float a) {
+  unsigned bits = unsigned(bnn_bits(a)), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return sign | 0x7fffu;
+  if (magnitude >= 0x477ff000u) return sign | 0x7c00u;
+  if (magnitude < 0x38800000u) {
+    // Subnormal: whole multiples of 2^-24, which the sum with 0.5 rounds to.
+    return sign | (unsigned(bnn_bits(std::fabs(a) + 0.5f)) - 0x3f000000u);
+  }
+  return sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13;
+}
+static inline float bnn_from_half(unsigned h) {
+  unsigned exponent = h >> 10 & 31, fraction = h & 1023;
+  float value = exponent == 31 ? (fraction ? __builtin_nanf("") : CUDART_INF_F)
+                : exponent     ? std::ldexp(float(1024 + fraction), int(exponent) - 25)
+                               : std::ldexp(float(fraction), -24);
+  return h & 0x8000u ? -value : value;
+}
+BNN_DEVICE float bnn_load_if(bool inside, const float *at) { return inside ? *at : 0.0f; }
+BNN_DEVICE unsigned bnn_half2(float a, float b) { return bnn_half(a) | bnn_half(b) << 16; }
+BNN_DEVICE unsigned bnn_half2_at(const float *at) {
+  if (uintptr_t(at) % 8) __builtin_trap();
+  return bnn_half2(at[0], at[1]);
+}
 BNN_DEVICE void bnn_begin() {}
 BNN_DEVICE uint32_t bnn_ballot(bool bit) {
   return bnn::together(&bit, [](const void **bits) {
@@ -252,17 +277,17 @@ BNN_DEVICE uint32_t bnn_ballot(bool bit) {
 // The instructions of tensor cores: every lane's fragments are laid out as matrices and multiplied.
 namespace bnn {
 
-struct Fragments {
-  int *d[4];
+template <class T> struct Fragments {
+  T *d[4];
   unsigned a[4], b[2];
 };
 
 // `rows` x 8 sums over `words` registers of `multiply`, of one lane's.
-template <class F> static void mma(Fragments mine, int rows, int words, F multiply) {
+template <class T, class F> static void mma(Fragments<T> mine, int rows, int words, F multiply) {
   int halves = words / 4, pairs = rows / 8, lane = int(bnn::lane());
-  int sums[4] = {};
+  T sums[4] = {};
   together(&mine, [&](const void **all) {
-    auto of = [&](int i) { return static_cast<const Fragments *>(all[i]); };
+    auto of = [&](int i) { return static_cast<const Fragments<T> *>(all[i]); };
     for (int pair = 0; pair < pairs; pair++)
       for (int odd = 0; odd < 2; odd++) {
         int n = lane % 4 * 2 + odd;
@@ -280,17 +305,29 @@ template <class F> static void mma(Fragments mine, int rows, int words, F multip
 
 BNN_DEVICE void bnn_mma_and(int &d0, int &d1, int &d2, int &d3, unsigned a0, unsigned a1,
                             unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-  bnn::mma({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8,
-           [](unsigned a, unsigned b) { return __popc(a & b); });
+  bnn::mma<int>({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8,
+                [](unsigned a, unsigned b) { return __popc(a & b); });
 }
 BNN_DEVICE void bnn_mma_int8(int &d0, int &d1, int &d2, int &d3, unsigned a0, unsigned a1,
                              unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-  bnn::mma({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8, [](unsigned a, unsigned b) {
+  bnn::mma<int>({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8, [](unsigned a, unsigned b) {
     int sum = 0;
     for (int i = 0; i < 32; i += 8) sum += int(int8_t(a >> i)) * int(int8_t(b >> i));
     return sum;
   });
 }
 BNN_DEVICE void bnn_mma_xor(int &d0, int &d1, unsigned a, unsigned b) {
-  bnn::mma({{&d0, &d1}, {a}, {b}}, 8, 4, [](unsigned a, unsigned b) { return __popc(a ^ b); });
+  bnn::mma<int>({{&d0, &d1}, {a}, {b}}, 8, 4, [](unsigned a, unsigned b) { return __popc(a ^ b); });
+}
+static inline float bnn_dot2(unsigned a, unsigned b) {
+  return bnn_from_half(a & 0xffff) * bnn_from_half(b & 0xffff) +
+         bnn_from_half(a >> 16) * bnn_from_half(b >> 16);
+}
+BNN_DEVICE void bnn_mma_half(float &d0, float &d1, float &d2, float &d3, unsigned a0, unsigned a1,
+                             unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+  bnn::mma<float>({{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}}, 16, 8, bnn_dot2);
+}
+BNN_DEVICE void bnn_mma_half8(float &d0, float &d1, float &d2, float &d3, unsigned a0, unsigned a1,
+                              unsigned b) {
+  bnn::mma<float>({{&d0, &d1, &d2, &d3}, {a0, a1}, {b}}, 16, 4, bnn_dot2);
 }

@@ -1,10 +1,12 @@
-"""The tensor-core instructions that multiply signs.
+"""The tensor-core instructions that multiply signs, or halves.
 
 Each multiplies ``rows`` pixels by 8 output channels over ``words`` registers of 32 bits:
 
     and     mma.m16n8k256 of bits, AND and popcount; sm_80 to sm_90
     xor     mma.m8n8k128 of bits, XOR and popcount; sm_75
     int8    mma.m16n8k32 of bytes, signs of the input as 0 and 1; where bits are only emulated
+    half    mma.m16n8k16 of float16 with float32 sums; sm_80 and later
+    half8   mma.m16n8k8 of them; sm_75
 """
 
 from dataclasses import dataclass
@@ -18,12 +20,13 @@ COLUMNS = 8
 
 @dataclass(frozen=True)
 class Instruction:
-    """``form`` is Gpu.binary; ``bits`` of the input are in a register."""
+    """``form`` is Gpu.binary or of halves; ``bits`` numbers of the input are in a register."""
 
     form: str
     rows: int
     words: int
     bits: int
+    sums: str = "int32"
 
     @property
     def name(self) -> str:
@@ -37,7 +40,9 @@ class Instruction:
         return halves * pairs, halves, pairs * 2
 
     def multiply(self, a: tvm.ir.Expr, b: tvm.ir.Expr) -> tvm.ir.Expr:
-        """What two registers add to a sum, int32."""
+        """What two registers add to a sum."""
+        if self.sums == "float32":
+            return tirx.call_pure_extern("float32", "bnn_dot2", a, b)
         if self.form == "int8":
             return tirx.call_pure_extern("int32", "bnn_dot4", a, b)
         joined = a & b if self.form == "and" else a ^ b
@@ -71,5 +76,13 @@ INSTRUCTIONS = {
         Instruction("and", 16, 8, 32),
         Instruction("xor", 8, 4, 32),
         Instruction("int8", 16, 8, 4),
+    )
+}
+#: Those of halves.
+HALVES = {
+    i.form: i
+    for i in (
+        Instruction("half", 16, 8, 2, "float32"),
+        Instruction("half8", 16, 4, 2, "float32"),
     )
 }

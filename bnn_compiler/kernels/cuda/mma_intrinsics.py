@@ -1,7 +1,8 @@
 """What a tensor-core instruction computes on its fragments, and its call, in TVMScript.
 
 A fragment is a buffer [register, lane] of scope "warp". ``bnn_mma_*`` are in device.cuh and host.h;
-``bnn_dot4``, the sum of four products of signed bytes, is only ever described.
+``bnn_dot4``, the sum of four products of signed bytes, and ``bnn_dot2``, that of two products of
+halves, are only ever described.
 """
 
 # mypy: ignore-errors
@@ -9,7 +10,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from bnn_compiler.kernels.cpu.intrinsics import fast_inspect
-from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS, Instruction
+from bnn_compiler.kernels.cuda.instruction import COLUMNS, HALVES, INSTRUCTIONS, Instruction
 
 _registered = False
 
@@ -23,13 +24,13 @@ def register() -> None:
     from tvm.s_tir import TensorIntrin
 
     with fast_inspect():
-        for i in INSTRUCTIONS.values():
+        for i in (*INSTRUCTIONS.values(), *HALVES.values()):
             TensorIntrin.register(i.name, description(i), call(i))
 
 
 def description(i: Instruction) -> tirx.PrimFunc:
     """The instruction's meaning, which a loop nest is compared with."""
-    a_count, b_count, c_count = i.registers
+    (a_count, b_count, c_count), sums = i.registers, i.sums
     pairs = i.rows // 8
 
     # Where pixel m, channel n and register k are, as simplified as they will be there.
@@ -59,7 +60,7 @@ def description(i: Instruction) -> tirx.PrimFunc:
         B = T.match_buffer(
             b, (b_count, 32), "uint32", align=64, offset_factor=b_count, scope="warp"
         )
-        C = T.match_buffer(c, (c_count, 32), "int32", align=64, offset_factor=c_count, scope="warp")
+        C = T.match_buffer(c, (c_count, 32), sums, align=64, offset_factor=c_count, scope="warp")
         with T.sblock("root"):
             T.reads(C[0:c_count, 0:32], A[0:a_count, 0:32], B[0:b_count, 0:32])
             T.writes(C[0:c_count, 0:32])
@@ -73,7 +74,7 @@ def description(i: Instruction) -> tirx.PrimFunc:
 
 def call(i: Instruction) -> tirx.PrimFunc:
     """The instruction itself."""
-    a_count, b_count, c_count = i.registers
+    (a_count, b_count, c_count), sums = i.registers, i.sums
 
     def instruction(A, B, C, t):
         fragments = ((C, c_count), (A, a_count), (B, b_count))
@@ -88,7 +89,7 @@ def call(i: Instruction) -> tirx.PrimFunc:
         B = T.match_buffer(
             b, (b_count, 32), "uint32", align=64, offset_factor=b_count, scope="warp"
         )
-        C = T.match_buffer(c, (c_count, 32), "int32", align=64, offset_factor=c_count, scope="warp")
+        C = T.match_buffer(c, (c_count, 32), sums, align=64, offset_factor=c_count, scope="warp")
         with T.sblock("root"):
             T.reads(C[0:c_count, 0:32], A[0:a_count, 0:32], B[0:b_count, 0:32])
             T.writes(C[0:c_count, 0:32])

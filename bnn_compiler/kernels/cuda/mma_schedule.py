@@ -47,12 +47,12 @@ def epilogue(sch: s_tir.Schedule, stages: Stages, value: object, point: Any) -> 
     for loop, axis in ((mo, "blockIdx.x"), (co, "blockIdx.y"), (warp, "threadIdx.y")):
         sch.bind(loop, axis)
     sch.bind(lane, "threadIdx.x")
-    _outputs(sch, stages, cq)
+    outputs(sch, stages, cq)
     sch.set_scope(value, 0, "local")
     return co
 
 
-def _outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
+def outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
     """Packed words, then what is stored, under ``loop``, which is over words of a pixel."""
     for tensor, _ in stages.bits:
         block = sch.get_sblock(tensor.op.name)
@@ -94,7 +94,7 @@ def _product(sch: s_tir.Schedule, point: Any, i: Instruction, block: object) -> 
     sch.transform_layout(acc, ("write", 0), lambda s, m, t, c: (s, t, *i.of_sums(m, c)))
     start = sch.decompose_reduction(acc, ko)
     for target, column in ((signs, 4), (weights, 4), (start, 2), (copy, 2)):
-        _lanes(sch, target, column)
+        lanes(sch, target, column)
     for loop in (mo, co):
         sch.unroll(loop)
     sch.tensorize(mi, i.name)
@@ -123,7 +123,7 @@ def _stage(sch: s_tir.Schedule, point: Any, loop: object, together: int) -> None
     sch.annotate(loop, "software_pipeline_async_stages", [0])
 
 
-def _lanes(sch: s_tir.Schedule, block: object, column: int) -> None:
+def lanes(sch: s_tir.Schedule, block: object, column: int) -> None:
     """The last two loops become registers around the lane: 8 rows by 4 elements or pairs."""
     row, inner = sch.get_loops(block)[-2:]
     r0, r1 = sch.split(row, [None, 8])

@@ -31,6 +31,12 @@ class Rows:
             row = tirx.min(row, self.real - 1)
         return row // (h * w), row // w % h, row % w
 
+    def place(self, row: tvm.ir.Expr) -> tuple[tuple[tvm.ir.Expr, ...], tvm.ir.Expr | None]:
+        """The same without the repetitions, and whether there is such a pixel; None if always."""
+        _, h, w, _ = self.shape
+        exists = row < self.real if self.count > self.real else None
+        return (row // (h * w), row // w % h, row % w), exists
+
     def outputs(self, stages: Stages, lanes: int) -> Stages:
         """The same with every output a copy of its own, "out<i>" [1, 1, count, ...].
 
@@ -44,7 +50,7 @@ class Rows:
         return replace(stages, outputs=copies)
 
     def scatter(self, function: tirx.PrimFunc) -> tirx.PrimFunc:
-        """out[0, 0, m, c] = v  ->  if m < real: out[n, y, x, c] = v, of every "out<i>"."""
+        """out[0, 0, m, c] = v  ->  if m exists: out[n, y, x, c] = v, of every "out<i>"."""
         n, h, w, _ = self.shape
         flat = [p for p in function.params if str(p.name).startswith("out")]
         images = {
@@ -57,10 +63,9 @@ class Rows:
                 return mutator.default_mutate(node)
             _, _, m, c = node.indices
             value = mutator.mutate(node.value)
-            stored = tirx.BufferStore(image, value, [m // (h * w), m // w % h, m % w, c])
-            if self.count == self.real:
-                return stored
-            return tirx.IfThenElse(m < self.real, stored, None)
+            at, exists = self.place(m)
+            stored = tirx.BufferStore(image, value, [*at, c])
+            return stored if exists is None else tirx.IfThenElse(exists, stored, None)
 
         def block(node: s_tir.SBlock, mutator: tvm_ffi.StructuralMutator) -> s_tir.SBlock:
             made = mutator.default_mutate(node)

@@ -14,7 +14,7 @@ from bnn_compiler.kernels.epilogue import Stages, f32, finish, placeholder
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.kernels.workload import reduce_axes
+from bnn_compiler.kernels.workload import HalfWorkload, reduce_axes
 from bnn_compiler.ops.rounding import round_up
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Gpu
@@ -38,7 +38,8 @@ class Scalar:
 
         Where reordering is allowed (minimal filtering on CPUs) the order is the same as elsewhere.
         """
-        return task.work.x.storage is Storage.FLOAT32
+        is_half = isinstance(task.work, HalfWorkload)
+        return task.work.x.storage is Storage.FLOAT32 and not is_half
 
     def points(self, task: Task, hardware: Gpu) -> Iterator[ScalarPoint]:
         """Every tile."""

@@ -14,7 +14,18 @@ import numpy as np
 from bnn_compiler import runtime
 from bnn_compiler.errors import ArtifactError, InputError
 from tests.deploy.cuda import faults
-from tests.deploy.cuda.playing import PATH, Array, Capsule, Stub, X, Y, refused, results, right
+from tests.deploy.cuda.playing import (
+    FOLDER,
+    PATH,
+    Array,
+    Capsule,
+    Stub,
+    X,
+    Y,
+    refused,
+    results,
+    right,
+)
 
 
 def host(stub):
@@ -314,12 +325,28 @@ def run_only(stub):
         assert right(net.run(*X)) and right(net.run(*X))
 
 
+def halves(stub):
+    """In half precision: near what CPUs give, and each kernel what its operator means."""
+    import bnn_compiler
+
+    with bnn_compiler.load(PATH) as net:
+        assert net.manifest["contract"]["reorder"]
+        ops = {s["op"] for s in net.manifest["steps"]}
+        assert {"bnn.half_pooled_conv2d", "bnn.half_conv2d"} <= ops
+        assert not ops & {"bnn.float_conv2d", "bnn.max_pool2d", "bnn.to_nhwc"}
+        families = {s["schedule"]["point"].get("family") for s in net.manifest["steps"]}
+        assert families == {"half", "mma", None}, families
+        found = bnn_compiler.verify(net, str(FOLDER / "net.pt2"), [tuple(X)])
+        print(found.text())
+        assert found.ok and 0 < max(h.error for h in found.half) < 2**-10
+
+
 #: By the name that stub.play gives.
 SCENARIOS = {
     f.__name__: f
     for f in (
         *(host, device, many_places, arrays, dlpack, sessions, captured, contexts, steps, copies),
-        *(nan, run_only, faults.injected, faults.devices),
+        *(nan, run_only, halves, faults.injected, faults.devices),
     )
 }
 

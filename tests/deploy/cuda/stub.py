@@ -86,7 +86,8 @@ def build(folder, model, examples, given=None, *, as_folder=False, shared=0, rea
     outputs = on_cpu(folder / "cpu", program, folder / "kernels.o", tools, inputs)
     if real:
         schedules = Schedules.load(targets.load("cuda-sm90"), None)
-        program, functions = realize.realize(plan.plan(graph), schedules, "net")
+        chosen = chosen.on("cuda")
+        program, functions = realize.realize(plan.plan(network.fused(chosen)), schedules, "net")
         code = device_code(program, cuda_codegen.kernels(functions, schedules.target.tvm)[1])
         emulate.host_library(functions, folder / "kernels.so")
     else:

@@ -25,7 +25,7 @@ def call(loaded, symbol, pointers):
 def arrays_of(one, point, x, weights, operands):
     """A task's parameters in memory; the last ones are its outputs."""
     constants = families.constants(one, point, weights)
-    if one.work.winograd:
+    if one.work.winograd or getattr(one.work, "image", False):
         image = kernel._aligned(x.transpose(0, 3, 1, 2))
     else:
         image = kernel._stored(one.work.x, x, one.work.pad_value == 1)

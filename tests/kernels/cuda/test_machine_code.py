@@ -91,6 +91,8 @@ def check(graph, name, tmp_path):
         assert set(done) == set(launches)
         for symbol, operations in done.items():
             look(symbol, operations, points[symbol])
+            if gpu.target.gpu.sm >= 90:
+                waits(symbol, operations)
     return {p.get("family") for p in points.values()}
 
 
@@ -108,6 +110,12 @@ def look(symbol, operations, point):
     wanted = _PRODUCTS[point["form"]]
     assert products and all(re.match(wanted, o) for o in products), (symbol, products)
     assert ("LDGSTS" in {o.split(".")[0] for o in operations}) == (point["stages"] > 0), symbol
+
+
+def waits(symbol, operations):
+    """Nothing is read before what the kernel ahead writes is there."""
+    reads = [i for i, o in enumerate(operations) if re.match(r"(LDG|LDGSTS|LD)\b", o)]
+    assert reads and operations.index("ACQBULK") < reads[0], symbol
 
 
 @pytest.mark.skipif(not has_nvcc(), reason="needs nvcc: pip install nvidia-cuda-nvcc")

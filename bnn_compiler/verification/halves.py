@@ -1,0 +1,83 @@
+"""Steps in half precision: what the order of their sums explains, their errors from float32."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+
+from bnn_compiler.frontend.oracle import Observation, Truth
+from bnn_compiler.ops import half
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import array, constant
+from bnn_compiler.verification.report import HalfCheck
+
+
+def is_half(step: Mapping[str, Any]) -> bool:
+    """Whether a step of a manifest computes in half precision."""
+    return str(step["op"]).removeprefix("bnn.") in half.NAMES
+
+
+def mismatches(
+    call: relax.Call, index: int, found: NDArray[Any], values: Mapping[str, NDArray[Any]]
+) -> int:
+    """Elements of result ``index`` that no order of float32 sums explains.
+
+    ``values`` are those of the graph by name.
+    """
+    args = [values[a.name] if constant(a) is None else array(a) for a in call.args]
+    operator, count = ops.operator_of(call), ops.data_count(call)
+    epilogue, operands = ops.epilogue_of(call), args[count:]
+    sums = operator.meaning(call.attrs, *args[:count])
+    # Of a pool the sums are shifted already.
+    shift = max((float(np.abs(a).max(initial=0)) for a in args[2:count]), default=0.0)
+    away = half.ORDER * (float(np.abs(sums).max(initial=0.0)) + shift)
+    several = []
+    for start in (sums, sums - np.float32(away), sums + np.float32(away)):
+        value = start
+        for step in epilogue.steps:
+            value = step.apply(value, operands)
+        several.append(value)
+    low, high = np.minimum.reduce(several), np.maximum.reduce(several)
+    out = epilogue.outputs[index]
+    if out.is_bits:
+        threshold = operands[out.threshold]
+        sure = (low > threshold) | (high < threshold)
+        return int(np.count_nonzero(sure & ((found > 0) != (several[0] > threshold))))
+    same = (found == several[0]) | (np.isnan(found) & np.isnan(several[0]))
+    # Float32 rounds each step of the epilogue, too.
+    slack = np.abs(several[0]) * np.float32(2.0**-20)
+    return int(np.count_nonzero(~(same | ((found >= low - slack) & (found <= high + slack)))))
+
+
+def error(name: str, found: NDArray[Any], truth: Truth) -> HalfCheck:
+    """How far the values of a step on the framework's inputs are from the framework's."""
+    wanted = truth.value.astype(np.float64)
+    away = np.asarray(found, np.float64).reshape(wanted.shape) - wanted
+    relative = float(np.sqrt((away**2).mean() / max((wanted**2).mean(), 1e-30)))
+    return HalfCheck(name, found.size, float(np.abs(away).max(initial=0.0)), relative)
+
+
+def widened(seen: Observation) -> Observation:
+    """``seen`` with what rounding to halves may move each value by, and whatever it goes into."""
+
+    def wider(truth: Truth) -> Truth:
+        if truth.ambiguous is not None:
+            return truth
+        largest = truth.value if truth.margin is None else truth.margin
+        more = half.ROUNDING * float(np.abs(largest).max(initial=0.0))
+        return Truth(truth.value, truth.rounding + more, truth.margin)
+
+    return Observation(
+        [wider(t) for t in seen.module_outputs],
+        [wider(t) for t in seen.outputs],
+        {name: wider(t) for name, t in seen.values.items()},
+        seen.decided_zeros,
+    )
+
+
+def names(steps: Sequence[Mapping[str, Any]], buffers: Sequence[Mapping[str, Any]]) -> set[str]:
+    """What steps in half precision write."""
+    written = {i for step in steps if is_half(step) for i in step["writes"]}
+    return {str(b["name"]) for b in buffers if b["id"] in written}
