@@ -9,10 +9,10 @@ class GpuCounts:
 
     Of a step of a thread's reduction: ``multiply`` instructions that compute (of tensor cores if
     ``is_mma``), ``load`` instructions and the ``load_bytes`` they bring. There are ``steps``, one
-    after the other, in ``parts`` that meet in shared memory. ``outputs`` are those a thread stores,
-    ``computed`` all of the grid's, padding counted. A block's tile has ``pixels`` and ``channels``,
-    a thread or its warp multiplies ``own_pixels``. ``registers`` (of 32 bits a thread) are an
-    estimate, ``shared`` the bytes of a block.
+    after the other, in ``parts`` that meet in shared memory; ``ahead`` of them are on their way.
+    ``outputs`` are those a thread stores, ``computed`` all of the grid's, padding counted. A
+    block's tile has ``pixels`` and ``channels``, a thread or its warp multiplies ``own_pixels``.
+    ``registers`` (of 32 bits a thread) are an estimate, ``shared`` the bytes of a block.
     """
 
     blocks: int
@@ -31,3 +31,4 @@ class GpuCounts:
     channels: int
     parts: int = 1
     shared: int = 0
+    ahead: int = 0

@@ -5,7 +5,7 @@ is counted at the schedule that ``compile`` picks, other kernels as a thread for
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,9 @@ from bnn_compiler.ops.work import work
 from bnn_compiler.target import Gpu
 
 #: Of convolutions the family of the schedule, of plain tasks the operator.
-CONVOLUTIONS = ("mma", "mma masked", "popc", "popc masked", "scalar", "depthwise", "pixel")
+CONVOLUTIONS = (
+    "mma", "mma masked", "popc", "popc masked", "scalar", "depthwise", "tiled", "half", "pixel"
+)  # fmt: skip
 KINDS = (*CONVOLUTIONS, *PLAIN)
 
 #: A launch; loads that wait for each other, meetings of a block's warps and instructions, each in
@@ -43,14 +45,18 @@ _BLOCKS, _THREADS = 32, 256
 #: Registers of a thread that has one element.
 _REGISTERS = 24
 
-_COUNTS = tuple(f.name for f in fields(GpuCounts))
 _STEPS = tuple(kind for kind in STEPS if kind not in LIKE_STEPS)
-#: Of a kernel, besides GpuCounts: as they are, and as logarithms.
+#: Of a kernel: of GpuCounts, as they are, and as logarithms.
+_COUNTS = (
+    "blocks", "threads", "is_mma", "is_popc", "multiply", "load", "load_bytes", "steps", "outputs",
+    "computed", "registers", "own_pixels", "pixels", "channels", "parts", "shared", "ahead",
+)  # fmt: skip
 _PLAIN_OWN = (
     "kind", "height", "width", "channels_in", "channels_out", "taps", "stride", "groups", "images",
     "results", "packed", "after",
 )  # fmt: skip
 _LOG_OWN = ("read", "tensors", "written", "weights", "halo", "elements", "products")
+_counted = attrgetter(*_COUNTS)
 _RAW = (*_COUNTS, *_PLAIN_OWN, *_LOG_OWN)
 _DERIVED = (
     "waves", "tail", "resident", "busy", "multiply_all", "load_all", "per_load", "l2_all",
@@ -104,7 +110,8 @@ def _derived(
     issued = np.maximum(v["multiply"] / peak, (v["multiply"] + 2 * v["load"]) / _ISSUE)
     multiply = rounds * busy * warps * issued * v["steps"]
     epilogue = rounds * busy * warps * v["outputs"] * (v["after"] + 2 * v["parts"]) / _ISSUE
-    chain = rounds * (v["steps"] + 1)
+    # Loads that are on their way ahead of their step are not waited for.
+    chain = rounds * (v["steps"] / (1 + v["ahead"]) + 1)
     l2 = v["load_bytes"] * v["steps"] * v["threads"] * v["blocks"]
     whole = v["read"] + v["tensors"] + v["written"] + v["halo"] + v["weights"]
     cycles = multiply + epilogue
@@ -185,7 +192,9 @@ def _row(kernel: Kernel, choice: Choice | None, gpu: Gpu) -> tuple[list[float], 
         products,
     )
     steps = [name for s in task.epilogue.steps for name in LIKE_STEPS.get(s.kind, (s.kind,))]
-    return [*map(float, astuple(counts)), *map(float, own)], [float(steps.count(s)) for s in _STEPS]
+    return [*map(float, _counted(counts)), *map(float, own)], [
+        float(steps.count(s)) for s in _STEPS
+    ]
 
 
 def _kind(task: Task, choice: Choice) -> str:
