@@ -16,7 +16,7 @@ def here(target: Target) -> Here:
     if done.returncode:
         why = " ".join((done.stdout or done.stderr).split())[-200:]
         raise TargetError(
-            f"{target.name} cannot be tuned here: {why}: carry a kit to such a GPU"
-            " (--export-candidates)"
+            f"nothing for {target.name} can be measured here: {why}: carry a kit to such a GPU"
+            " (tune --export-candidates, calibrate --export-kit)"
         )
     return Here(done.stdout.strip())

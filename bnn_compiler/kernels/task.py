@@ -130,6 +130,14 @@ class PlainTask:
         tensors = tuple(None if t is None else t.whole() for t in self.tensors)
         return replace(self, data=data, work=work, tensors=tensors)
 
+    def of_batch(self, count: int) -> "PlainTask":
+        """The same for ``count`` images; its parameters must not depend on that."""
+        data, work = tuple(x.of_batch(count) for x in self.data), self.work
+        if work is not None:
+            work = replace(work, x=work.x.of_batch(count), shape=(count, *work.shape[1:]))
+        tensors = tuple(None if t is None else t.of_batch(count) for t in self.tensors)
+        return replace(self, data=data, work=work, tensors=tensors)
+
 
 def _layout(data: dict[str, Any]) -> Layout:
     return Layout(**_tuples(data))

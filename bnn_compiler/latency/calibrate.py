@@ -18,9 +18,10 @@ from platformdirs import user_cache_path
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.deploy import backend
+from bnn_compiler.device import gpu
 from bnn_compiler.errors import BuildError, InputError, ScheduleError, TargetError
+from bnn_compiler.latency import making, places, programs
 from bnn_compiler.latency import model as models
-from bnn_compiler.latency import places, programs
 from bnn_compiler.latency.journal import Journal
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.model import LatencyModel
@@ -30,7 +31,7 @@ from bnn_compiler.latency.sample import Sample
 from bnn_compiler.latency.templates import TEMPLATES, Template
 from bnn_compiler.latency.variants import Variants
 from bnn_compiler.runtime import cpu
-from bnn_compiler.target import Target
+from bnn_compiler.target import Gpu, Target
 
 log = logging.getLogger("bnn_compiler")
 
@@ -169,10 +170,17 @@ def undisturbed(samples: Sequence[Sample]) -> list[Sample]:
 def _place(device: str | None, secret: str | Path | None, schedules: Schedules) -> Place:
     """Where programs are timed: boards if they are given, else here."""
     target = schedules.target
-    if device is None:
+    is_gpu = isinstance(target.hardware, Gpu)
+    if device is None and not is_gpu:
         _check_here(target)
         return places.Here(schedules)
     backend.of(target).check(target)
+    if device is None:
+        return places.There(gpu.here(target), schedules)
+    if is_gpu:
+        raise TargetError(
+            f"target {target.name} is a GPU: it is calibrated where it is, or by a kit"
+        )
     # TVM's RPC is imported only where it is used.
     from bnn_compiler.device.address import Address
     from bnn_compiler.device.boards import Boards
@@ -226,6 +234,7 @@ class _Calibration:
         # Another sequence after each start: the programs in the journal are not drawn again.
         self.random = Random(f"{seed} {len(journal.samples)}")
         self.templates = templates
+        self.batches = making.of(schedules.target).batches
         self.tell = tell
         self.started = time.monotonic()
         self.variants: dict[str, Variants] = {}
@@ -308,9 +317,9 @@ class _Calibration:
         random, so that what the model is sure of is looked at too.
         """
         if self.model is None or self.random.random() < 0.5:
-            counts = variants.draw(self.random)
+            counts = variants.draw(self.random, self.batches)
             return counts, variants.kernels(counts)
-        drawn = [variants.draw(self.random) for _ in range(_CANDIDATES)]
+        drawn = [variants.draw(self.random, self.batches) for _ in range(_CANDIDATES)]
         networks = [variants.kernels(counts) for counts in drawn]
         at = int(np.argmax(self.model.disagreement(networks)))
         return drawn[at], networks[at]

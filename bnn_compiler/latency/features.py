@@ -55,7 +55,7 @@ LIKE = {"int8": "int16", "int8_depthwise": "depthwise"}
 TERMS = ("reduction", "epilogue", "tiles", "rows", "read", "tensors", "written", "weights", "call")
 
 #: Steps that are counted as others, for the same reason.
-_LIKE: dict[str, tuple[str, ...]] = {
+LIKE_STEPS: dict[str, tuple[str, ...]] = {
     "add_pad": ("add",),
     "add_avg2_tile": ("add_tile", "add_avg2"),
     **dict.fromkeys(("multiply", "divide", "divide_into", "minimum", "maximum"), ("add",)),
@@ -79,7 +79,7 @@ _OWN = (
     "elements",
     "cycles",
     "cycles_per_byte",
-    *(f"epilogue_{kind}" for kind in STEPS if kind not in _LIKE),
+    *(f"epilogue_{kind}" for kind in STEPS if kind not in LIKE_STEPS),
     "stores_float",
 )
 NAMES = (*(f"schedule_{name}" for name in cost.NAMES), *_OWN)
@@ -141,14 +141,14 @@ def _row(
     data = kernel.reads[: 1 if isinstance(task, Task) else len(task.data)]
     tensors = sum(t.bytes for t in kernel.reads[len(data) :])
     read, written = sum(t.bytes for t in data), sum(t.bytes for t in kernel.writes)
-    halos = sum(_halo(t) for t in kernel.writes)
-    constants = weights + _vectors(kernel, task.epilogue)
+    halos = sum(halo(t) for t in kernel.writes)
+    constants = weights + vectors(kernel, task.epilogue)
     total = read + tensors + written + constants
     out = kernel.writes[0]
     n, h, w, channels = out.shape
     work = task.work
     cycles_all = max(reduction + epilogue, 1.0)
-    steps = [name for s in task.epilogue.steps for name in _LIKE.get(s.kind, (s.kind,))]
+    steps = [name for s in task.epilogue.steps for name in LIKE_STEPS.get(s.kind, (s.kind,))]
     own = [
         float(KINDS.index(kind)),
         _log(read),
@@ -167,7 +167,7 @@ def _row(
         _log(n * h * w * channels),
         _log(cycles_all),
         _log(cycles_all / total),
-        *(float(steps.count(name)) for name in STEPS if name not in _LIKE),
+        *(float(steps.count(name)) for name in STEPS if name not in LIKE_STEPS),
         float(sum(not o.is_bits for o in task.epilogue.outputs)),
     ]
     terms = [
@@ -205,14 +205,14 @@ def _plain(task: PlainTask, kernel: Kernel, hardware: Hardware) -> tuple[float, 
     return each * taps * elements / lanes, after * elements / lanes
 
 
-def _vectors(kernel: Kernel, epilogue: Epilogue) -> float:
+def vectors(kernel: Kernel, epilogue: Epilogue) -> float:
     """Bytes of the epilogue's vectors."""
     steps = sum(STEPS[s.kind].operands for s in epilogue.steps if not s.reads_tensor)
     bits = sum(o.is_bits for o in epilogue.outputs)
     return 4.0 * (steps + bits) * kernel.writes[0].shape[3]
 
 
-def _halo(layout: Layout) -> int:
+def halo(layout: Layout) -> int:
     """Bytes of a result that are no image."""
     _, h, w, _ = layout.shape
     n, ph, pw, c = layout.physical

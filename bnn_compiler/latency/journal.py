@@ -26,6 +26,7 @@ def code() -> str:
     parts = [
         *package.rglob("kernels/**/*.py"),
         *package.glob("deploy/cpu/*.py"),
+        *package.glob("deploy/cuda/*.py"),
         *(package / "deploy/cpu/runtime" / name for name in _RUNTIME),
         *package.glob("plan/*.py"),
         *(package / "latency" / name for name in ("programs.py", "timing.py")),

@@ -60,6 +60,11 @@ class Kernel:
             return self._filled(task.whole(), first.whole(), rest)
         return self
 
+    def of_batch(self, count: int) -> "Kernel":
+        """The same for ``count`` images; not of a general program, which holds all its shapes."""
+        reads, writes = (tuple(t.of_batch(count) for t in ts) for ts in (self.reads, self.writes))
+        return replace(self, task=self.task.of_batch(count), reads=reads, writes=writes)
+
     def _filled(self, task: Task | PlainTask, first: Layout, rest: Sequence[Layout]) -> "Kernel":
         reads = (first, *(t.whole() for t in rest))
         return replace(self, task=task, reads=reads, writes=tuple(t.whole() for t in self.writes))

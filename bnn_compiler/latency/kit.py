@@ -24,7 +24,7 @@ from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.device import kit
 from bnn_compiler.device.measure import read
 from bnn_compiler.errors import DeviceError, InputError
-from bnn_compiler.latency import calibrate, journal, linked, places, programs
+from bnn_compiler.latency import calibrate, journal, linked, making, places, programs
 from bnn_compiler.latency.calibrate import Calibration
 from bnn_compiler.latency.journal import Journal
 from bnn_compiler.latency.kernel import Kernel
@@ -51,12 +51,13 @@ class Kit:
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """A program: the template that its plan was drawn for, and its kernels."""
+class Drawn:
+    """A program: the network that its plan was drawn for, its kernels, and what compiling gave."""
 
     network: str
     plan: dict[str, int]
     kernels: tuple[Kernel, ...]
+    built: Any = None
 
 
 def export(
@@ -81,36 +82,48 @@ def export(
     wanted = targets.load(target)
     backend.of(wanted).check(wanted)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
+    maker = making.of(wanted)
     random = Random(f"kit {_known(wanted)}")
-    ahead = linked.compiled(places.reference_plan(), known, linked.AHEAD)
+    ahead = maker.compiled(places.reference_plan(), known, linked.AHEAD)
     variants = {t.name: t.variants() for t in templates[:count]}
+    drawn = []
+    for number in range(count):
+        template = templates[number % len(templates)].name
+        plan = variants[template].draw(random, maker.batches)
+        kernels = variants[template].kernels(plan)
+        base = programs.substitute(variants[template].plan, kernels, number)
+        built = maker.compiled(base, known, f"timed{number}")
+        drawn.append(Drawn(template, plan, kernels, built))
+        tell(number + 1, count)
+    return write(folder, known, ahead, drawn)
+
+
+def write(folder: Path, schedules: Schedules, ahead: Any, drawn: Sequence[Drawn]) -> Kit:
+    """A kit of programs that the target's Maker compiled, ``ahead`` their reference.
+
+    Raises DeviceError if ``folder`` cannot be written, BuildError if they cannot be put together.
+    """
+    target, maker = schedules.target, making.of(schedules.target)
     entries: list[dict[str, Any]] = []
-    built: list[TrialProgram] = []
+    made: list[TrialProgram] = []
     with tempfile.TemporaryDirectory(prefix="bnnc-kit-") as name:
-        for first in range(0, count, calibrate.TURN):
-            others, drawn = [], []
-            for number in range(first, min(first + calibrate.TURN, count)):
-                template = templates[number % len(templates)].name
-                plan = variants[template].draw(random)
-                kernels = variants[template].kernels(plan)
-                base = programs.substitute(variants[template].plan, kernels, number)
-                others.append(linked.compiled(base, known, f"timed{number}"))
-                drawn.append(_Drawn(template, plan, kernels))
-                tell(number + 1, count)
+        for first in range(0, len(drawn), calibrate.TURN):
+            some = drawn[first : first + calibrate.TURN]
+            others = [one.built for one in some]
             stem = Path(name) / str(first) / "turns"
             stem.parent.mkdir()
-            built.append(linked.build(stem, ahead, others, linked.tools(known)))
-            entries.append(_entry(linked.identity(ahead, others), drawn))
+            made.append(maker.build(stem, ahead, others, schedules))
+            entries.append(_entry(maker.identity(ahead, others), some))
         content = {
             "format": _FORMAT,
-            "target": wanted.name,
+            "target": target.name,
             "code": journal.code(),
-            "device": journal.describe(wanted, ""),
+            "device": journal.describe(target, ""),
             "candidates": entries,
         }
-        identifier, files = kit.pack(content, wanted.arch, built, linked.measuring())
+        identifier, files = kit.pack(content, target.arch, made, linked.measuring())
     _write(folder, files)
-    return Kit(identifier, folder, count, sum(map(len, files.values())))
+    return Kit(identifier, folder, len(drawn), sum(map(len, files.values())))
 
 
 def load(
@@ -130,18 +143,23 @@ def load(
     """
     wanted = targets.load(target)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
-    path = results / _RESULTS if results.is_dir() else results
-    manifest, lines = kit.parse(path)
-    try:
-        board, samples = _samples(path, manifest, lines, wanted)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
-        raise DeviceError(f"{path} is not what run.sh of a calibration's kit writes: {e!r}") from e
+    board, samples = timed(wanted, results)
     start = calibrate.prior_of(known) if prior else None
     with Journal(Path(log) if log else _journal(wanted), wanted, board) as held:
         for sample in samples:
             if sample not in held.samples:
                 held.add(sample)
         return calibrate.conclude(held, known, start, Path(output) if output else None)
+
+
+def timed(target: Target, results: Path) -> tuple[str, list[Sample]]:
+    """What the machine calls itself, and its times. Raises DeviceError, as ``load`` does."""
+    path = results / _RESULTS if results.is_dir() else results
+    manifest, lines = kit.parse(path)
+    try:
+        return _samples(path, manifest, lines, target)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
+        raise DeviceError(f"{path} is not what run.sh of a calibration's kit writes: {e!r}") from e
 
 
 def _samples(
@@ -162,7 +180,7 @@ def _samples(
         if outcome.found is None:
             errors.append(outcome.error)
             continue
-        drawn = [_drawn(one) for one in entry["programs"]]
+        drawn = [_read(one) for one in entry["programs"]]
         steps = [len(one.kernels) for one in drawn]
         identity, machine, times = linked.read(outcome.found, steps)
         if identity != entry["id"]:
@@ -179,7 +197,7 @@ def _samples(
     return machines.pop(), samples
 
 
-def _entry(identity: str, drawn: Sequence[_Drawn]) -> dict[str, Any]:
+def _entry(identity: str, drawn: Sequence[Drawn]) -> dict[str, Any]:
     return {
         "id": identity,
         "programs": [
@@ -193,9 +211,9 @@ def _entry(identity: str, drawn: Sequence[_Drawn]) -> dict[str, Any]:
     }
 
 
-def _drawn(entry: dict[str, Any]) -> _Drawn:
+def _read(entry: dict[str, Any]) -> Drawn:
     plan = {str(k): int(v) for k, v in entry["plan"].items()}
-    return _Drawn(str(entry["network"]), plan, tuple(map(kernel_from_dict, entry["kernels"])))
+    return Drawn(str(entry["network"]), plan, tuple(map(kernel_from_dict, entry["kernels"])))
 
 
 def _journal(target: Target) -> Path:

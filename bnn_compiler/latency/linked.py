@@ -12,7 +12,6 @@ import numpy as np
 
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.deploy.cpu import link, turns
-from bnn_compiler.deploy.cpu.link import Toolchain
 from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.device.measure import Measurement
 from bnn_compiler.device.measure import Plan as Measuring
@@ -41,17 +40,13 @@ def compiled(plan: Plan, schedules: Schedules, name: str) -> Files:
         return files.read(Path(folder) / name)
 
 
-def tools(schedules: Schedules) -> Toolchain:
-    """What links for the target. Raises BuildError if nothing here can."""
-    return link.toolchain(schedules.target.arch, schedules.target.link)
-
-
-def build(stem: Path, ahead: Files, others: Sequence[Files], tools: Toolchain) -> TrialProgram:
+def build(stem: Path, ahead: Files, others: Sequence[Files], schedules: Schedules) -> TrialProgram:
     """``stem``.run: ``others`` take turns with ``ahead``. Raises BuildError, and InputError for
     programs of too many steps.
     """
-    if ROUNDS * sum(2 + steps for steps in steps_of(others)) > _MOST:
+    if ROUNDS * sum(2 + steps(one) for one in others) > _MOST:
         raise InputError(f"{len(others)} programs have too many steps for one executable")
+    tools = link.toolchain(schedules.target.arch, schedules.target.link)
     return turns.build(stem, [ahead, *others], timing.RUNS, tools)
 
 
@@ -60,9 +55,9 @@ def measuring(rounds: int = ROUNDS) -> Measuring:
     return Measuring(repeats=rounds, burst=0.0, limit=LIMIT)
 
 
-def steps_of(others: Sequence[Files]) -> tuple[int, ...]:
-    """How many steps each program has: the shape of what ``read`` reads."""
-    return tuple(len(o.description.steps) for o in others)
+def steps(program: Files) -> int:
+    """Of a program: as many times as ``read`` reads."""
+    return len(program.description.steps)
 
 
 def identity(ahead: Files, others: Sequence[Files]) -> str:
@@ -71,17 +66,18 @@ def identity(ahead: Files, others: Sequence[Files]) -> str:
 
 
 def read(
-    found: Measurement, steps: Sequence[int], rounds: int = ROUNDS
+    found: Measurement, counts: Sequence[int], rounds: int = ROUNDS
 ) -> tuple[str, str, list[Times]]:
-    """The executable's identity, what its machine calls itself, and the times of each program.
+    """The executable's identity, what its machine calls itself, and the times of each program, of
+    which ``counts`` are the steps.
 
     Raises DeviceError for times of another executable.
     """
     identity, _, machine = found.name.partition(" ")
-    sizes = [2 + count for count in steps]
+    sizes = [2 + count for count in counts]
     if len(found.seconds) != rounds * sum(sizes):
         raise DeviceError(
-            f"{len(found.seconds)} times of {len(steps)} programs: not what they measure"
+            f"{len(found.seconds)} times of {len(counts)} programs: not what they measure"
         )
     table = np.array(found.seconds).reshape(rounds, sum(sizes))
     parts = np.split(table, np.cumsum(sizes)[:-1], axis=1)

@@ -16,7 +16,7 @@ from bnn_compiler.cost import records, sealed
 from bnn_compiler.cost.pick import Choice, Schedules
 from bnn_compiler.errors import InputError, ScheduleError
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.latency import cycles, features
+from bnn_compiler.latency import cycles, vocabulary
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.regress import Kernels, Regressor
 from bnn_compiler.latency.sample import Sample
@@ -161,7 +161,7 @@ class LatencyModel:
         facts, unsure = _facts(
             np.add.reduceat(guessed, starts, axis=0), np.array(counts, float), inputs, cold
         )
-        shares = _shares(programs, guessed, kernels.kinds)
+        shares = _shares(programs, guessed, kernels.kinds, len(kernels.words.kinds))
         spread = Spread.fit(known, facts, unsure, shares, whole)
         error = float(np.mean(np.abs(spread.seconds(facts) / whole - 1)))
         regressor = Regressor.fit(kernels, seconds, programs, prior)
@@ -199,9 +199,9 @@ class LatencyModel:
         sums = np.add.reduceat(self._seconds[at], starts, axis=0)
         cold = _cold(np.add.reduceat(self._weights[at], starts), self.target)
         facts, unsure = _facts(sums, counts.astype(float), inputs, cold)
-        shares = _shares(
-            np.repeat(np.arange(len(counts)), counts), self._seconds[at], self._kinds[at]
-        )
+        networks, kinds = np.repeat(np.arange(len(counts)), counts), self._kinds[at]
+        size = len(self.regressor.words.kinds)
+        shares = _shares(networks, self._seconds[at], kinds, size)
         seconds, factor = self.spread.seconds(facts), self.spread.factor(unsure, shares)
         return Prediction(seconds, seconds / factor, seconds * factor)
 
@@ -306,12 +306,13 @@ def read(path: Path, schedules: Schedules) -> LatencyModel:
     of another version or target.
     """
     again = "`bnnc calibrate` makes a new one"
+    words = vocabulary.of(schedules.target)
     try:
         data = json.loads(zlib.decompress(sealed.read(path)))
         name = data["about"].pop("target")
         about = About(**data["about"])
-        regressor = Regressor.from_dict(data["regressor"])
-        spread = Spread.from_dict(data["spread"])
+        regressor = Regressor.from_dict(data["regressor"], words)
+        spread = Spread.from_dict(data["spread"], len(words.kinds))
     except (OSError, ValueError, KeyError, TypeError, zlib.error) as e:
         raise ScheduleError(f"{path} is not a latency model of this version: {e}; {again}") from e
     target = schedules.target
@@ -325,8 +326,9 @@ def _describe(kernels: Sequence[Kernel], schedules: Schedules) -> tuple[Kernels,
     tasks = [k.task for k in kernels]
     picked = iter(schedules.pick_all([t for t in tasks if isinstance(t, Task)]))
     choices: list[Choice | None] = [next(picked) if isinstance(t, Task) else None for t in tasks]
-    x, terms, kinds = features.matrix(kernels, choices, schedules.target.cpu)
-    return Kernels(x, terms, kinds), terms[:, features.TERMS.index("weights")]
+    words = vocabulary.of(schedules.target)
+    x, terms, kinds = vocabulary.matrix(kernels, choices, schedules.target)
+    return Kernels(x, terms, kinds, words), terms[:, words.terms.index("weights")]
 
 
 def _facts(sums: Floats, calls: Floats, inputs: Floats, cold: Floats) -> tuple[Floats, Floats]:
@@ -337,11 +339,12 @@ def _facts(sums: Floats, calls: Floats, inputs: Floats, cold: Floats) -> tuple[F
     return facts, disagreement(sums)
 
 
-def _shares(networks: NDArray[np.int64], seconds: Floats, kinds: NDArray[np.int64]) -> Floats:
-    """Of each network's time, what is spent in each kind of kernel [n, KINDS]: from the numbers of
-    the kernels' networks, which count up, their seconds [kernels, members], and their kinds.
+def _shares(
+    networks: NDArray[np.int64], seconds: Floats, kinds: NDArray[np.int64], size: int
+) -> Floats:
+    """Of each network's time, what is spent in each of ``size`` kinds of kernel [n, size]: from the
+    numbers of the kernels' networks, which count up, their seconds [kernels, members], and kinds.
     """
-    size = len(features.KINDS)
     cells = networks * size + kinds
     found = np.bincount(cells, seconds[:, 0], (int(networks[-1]) + 1) * size).reshape(-1, size)
     return np.asarray(found / found.sum(axis=1, keepdims=True))

@@ -9,12 +9,11 @@ from typing import Any, Protocol
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device.measure import Machine, Outcome
 from bnn_compiler.errors import DeviceError
-from bnn_compiler.latency import linked, programs, timing
+from bnn_compiler.latency import linked, making, programs, timing
 from bnn_compiler.latency.templates import REFERENCE
 from bnn_compiler.latency.timing import Subject, Times
 from bnn_compiler.plan.plan import Plan
 from bnn_compiler.runtime import cpu
-from bnn_compiler.runtime.files import Files
 
 log = logging.getLogger("bnn_compiler")
 
@@ -78,37 +77,39 @@ class Here:
 
 
 class There:
-    """Boards, one executable at a time; they call themselves the same, or are an error.
+    """Boards, or this machine's GPU, one executable at a time.
+
+    That they do not call themselves the same is an error.
 
     Raises BuildError if nothing here can build for them, DeviceError if they do not run it.
     """
 
     def __init__(self, machine: Machine, schedules: Schedules) -> None:
         self._machine, self._schedules = machine, schedules
-        self._tools = linked.tools(schedules)
+        self._maker = making.of(schedules.target)
         self._count = 0
-        self._ahead = linked.compiled(reference_plan(), schedules, linked.AHEAD)
+        self._ahead = self._maker.compiled(reference_plan(), schedules, linked.AHEAD)
         # In turns with itself, which tells what the machine is.
         outcome, _ = self._measure([self._ahead], _TRIED)
         if outcome.found is None:
             raise DeviceError(f"{machine.name} does not run the reference program: {outcome.error}")
-        _, self.cpu, _ = linked.read(outcome.found, linked.steps_of([self._ahead]), _TRIED)
+        _, self.cpu, _ = linked.read(outcome.found, [self._maker.steps(self._ahead)], _TRIED)
 
     def begin(self) -> None:
         """See Place."""
 
-    def build(self, plan: Plan) -> Files:
+    def build(self, plan: Plan) -> Any:
         """See Place."""
         self._count += 1
-        return linked.compiled(plan, self._schedules, f"timed{self._count}")
+        return self._maker.compiled(plan, self._schedules, f"timed{self._count}")
 
-    def in_turns(self, built: Sequence[Files]) -> list[Times]:
+    def in_turns(self, built: Sequence[Any]) -> list[Times]:
         """See Place."""
         outcome, identity = self._measure(built, linked.ROUNDS)
         if outcome.found is None:
             log.warning("%d programs were left out: %s", len(built), outcome.error)
             return []
-        told, machine, times = linked.read(outcome.found, linked.steps_of(built))
+        told, machine, times = linked.read(outcome.found, [*map(self._maker.steps, built)])
         if told != identity:
             raise DeviceError(f"{self._machine.name} measured another program")
         if machine != self.cpu:
@@ -118,11 +119,12 @@ class There:
             )
         return times
 
-    def _measure(self, built: Sequence[Files], rounds: int) -> tuple[Outcome, str]:
+    def _measure(self, built: Sequence[Any], rounds: int) -> tuple[Outcome, str]:
         """What came of it, and the executable's identity."""
         outcomes: dict[int, Outcome] = {}
         with TemporaryDirectory(prefix="bnnc-calibrate-") as folder:
-            program = linked.build(Path(folder) / "turns", self._ahead, built, self._tools)
+            stem = Path(folder) / "turns"
+            program = self._maker.build(stem, self._ahead, built, self._schedules)
             plan = linked.measuring(rounds)
             self._machine.measure([program], plan, outcomes.__setitem__)
-        return outcomes[0], linked.identity(self._ahead, built)
+        return outcomes[0], self._maker.identity(self._ahead, built)

@@ -1,7 +1,7 @@
 """Seconds of kernels from their features: a rough linear estimate, and trees for what it misses.
 
-The rough estimate is in proportion to counts (features.TERMS), with coefficients of each kind of
-kernel that are not negative. Trees (XGBoost) learn the logarithm of measured over estimated
+The rough estimate is in proportion to counts (a vocabulary's terms), with coefficients of each kind
+of kernel that are not negative. Trees (XGBoost) learn the logarithm of measured over estimated
 seconds; several are trained on different programs: where they disagree, too little was measured.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from bnn_compiler.latency.features import KINDS, NAMES, TERMS
+from bnn_compiler.latency.vocabulary import CPU, Vocabulary
 
 Floats = NDArray[np.float64]
 
@@ -36,22 +36,23 @@ _LEAST, _FURTHEST = 1e-8, 32.0
 
 @dataclass(frozen=True)
 class Kernels:
-    """Features [n, NAMES], terms [n, TERMS] and kinds [n] of n kernels."""
+    """Features [n, names], terms [n, terms] and kinds [n] of n kernels, in these ``words``."""
 
     x: NDArray[np.float32]
     terms: Floats
     kinds: NDArray[np.int64]
+    words: Vocabulary = CPU
 
     def at(self, index: Any) -> "Kernels":
         """Some of them."""
-        return Kernels(self.x[index], self.terms[index], self.kinds[index])
+        return Kernels(self.x[index], self.terms[index], self.kinds[index], self.words)
 
 
 @dataclass(frozen=True)
 class Regressor:
-    """``coefficients`` [KINDS, TERMS] make the rough estimate in seconds; ``trees`` correct it.
+    """``coefficients`` [kinds, terms] make the rough estimate in seconds; ``trees`` correct it.
 
-    With a ``prior``, another machine's regressor, its seconds times ``scales`` [KINDS] are the
+    With a ``prior``, another machine's regressor, its seconds times ``scales`` [kinds] are the
     rough estimate, and what was measured here only corrects them.
     """
 
@@ -59,6 +60,7 @@ class Regressor:
     trees: tuple[xgboost.Booster, ...]
     prior: "Regressor | None" = None
     scales: Floats | None = None
+    words: Vocabulary = CPU
 
     @staticmethod
     def fit(
@@ -71,27 +73,27 @@ class Regressor:
         """Learn from ``seconds`` [n]; ``programs`` [n] says which program a kernel was timed in."""
         coefficients = _coefficients(kernels, seconds)
         scales = None if prior is None else _scales(kernels, seconds, prior)
-        rough = Regressor(coefficients, (), prior, scales)._rough(kernels)
+        rough = Regressor(coefficients, (), prior, scales, kernels.words)._rough(kernels)
         goal = np.log(seconds / rough)
         whole = np.bincount(programs, seconds)[programs]
         # A kernel weighs what it can do to the error of its program.
         weights = np.sqrt(seconds / whole)
-        names = np.unique(programs)
+        names, columns = np.unique(programs), list(kernels.words.names)
         trees = []
         for member in range(members):
             rng = np.random.default_rng(member)
             drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
             times = drawn[np.searchsorted(names, programs)] + 0.5
-            data = xgboost.DMatrix(kernels.x, goal, weight=weights * times, feature_names=_names())
+            data = xgboost.DMatrix(kernels.x, goal, weight=weights * times, feature_names=columns)
             trees.append(xgboost.train({**_PARAMETERS, "seed": member}, data, _ROUNDS))
-        return Regressor(coefficients, tuple(trees), prior, scales)
+        return Regressor(coefficients, tuple(trees), prior, scales, kernels.words)
 
     def predict(self, kernels: Kernels) -> Floats:
         """Seconds [n, members]; one member if there are no trees."""
         rough = self._rough(kernels)[:, None]
         if not self.trees or not len(rough):
             return rough
-        data = xgboost.DMatrix(kernels.x, feature_names=_names())
+        data = xgboost.DMatrix(kernels.x, feature_names=list(self.words.names))
         logs = np.stack([tree.predict(data) for tree in self.trees], axis=1)
         furthest = np.log(_FURTHEST)
         return np.asarray(rough * np.exp(np.clip(logs.astype(np.float64), -furthest, furthest)))
@@ -106,9 +108,9 @@ class Regressor:
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {
-            "features": list(NAMES),
-            "terms": list(TERMS),
-            "kinds": list(KINDS),
+            "features": list(self.words.names),
+            "terms": list(self.words.terms),
+            "kinds": list(self.words.kinds),
             "coefficients": self.coefficients.tolist(),
             "trees": [base64.b85encode(bytes(t.save_raw("ubj"))).decode() for t in self.trees],
             "prior": None if self.prior is None else self.prior.as_dict(),
@@ -116,24 +118,22 @@ class Regressor:
         }
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Regressor":
+    def from_dict(data: Mapping[str, Any], words: Vocabulary = CPU) -> "Regressor":
         """The inverse. Raises ValueError for one of other features, KeyError or TypeError for
         anything else.
         """
-        for name, here in (("features", NAMES), ("terms", TERMS), ("kinds", KINDS)):
+        known = {"features": words.names, "terms": words.terms, "kinds": words.kinds}
+        for name, here in known.items():
             if tuple(data[name]) != here:
                 raise ValueError(f"it was made for other {name}")
         prior, scales = data["prior"], data["scales"]
         return Regressor(
-            np.array(data["coefficients"], float).reshape(len(KINDS), len(TERMS)),
+            np.array(data["coefficients"], float).reshape(len(words.kinds), len(words.terms)),
             tuple(_tree(text) for text in data["trees"]),
-            None if prior is None else Regressor.from_dict(prior),
-            None if scales is None else np.array(scales, float).reshape(len(KINDS)),
+            None if prior is None else Regressor.from_dict(prior, words),
+            None if scales is None else np.array(scales, float).reshape(len(words.kinds)),
+            words,
         )
-
-
-def _names() -> list[str]:
-    return list(NAMES)
 
 
 def _tree(text: str) -> xgboost.Booster:
@@ -146,7 +146,7 @@ def _coefficients(kernels: Kernels, seconds: Floats) -> Floats:
     """Of each kind, those with the least squared relative error; a kind that was never measured
     has those of all kernels together.
     """
-    found = np.tile(_least(kernels.terms, seconds), (len(KINDS), 1))
+    found = np.tile(_least(kernels.terms, seconds), (len(kernels.words.kinds), 1))
     for kind in np.unique(kernels.kinds):
         mine = kernels.kinds == kind
         found[kind] = _least(kernels.terms[mine], seconds[mine])
@@ -154,7 +154,7 @@ def _coefficients(kernels: Kernels, seconds: Floats) -> Floats:
 
 
 def _least(terms: Floats, seconds: Floats) -> Floats:
-    """Non-negative w [TERMS] that minimises the sum of (terms @ w / seconds - 1) squared.
+    """Non-negative w [terms] that minimises the sum of (terms @ w / seconds - 1) squared.
 
     By coordinate descent, which needs no library and cannot fail.
     """
@@ -179,7 +179,7 @@ def _scales(kernels: Kernels, seconds: Floats, prior: Regressor) -> Floats:
     """How much slower each kind is here, pulled towards all kinds together where few were timed."""
     ratios = np.log(seconds / np.exp(np.log(prior.predict(kernels)).mean(axis=1)))
     general = float(np.median(ratios))
-    found = np.full(len(KINDS), general)
+    found = np.full(len(kernels.words.kinds), general)
     for kind in np.unique(kernels.kinds):
         mine = ratios[kernels.kinds == kind]
         share = len(mine) / (len(mine) + 10)

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.latency.features import KINDS
-
 Floats = NDArray[np.float64]
 
 #: What a network's time is made of besides its kernels: their sum (seconds), calls, bytes of the
@@ -27,7 +25,7 @@ _ENOUGH = 24
 class Spread:
     """``coefficients`` [FACTS] make seconds of facts. An interval is ``seconds`` times
     exp(-+ width * sqrt(disagreement squared + usual squared)), where ``usual`` is how far networks
-    are missed: ``scales`` [1 + KINDS], the first always, the others by the share of the time that
+    are missed: ``scales`` [1 + kinds], the first always, the others by the share of the time that
     is spent in kernels of a kind.
     """
 
@@ -40,7 +38,7 @@ class Spread:
         return np.asarray(facts @ np.array(self.coefficients))
 
     def factor(self, disagreement: Floats, shares: Floats) -> Floats:
-        """High over predicted, and predicted over low [n]; ``shares`` of the time [n, KINDS]."""
+        """High over predicted, and predicted over low [n]; ``shares`` of the time [n, kinds]."""
         usual = self.scales[0] + shares @ np.array(self.scales[1:])
         return np.asarray(np.exp(self.width * np.sqrt(disagreement**2 + usual**2)))
 
@@ -73,12 +71,15 @@ class Spread:
         }
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Spread":
-        """The inverse. Raises KeyError, TypeError or ValueError for anything else."""
+    def from_dict(data: Mapping[str, Any], kinds: int) -> "Spread":
+        """The inverse, of so many ``kinds`` of kernels.
+
+        Raises KeyError, TypeError or ValueError for anything else.
+        """
         coefficients, scales = (
             tuple(float(v) for v in data[name]) for name in ("coefficients", "scales")
         )
-        if len(coefficients) != len(FACTS) or len(scales) != 1 + len(KINDS):
+        if len(coefficients) != len(FACTS) or len(scales) != 1 + kinds:
             raise ValueError(f"{len(coefficients)} coefficients for {len(FACTS)} facts")
         return Spread(coefficients, scales, float(data["width"]))
 
@@ -96,7 +97,7 @@ def disagreement(seconds: Floats) -> Floats:
 
 
 def _scales(shares: Floats, missed: Floats) -> Floats:
-    """Non-negative scales [1 + KINDS] of a network's error, near half the mean for all of them."""
+    """Non-negative scales [1 + kinds] of a network's error, near half the mean for all of them."""
     a = np.concatenate([np.ones((len(missed), 1)), shares], axis=1)
     usual = max(float(missed.mean()) / 2, 1e-4)
     gram = a.T @ a + _PULL * np.eye(a.shape[1])

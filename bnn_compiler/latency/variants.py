@@ -6,7 +6,7 @@ programs only have to be like those that compiling makes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -22,6 +22,8 @@ _FIXED = (
     "to_nhwc", "to_nchw", "concat", "tile", "pad_channels", "tokens", "plain", "matmul", "general"
 )  # fmt: skip
 _LEAST = 4
+#: Among counts, that of images, as a plan has it.
+_BATCH = "batch"
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ class Variants:
         group = {b.id: names[ties.root(b.id)] for b in plan.buffers if ties.root(b.id) in names}
         return Variants(plan, sizes, group)
 
-    def draw(self, random: Random) -> dict[str, int]:
+    def draw(self, random: Random, batches: Sequence[int] = ()) -> dict[str, int]:
         """Channels of each group, and "NAME.groups" of each grouped binary convolution.
+
+        If there are ``batches``, "batch" is one of them.
 
         A third of the draws scale all channels nearly alike, as people do by hand; half of the
         counts are multiples of 16, and those that groups have to divide are multiples of 8 at
@@ -76,11 +80,14 @@ class Variants:
                 both = math.gcd(inputs, outputs)
                 choices = [g for g in range(1, both + 1) if both % g == 0]
                 counts[f"{call.name}.groups"] = random.choice(choices)
+        if batches:
+            counts[_BATCH] = random.choice(batches)
         return counts
 
     def kernels(self, counts: Mapping[str, int]) -> tuple[Kernel, ...]:
         """The kernels at ``counts``, as ``draw`` makes them; absent ones are full."""
-        return tuple(self._kernel(call, counts) for call in self.plan.calls)
+        found = tuple(self._kernel(call, counts) for call in self.plan.calls)
+        return tuple(k.of_batch(counts[_BATCH]) for k in found) if _BATCH in counts else found
 
     def _channels(self, buffer: Buffer, counts: Mapping[str, int]) -> int:
         full = buffer.layout.shape[3]

@@ -12,7 +12,16 @@ from bnn_compiler.cli import main
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device.measure import Measurement, Outcome
 from bnn_compiler.errors import DeviceError, InputError, ScheduleError
-from bnn_compiler.latency import LatencyModel, calibrate, kit, linked, model, places, regress
+from bnn_compiler.latency import (
+    LatencyModel,
+    calibrate,
+    kit,
+    linked,
+    making,
+    model,
+    places,
+    regress,
+)
 from bnn_compiler.latency.journal import Journal
 from tests.device.conftest import ARM
 from tests.latency import tiny
@@ -85,10 +94,13 @@ class Machine:
 
 def test_boards_that_cannot_be_calibrated_are_one_line(monkeypatch):
     monkeypatch.setattr(places, "reference_plan", lambda: None)
-    monkeypatch.setattr(linked, "compiled", lambda plan, schedules, name: name)
-    monkeypatch.setattr(linked, "build", lambda *arguments: None)
-    monkeypatch.setattr(linked, "identity", lambda ahead, built: "id")
-    monkeypatch.setattr(linked, "steps_of", lambda built: (1,) * len(built))
+    maker = making.Maker(
+        compiled=lambda plan, schedules, name: name,
+        build=lambda *arguments: None,
+        identity=lambda ahead, built: "id",
+        steps=lambda built: 1,
+    )
+    monkeypatch.setattr(making, "of", lambda target: maker)
 
     def said(name, rounds):
         return Outcome(Measurement(name, (1.0, 2.0, 3.0) * rounds, "0"))

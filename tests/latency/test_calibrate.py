@@ -27,7 +27,7 @@ class Variants:
     def __init__(self):
         self.plan = None
 
-    def draw(self, random):
+    def draw(self, random, batches=()):
         return {name: random.randrange(8, 160) for name in "abcde"}
 
     def kernels(self, counts):

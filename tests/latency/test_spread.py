@@ -78,6 +78,6 @@ def test_disagreement_does_not_depend_on_the_size_of_the_ensemble():
 
 def test_json_and_back():
     found = Spread.fit(*draw(30))
-    assert Spread.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    assert Spread.from_dict(json.loads(json.dumps(found.as_dict())), len(KINDS)) == found
     with pytest.raises(ValueError, match=f"for {len(FACTS)} facts"):
-        Spread.from_dict({**found.as_dict(), "coefficients": [1.0]})
+        Spread.from_dict({**found.as_dict(), "coefficients": [1.0]}, len(KINDS))

@@ -92,17 +92,21 @@ class Gpu:
         self.call("cuDeviceGetName", text, 128, 0)
         return text.value.decode()
 
-    def function(self, image: bytes, described: dict[str, Any]) -> ctypes.c_void_p:
-        """A kernel of machine code."""
+    def module(self, image: bytes) -> ctypes.c_void_p:
+        """Machine code, loaded."""
         module = ctypes.c_void_p()
         code = self._cuda.cuModuleLoadDataEx(ctypes.byref(module), image, 0, None, None)
         if code in (_NO_BINARY, _UNSUPPORTED_PTX):
             stop(CANNOT_RUN, f"{self.name()} is of sm_{self.sm}, the kernels are of another GPU")
         if code:
             stop(1, f"cuModuleLoadDataEx returned {code}")
-        found = self.made("cuModuleGetFunction", module, described["symbol"].encode())
-        if described["shared"] > 48 * 1024:
-            self.call("cuFuncSetAttribute", found, _SHARED, described["shared"])
+        return module
+
+    def function(self, module: ctypes.c_void_p, symbol: str, shared: int) -> ctypes.c_void_p:
+        """A kernel of ``shared`` bytes a block."""
+        found = self.made("cuModuleGetFunction", module, symbol.encode())
+        if shared > 48 * 1024:
+            self.call("cuFuncSetAttribute", found, _SHARED, shared)
         return found
 
     def memory(self, data: bytes) -> ctypes.c_uint64:
@@ -111,6 +115,28 @@ class Gpu:
         self.call("cuMemAlloc_v2", ctypes.byref(at), ctypes.c_size_t(len(data)))
         self.call("cuMemcpyHtoD_v2", at, data, ctypes.c_size_t(len(data)))
         return at
+
+    def zeros(self, size: int) -> ctypes.c_uint64:
+        """So many bytes there."""
+        at = ctypes.c_uint64()
+        self.call("cuMemAlloc_v2", ctypes.byref(at), ctypes.c_size_t(size))
+        self.call("cuMemsetD8Async", at, ctypes.c_ubyte(0), ctypes.c_size_t(size), self.stream)
+        # What is copied there next is copied in another stream.
+        self.call("cuStreamSynchronize", self.stream)
+        return at
+
+    def graph(self, launch: Callable[[], None]) -> ctypes.c_void_p:
+        """The launches that ``launch`` makes, as a graph."""
+        self.call("cuStreamBeginCapture_v2", self.stream, _THREAD_LOCAL)
+        launch()
+        graph = ctypes.c_void_p()
+        self.call("cuStreamEndCapture", self.stream, ctypes.byref(graph))
+        return self.made("cuGraphInstantiateWithFlags", graph, ctypes.c_ulonglong(0))
+
+    def put(self, at: ctypes.c_uint64, offset: int, data: bytes) -> None:
+        """Copy ``data`` to ``offset`` bytes behind ``at``."""
+        place = ctypes.c_uint64(at.value + offset)
+        self.call("cuMemcpyHtoD_v2", place, data, ctypes.c_size_t(len(data)))
 
     def fetched(self, at: ctypes.c_uint64, size: int) -> bytes:
         """What is there."""
@@ -159,20 +185,12 @@ class Kernel:
         for _ in range(count):
             self.gpu.call("cuLaunchKernelEx", config, self.function, self.parameters, None)
 
-    def graph(self, count: int) -> ctypes.c_void_p:
-        """So many launches as a graph."""
-        self.gpu.call("cuStreamBeginCapture_v2", self.gpu.stream, _THREAD_LOCAL)
-        self.launch(count)
-        graph = ctypes.c_void_p()
-        self.gpu.call("cuStreamEndCapture", self.gpu.stream, ctypes.byref(graph))
-        return self.gpu.made("cuGraphInstantiateWithFlags", graph, ctypes.c_ulonglong(0))
-
     def bursts(self, repeats: int, wanted: float) -> list[float]:
         """Seconds of a launch, ``repeats`` times, in graphs of about ``wanted`` seconds."""
         self.launch(WARM)
         once = self.gpu.seconds(lambda: self.launch(WARM)) / WARM
         count = min(max(1, int(wanted / max(once, 1e-9))), MOST_LAUNCHES)
-        graph = self.graph(count)
+        graph = self.gpu.graph(lambda: self.launch(count))
 
         def run() -> None:
             self.gpu.call("cuGraphLaunch", graph, self.gpu.stream)
@@ -244,7 +262,7 @@ def main(argv: list[str]) -> None:
     gpu = Gpu()
     # A kernel that hangs is no reason to wait; a driver may take long to start.
     signal.alarm(int(limit))
-    function = gpu.function(image, described)
+    function = gpu.function(gpu.module(image), described["symbol"], described["shared"])
     places = [gpu.memory(d) for d in data]
     kernel = Kernel(gpu, function, described, places)
     seconds = kernel.bursts(int(repeats), 1e-6 * float(microseconds))
