@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import tvm
+from numpy.typing import ArrayLike
 from tvm import relax
 from tvm.ir import GenericConst
 
@@ -185,6 +186,12 @@ def base_name(name: str) -> str:
 def bind(expr: relax.Expr, name: str) -> relax.Var:
     """A fresh variable of the type of ``expr``."""
     return relax.DataflowVar(name, normalized(expr).ty)
+
+
+def affine(x: relax.Expr, scale: ArrayLike, bias: ArrayLike) -> relax.Call:
+    """bnn.affine: scale * x + bias, both [C]."""
+    parts = [relax.const(np.asarray(v, np.float32)) for v in (scale, bias)]
+    return ops.call_op("affine", [x, *parts])
 
 
 def affine_operands(graph: Graph, expr: relax.Expr) -> tuple[np.ndarray, np.ndarray] | None:

@@ -167,10 +167,11 @@ def _add(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     a, b = (f.wide(_channels(expr)) for f in map(atoms.fact, value.args))
     free = a.free_beside(b) | b.free_beside(a)
     points = NOWHERE if free else None
-    discrete = a.discrete and b.discrete
-    if (discrete and a.has_points() and b.has_points()) or not a.roots & b.roots:
+    discrete, only = a.discrete and b.discrete, a.only and b.only
+    if only or not a.roots & b.roots:
         points = lattice_sum(a.points, b.points)
-    return Fact(a.low + b.low, a.high + b.high, points, discrete, a.roots | b.roots, free=free)
+    ends, roots = (a.low + b.low, a.high + b.high), a.roots | b.roots
+    return Fact(*ends, points, discrete, roots, free=free, only=only)
 
 
 def _keep(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
@@ -249,7 +250,8 @@ def _sign(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
         np.where(zeros, float(zero), np.nan),
         np.where(fact.high > 0, 1.0, np.nan),
     ]
-    return Fact(np.fmin.reduce(kinds), np.fmax.reduce(kinds), listed(kinds), True, fact.roots)
+    ends = np.fmin.reduce(kinds), np.fmax.reduce(kinds)
+    return Fact(*ends, listed(kinds), True, fact.roots, only=True)
 
 
 _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {
