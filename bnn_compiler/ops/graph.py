@@ -1,6 +1,6 @@
 """A Relax function as a list of bindings, which is how every pass here reads and rewrites it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -135,6 +135,24 @@ def inputs(expr: relax.Expr) -> list[relax.Var]:
     if isinstance(expr, relax.TupleGetItem):
         return inputs(expr.tuple_value)
     return []
+
+
+def operands_first(
+    expr: relax.Expr, read: Callable[[relax.Expr], list[relax.Var]]
+) -> list[relax.Var]:
+    """All that ``expr`` is made of, each behind what ``read`` says it is made of; without it."""
+    found: list[relax.Var] = []
+    seen: set[relax.Var] = set()
+    waiting = [(v, False) for v in read(expr)]
+    while waiting:
+        var, is_complete = waiting.pop()
+        if is_complete:
+            found.append(var)
+        elif var not in seen:
+            seen.add(var)
+            waiting.append((var, True))
+            waiting += [(v, False) for v in read(var)]
+    return found
 
 
 def substitute(expr: relax.Expr, env: dict[relax.Var, relax.Expr]) -> relax.Expr:

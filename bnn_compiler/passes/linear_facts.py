@@ -76,6 +76,8 @@ def _is_few_valued(weights: np.ndarray) -> bool:
     return weights.size < 8 or np.unique(np.abs(weights)).size * 4 <= weights.size
 
 
+#: What nothing has to be known of the operands of.
+ROOTS = ("relax.bnn.conv2d", "relax.bnn.matmul")
 #: As in atoms.py.
 RULES: dict[str, Callable[..., Fact]] = {
     "relax.bnn.conv2d": _binary_conv,

@@ -56,7 +56,8 @@ def _is_wanted(node: Node) -> bool:
     if name == "pow":
         return not _is_power_of(node)
     if name == "topk":
-        return int(node.args[1]) > MOST_FIRST
+        count = node.args[1]
+        return isinstance(count, int) and count > MOST_FIRST
     if unbatched.is_unbatched(node):
         return True
     return name in DECOMPOSITIONS or name in moves.MOVED or not _is_known(name)
