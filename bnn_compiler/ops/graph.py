@@ -1,10 +1,11 @@
 """A Relax function as a list of bindings, which is how every pass here reads and rewrites it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import tvm
+from numpy.typing import ArrayLike
 from tvm import relax
 from tvm.ir import GenericConst
 
@@ -136,6 +137,24 @@ def inputs(expr: relax.Expr) -> list[relax.Var]:
     return []
 
 
+def operands_first(
+    expr: relax.Expr, read: Callable[[relax.Expr], list[relax.Var]]
+) -> list[relax.Var]:
+    """All that ``expr`` is made of, each behind what ``read`` says it is made of; without it."""
+    found: list[relax.Var] = []
+    seen: set[relax.Var] = set()
+    waiting = [(v, False) for v in read(expr)]
+    while waiting:
+        var, is_complete = waiting.pop()
+        if is_complete:
+            found.append(var)
+        elif var not in seen:
+            seen.add(var)
+            waiting.append((var, True))
+            waiting += [(v, False) for v in read(var)]
+    return found
+
+
 def substitute(expr: relax.Expr, env: dict[relax.Var, relax.Expr]) -> relax.Expr:
     """``expr`` with variables replaced."""
     if isinstance(expr, relax.Var):
@@ -185,6 +204,12 @@ def base_name(name: str) -> str:
 def bind(expr: relax.Expr, name: str) -> relax.Var:
     """A fresh variable of the type of ``expr``."""
     return relax.DataflowVar(name, normalized(expr).ty)
+
+
+def affine(x: relax.Expr, scale: ArrayLike, bias: ArrayLike) -> relax.Call:
+    """bnn.affine: scale * x + bias, both [C]."""
+    parts = [relax.const(np.asarray(v, np.float32)) for v in (scale, bias)]
+    return ops.call_op("affine", [x, *parts])
 
 
 def affine_operands(graph: Graph, expr: relax.Expr) -> tuple[np.ndarray, np.ndarray] | None:

@@ -6,14 +6,13 @@ monotone in every bit, or bounded. Results that underflow are accidents.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.functions import FUNCTIONS, evaluate
-from bnn_compiler.passes.facts import Fact
+from bnn_compiler.passes.facts import Fact, Known
 from bnn_compiler.passes.lattice import (
     MOST_BIASES,
     NOWHERE,
@@ -23,17 +22,6 @@ from bnn_compiler.passes.lattice import (
     lattice_union,
     listed,
 )
-
-
-class Known(Protocol):
-    """What of Atoms is used here."""
-
-    def fact(self, expr: relax.Expr) -> Fact:
-        """What is known of an expression."""
-
-    def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
-        """Per channel, whether it is the number more often than by accident."""
-
 
 #: What functions are bounded by, whatever they are given.
 _BOUNDS = {
@@ -106,14 +94,16 @@ def _function(atoms: Known, _: relax.Expr, value: relax.Call) -> Fact:
         low = np.where(known, np.minimum(*ends), low)
         high = np.where(known, np.maximum(*ends), high)
     points = None
-    if fact.atoms is not None and (fact.discrete or name not in _STEPS):
+    if fact.atoms is not None and (fact.only or name not in _STEPS):
         flat = [np.where(inside, v, np.nan) for v, inside in _flats(name, params, fact)]
         points = listed([*(_at(name, params, a) for a in fact.atoms), *flat])
     discrete = fact.discrete and (points is not None or name not in _GENERIC)
+    only = fact.only and points is not None
     free = fact.free if name in _NOWHERE_FLAT else frozenset()
     if name in _STEPS and points is None:
         points, discrete = _whole_numbers(low, high), True
-    return replace(fact, low=low, high=high, points=points, discrete=discrete, free=free)
+        only = points is not None
+    return replace(fact, low=low, high=high, points=points, discrete=discrete, free=free, only=only)
 
 
 def _whole_numbers(low: Vector, high: Vector) -> Lattice | None:
@@ -161,12 +151,13 @@ def _product(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
     zero = np.logical_or(*(_may_equal(atoms, x, zeros) for x in value.args))
     free = a.free_beside(b) | b.free_beside(a)
     points = NOWHERE if free else None
-    if not a.roots & b.roots or (a.discrete and b.discrete):
+    only = a.only and b.only
+    if only or not a.roots & b.roots:
         points = _points(a, b)
     points = lattice_union([points, listed([np.where(zero, 0.0, np.nan)])])
     free = frozenset() if zero.any() else free
-    roots = a.roots | b.roots
-    return Fact(*_ends(a, b), points, a.discrete and b.discrete, roots, free=free)
+    roots, discrete = a.roots | b.roots, a.discrete and b.discrete
+    return Fact(*_ends(a, b), points, discrete, roots, free=free, only=only)
 
 
 def _points(a: Fact, b: Fact) -> Lattice | None:
@@ -196,7 +187,8 @@ def _extreme(choose: Callable[..., Vector]) -> Callable[..., Fact]:
         a, b = _facts(atoms, expr, value)
         points = lattice_union([a.points, b.points])
         ends = choose(a.low, b.low), choose(a.high, b.high)
-        return Fact(*ends, points, a.discrete and b.discrete, a.roots | b.roots)
+        roots, discrete = a.roots | b.roots, a.discrete and b.discrete
+        return Fact(*ends, points, discrete, roots, only=a.only and b.only)
 
     return fact
 

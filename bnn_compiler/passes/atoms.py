@@ -11,7 +11,7 @@ import numpy as np
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph, array
+from bnn_compiler.ops.graph import Graph, array, inputs, operands_first
 from bnn_compiler.ops.operators import tiled
 from bnn_compiler.passes import arithmetic_facts, general_facts, linear_facts, move_facts
 from bnn_compiler.passes.facts import Fact, constant, joined
@@ -26,6 +26,9 @@ from bnn_compiler.passes.lattice import (
     listed,
 )
 
+#: More questions do not wait for each other.
+_DEEPEST = 40
+
 
 class Atoms:
     """Facts about the values of ``graph``, found on demand. What is unknown may be any number."""
@@ -37,6 +40,8 @@ class Atoms:
         #: Of a program's arguments: what they are outside.
         self._borrowed: dict[relax.Var, relax.Expr] = {}
         self._outside: Atoms = self
+        #: How many questions wait for the answer of another one.
+        self._asking = 0
 
     def inside(self, steps: Steps) -> "Atoms":
         """Facts about the steps of a general program, which may still get more."""
@@ -48,6 +53,22 @@ class Atoms:
         """What is known of ``expr``."""
         if expr in self._facts:
             return self._facts[expr]
+        # Operands first: a network is deeper than Python's stack.
+        for var in operands_first(expr, self._asked):
+            self._find(var)
+        return self._find(expr)
+
+    def _asked(self, expr: relax.Expr) -> list[relax.Var]:
+        """What a rule asks about and nothing is known of yet."""
+        value = self.graph.value(expr)
+        name = ops.called(value) if value is not None else ""
+        if name not in _RULES or name in linear_facts.ROOTS:
+            return []
+        return [v for v in inputs(value) if v not in self._facts]
+
+    def _find(self, expr: relax.Expr) -> Fact:
+        if expr in self._facts:
+            return self._facts[expr]
         value = self.graph.value(expr)
         rule = _RULES.get(str(value.op.name)) if isinstance(value, relax.Call) else None
         fact = rule(self, expr, value) if rule else _unknown(expr)
@@ -56,12 +77,17 @@ class Atoms:
         return fact
 
     def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
-        """Per channel, whether ``expr`` is exactly ``number`` [C] more often than by accident."""
+        """Per channel, whether ``expr`` is exactly ``number`` [C] more often than by accident.
+
+        It may be any that it is not known to be none of, where that takes too many questions.
+        """
         if not isinstance(expr, relax.Var):
             return self._may_equal(expr, number)
         question = expr, number.tobytes()
         if question not in self._answers:
+            self._asking += 1
             self._answers[question] = self._may_equal(expr, number)
+            self._asking -= 1
         return self._answers[question]
 
     def _may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
@@ -73,6 +99,8 @@ class Atoms:
             inside &= fact.points.holds(number)
             if fact.atoms is not None or not inside.any():
                 return inside
+        if self._asking > _DEEPEST:
+            return inside
         if expr in self._borrowed:
             argument = self._borrowed[expr]
             everywhere = np.full(_channels(argument), number[0])
@@ -167,10 +195,11 @@ def _add(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
     a, b = (f.wide(_channels(expr)) for f in map(atoms.fact, value.args))
     free = a.free_beside(b) | b.free_beside(a)
     points = NOWHERE if free else None
-    discrete = a.discrete and b.discrete
-    if (discrete and a.has_points() and b.has_points()) or not a.roots & b.roots:
+    discrete, only = a.discrete and b.discrete, a.only and b.only
+    if only or not a.roots & b.roots:
         points = lattice_sum(a.points, b.points)
-    return Fact(a.low + b.low, a.high + b.high, points, discrete, a.roots | b.roots, free=free)
+    ends, roots = (a.low + b.low, a.high + b.high), a.roots | b.roots
+    return Fact(*ends, points, discrete, roots, free=free, only=only)
 
 
 def _keep(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
@@ -249,7 +278,8 @@ def _sign(atoms: Atoms, _: relax.Expr, value: relax.Call) -> Fact:
         np.where(zeros, float(zero), np.nan),
         np.where(fact.high > 0, 1.0, np.nan),
     ]
-    return Fact(np.fmin.reduce(kinds), np.fmax.reduce(kinds), listed(kinds), True, fact.roots)
+    ends = np.fmin.reduce(kinds), np.fmax.reduce(kinds)
+    return Fact(*ends, listed(kinds), True, fact.roots, only=True)
 
 
 _RULES: dict[str, Callable[[Atoms, relax.Expr, relax.Call], Fact]] = {

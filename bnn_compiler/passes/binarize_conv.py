@@ -9,7 +9,7 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph, array, bind, derived
+from bnn_compiler.ops.graph import Graph, affine, array, bind, derived
 from bnn_compiler.ops.window import Window
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.pool_before_scale import sign_below_pools
@@ -186,8 +186,7 @@ class _Sums:
         return self._emit(relax.op.add(product, total))
 
     def _affine(self, x: relax.Var, scale: np.ndarray, bias: np.ndarray) -> relax.Var:
-        parts = [relax.const(np.asarray(v, np.float32)) for v in (scale, bias)]
-        return self._emit(ops.call_op("affine", [x, *parts]))
+        return self._emit(affine(x, scale, bias))
 
 
 def _levels(

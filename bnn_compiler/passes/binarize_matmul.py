@@ -7,7 +7,7 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph, bind, derived
+from bnn_compiler.ops.graph import Graph, affine, bind, derived
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.sign_planes import plane
 
@@ -59,8 +59,7 @@ class _Rewrite:
             total = emit(relax.op.add(total, term))
         if len(terms) > 1:
             n = ops.shape_of(var)[3]
-            parts = [np.full(n, 1 / len(terms), np.float32), np.zeros(n, np.float32)]
-            emit(ops.call_op("affine", [total, *map(relax.const, parts)]))
+            emit(affine(total, np.full(n, 1 / len(terms)), np.zeros(n)))
         *inner, (_, last) = new
         self.graph.replace(var, [*inner, (var, last)])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from tvm import relax
 
 from bnn_compiler.passes.lattice import (
     Lattice,
+    Mask,
     Vector,
     lattice_union,
     listed,
@@ -25,10 +27,11 @@ class Fact:
     """What is known of a value, per channel [C].
 
     ``low`` and ``high`` bound it. ``points`` are the numbers it takes often, None if they are
-    unknown; ``discrete`` if it takes no others. ``roots`` are the convolutions and inputs it is
-    made of, element by element; whatever the others are, the value is continuous in each of
-    ``free``. ``varied``, of a fact of many channels together: whether theirs
-    have scales of their own.
+    unknown; ``only`` if it takes no others. ``discrete`` if it takes finitely many: a float sum
+    of signs does, each by accident, so it has no points. ``roots`` are the convolutions and
+    inputs it is made of, element by element; whatever the others are, the value is continuous
+    in each of ``free``. ``varied``, of a fact of many channels together: whether theirs have
+    scales of their own.
     """
 
     low: Vector
@@ -38,6 +41,7 @@ class Fact:
     roots: frozenset[relax.Var]
     varied: bool = False
     free: frozenset[relax.Var] = frozenset()
+    only: bool = False
 
     def free_beside(self, other: "Fact") -> frozenset[relax.Var]:
         """What of ``free`` has nothing to do with ``other``."""
@@ -47,13 +51,6 @@ class Fact:
     def atoms(self) -> tuple[Vector, ...] | None:
         """The points one by one, NaN where a channel lacks one; None if they are not listed."""
         return None if self.points is None or self.points.scales else self.points.biases
-
-    def has_points(self) -> bool:
-        """Whether no channel is one of a sum that takes each number by accident only."""
-        if self.points is None:
-            return True
-        biases = self.points.biases
-        return bool(biases) and not np.isnan(np.stack(biases)).all(axis=0).any()
 
     def nonnegative(self) -> bool:
         """Whether no channel is ever below 0."""
@@ -101,6 +98,16 @@ class Fact:
         )
 
 
+class Known(Protocol):
+    """What Atoms tell the rules of an operator."""
+
+    def fact(self, expr: relax.Expr) -> Fact:
+        """What is known of an expression."""
+
+    def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
+        """Per channel, whether it is the number more often than by accident."""
+
+
 def _are_varied(scales: Vector) -> bool:
     """Whether so many of them have no common unit."""
     sizes = np.unique(np.abs(scales[scales != 0]))
@@ -116,10 +123,11 @@ def joined(facts: Sequence[Fact]) -> Fact:
         all(f.discrete for f in facts),
         frozenset().union(*(f.roots for f in facts)),
         free=frozenset.intersection(*(f.free for f in facts)),
+        only=all(f.only for f in facts),
     )
 
 
 def constant(channels: int, number: float) -> Fact:
     """Of channels that are all ``number``."""
     full = np.full(channels, number)
-    return Fact(full, full, listed([full]), True, frozenset())
+    return Fact(full, full, listed([full]), True, frozenset(), only=True)

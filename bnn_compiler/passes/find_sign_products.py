@@ -9,7 +9,7 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.general import Program, Step
-from bnn_compiler.ops.graph import Graph, bind, constant, derived
+from bnn_compiler.ops.graph import Graph, affine, bind, constant, derived
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.find_signs import TOLERANCE, levels
 
@@ -80,7 +80,7 @@ class _Bindings:
         found = self.emit(f"{what}_rows", ops.anchor("tokens", [x], shape=shape))
         if operand.center:
             one = np.ones(columns)
-            found = self.emit(f"{what}_centred", _affine(found, one, -operand.center * one))
+            found = self.emit(f"{what}_centred", affine(found, one, -operand.center * one))
         return self.emit(f"{what}_sign", ops.call_op("sign", [found], zero=operand.zero))
 
 
@@ -101,7 +101,7 @@ def _replace(graph: Graph, atoms: Atoms, var: relax.Var, call: relax.Call) -> No
     total = made.emit("product", ops.anchor("matmul", signs, low=[left.low, right.low]))
     scale = np.full(ops.shape_of(total)[3], left.scale * right.scale)
     if scale[0] != 1:
-        total = made.emit("scaled", _affine(total, scale, 0 * scale))
+        total = made.emit("scaled", affine(total, scale, 0 * scale))
     plain = ops.call_op("plain", [total], shape=list(ops.shape_of(var)))
     graph.replace(var, [*made.new, (var, plain)])
 
@@ -119,8 +119,3 @@ def _turned(graph: Graph, made: _Bindings, y: relax.Var) -> relax.Var:
         before: relax.Var = value.args[0]
         return before
     return made.emit("turned", ops.call_op("general", [y], inputs=1, program=program.lines))
-
-
-def _affine(x: relax.Var, scale: np.ndarray, bias: np.ndarray) -> relax.Call:
-    parts = [relax.const(v.astype(np.float32)) for v in (scale, bias)]
-    return ops.call_op("affine", [x, *parts])

@@ -7,7 +7,7 @@ import tvm
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph, affine_operands, array, bind, derived
+from bnn_compiler.ops.graph import Graph, affine, affine_operands, array, bind, derived
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.facts import Fact
 from bnn_compiler.passes.lattice import Vector
@@ -50,7 +50,7 @@ class Levels:
 
 def levels(fact: Fact) -> Levels | None:
     """The two numbers (or -h, 0 and h) that a value of which ``fact`` is known takes, if any."""
-    if not fact.discrete or not fact.atoms:
+    if not fact.only or not fact.atoms:
         return None
     atoms = np.stack(fact.atoms)
     if np.isnan(atoms).all(axis=0).any() or not np.isfinite(atoms[~np.isnan(atoms)]).all():
@@ -136,14 +136,9 @@ class _Rewrite:
         one = np.ones(known.center.size)
         last = source
         if known.center.any():
-            last = emit("centred", _affine(last, one, -known.center))
+            last = emit("centred", affine(last, one, -known.center))
         last = emit("sign", ops.call_op("sign", [last], zero=known.zero))
         if known.half != 1 or known.center.any():
-            last = emit("levels", _affine(last, known.half * one, known.center))
+            last = emit("levels", affine(last, known.half * one, known.center))
         self.graph.replace(source, [(source, self.graph.values[source]), *new])
         return last
-
-
-def _affine(x: relax.Var, scale: Vector, bias: Vector) -> relax.Call:
-    parts = [relax.const(v.astype(np.float32)) for v in (scale, bias)]
-    return ops.call_op("affine", [x, *parts])

@@ -6,7 +6,7 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import Epilogue
-from bnn_compiler.ops.graph import Graph, affine_operands, array
+from bnn_compiler.ops.graph import Graph, affine, affine_operands, array
 from bnn_compiler.passes.atoms import Atoms
 
 
@@ -63,8 +63,7 @@ def _merge(graph: Graph, atoms: Atoms, var: relax.Var, value: relax.Call) -> boo
     scale = s.astype(np.float64) * t
     bias = b.astype(np.float64) * t + c
     x = graph.values[inner_var].args[0]
-    operands = [relax.const(v.astype(np.float32)) for v in (scale, bias)]
-    graph.set(var, ops.call_op("affine", [x, *operands]))
+    graph.set(var, affine(x, scale, bias))
     return True
 
 

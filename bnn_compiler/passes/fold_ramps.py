@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph, affine_operands, bind, derived
+from bnn_compiler.ops.graph import Graph, affine, affine_operands, bind, derived
 
 Vector = NDArray[np.float64]
 
@@ -80,5 +80,4 @@ def _fold(graph: Graph, var: relax.Var, value: relax.Call) -> None:
     slope = relax.const((fall / rise).astype(np.float32))
     ramp = relax.op.nn.prelu(x, slope, axis=3)
     bent = bind(ramp, derived(var.name, "ramp"))
-    parts = [relax.const(v.astype(np.float32)) for v in (rise, right.bias + left.bias)]
-    graph.replace(var, [(bent, ramp), (var, ops.call_op("affine", [bent, *parts]))])
+    graph.replace(var, [(bent, ramp), (var, affine(bent, rise, right.bias + left.bias))])

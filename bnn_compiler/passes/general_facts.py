@@ -14,23 +14,17 @@ from tvm import relax
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.functions import FUNCTIONS
 from bnn_compiler.ops.general import Program, Shape, Step, primitive
-from bnn_compiler.ops.graph import bind
+from bnn_compiler.ops.graph import affine, bind
 from bnn_compiler.ops.graph import constant as constant_of
 from bnn_compiler.ops.primitives import Kind
-from bnn_compiler.passes.facts import Fact, constant
+from bnn_compiler.passes.facts import Fact, Known, constant
 from bnn_compiler.passes.lattice import MOST_BIASES, NOWHERE, Mask, Vector, lattice_union, listed
 
 
-class Known(Protocol):
-    """What of Atoms is used here."""
+class Outside(Known, Protocol):
+    """What is known of a program's arguments."""
 
-    def fact(self, expr: relax.Expr) -> Fact:
-        """What is known of an expression."""
-
-    def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
-        """Per channel, whether it is the number more often than by accident."""
-
-    def inside(self, steps: "Steps") -> "Known":
+    def inside(self, steps: "Steps") -> Known:
         """What is known of the steps of a program."""
 
 
@@ -60,13 +54,12 @@ class Steps:
 
     def affine(self, x: relax.Var, scale: float, shift: float) -> relax.Var:
         """scale * x + shift."""
-        parts = [relax.const(np.full(1, v, np.float32)) for v in (scale, shift)]
-        return self.call(ops.call_op("affine", [x, *parts]))
+        return self.call(affine(x, [scale], [shift]))
 
     def number(self, x: relax.Var) -> float | None:
         """The one number that a constant is."""
         fact = self.facts.get(x)
-        if fact is None or not fact.discrete or fact.low[0] != fact.high[0]:
+        if fact is None or not fact.only or fact.low[0] != fact.high[0]:
             return None
         return float(fact.low[0])
 
@@ -96,7 +89,7 @@ class _Walk:
             return steps.call(ops.call_op("sign", operands, zero=int(params[0])))
         if op in ("equal", "less", "less_equal"):
             levels = np.zeros(1), np.ones(1)
-            return steps.opaque(Fact(*levels, listed(levels), True, frozenset()))
+            return steps.opaque(Fact(*levels, listed(levels), True, frozenset(), only=True))
         if op in ("where", "concat", "pad"):
             border = [steps.opaque(constant(1, float(params[2])))] if op == "pad" else []
             return self._one_of([*operands[op == "where" :], *border])
@@ -146,8 +139,8 @@ class _Walk:
         points = lattice_union([f.points for f in facts])
         roots = frozenset().union(*(f.roots for f in facts))
         free = frozenset.intersection(*(f.free for f in facts))
-        discrete = all(f.discrete for f in facts)
-        return self.steps.opaque(Fact(low, high, points, discrete, roots, free=free))
+        discrete, only = all(f.discrete for f in facts), all(f.only for f in facts)
+        return self.steps.opaque(Fact(low, high, points, discrete, roots, free=free, only=only))
 
     def _sum(self, operands: Sequence[relax.Var], count: int, whole: bool) -> relax.Var:
         """Of ``count`` elements, or products: continuous if their terms are.
@@ -197,7 +190,7 @@ def _of_array(values: np.ndarray) -> Fact:
     numbers = np.unique(values)
     if numbers.size <= MOST_BIASES:
         points = listed([np.full(1, float(v)) for v in numbers])
-        return Fact(low, high, points, True, frozenset())
+        return Fact(low, high, points, True, frozenset(), only=True)
     zero = listed([np.zeros(1)]) if 0 in numbers else NOWHERE
     return Fact(low, high, zero, False, frozenset())
 
@@ -206,7 +199,7 @@ def _of_array(values: np.ndarray) -> Fact:
 _MANY = 64
 
 
-def _program(atoms: Known, call: relax.Call) -> tuple[Known, relax.Var]:
+def _program(atoms: Outside, call: relax.Call) -> tuple[Known, relax.Var]:
     """What is known of a program's steps, and the variable of its value."""
     steps = Steps()
     known = atoms.inside(steps)
@@ -241,13 +234,13 @@ def _terms(step: Step, shapes: dict[str, Shape]) -> tuple[int, bool]:
     return 1, False
 
 
-def general(atoms: Known, expr: relax.Expr, value: relax.Call) -> Fact:
+def general(atoms: Outside, expr: relax.Expr, value: relax.Call) -> Fact:
     """Of a call of bnn.general."""
     known, result = _program(atoms, value)
     return known.fact(result).wide((ops.shape_of(expr) or (1,))[-1])
 
 
-def ask_general(atoms: Known, value: relax.Call, number: Vector) -> Mask:
+def ask_general(atoms: Outside, value: relax.Call, number: Vector) -> Mask:
     """Whether it is the number often."""
     known, result = _program(atoms, value)
     found = {v: bool(known.may_equal(result, np.full(1, v))[0]) for v in np.unique(number)}

@@ -1,24 +1,13 @@
 """Facts (atoms.py) of what is moved from channel to channel: those of all channels together."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.passes.facts import Fact
+from bnn_compiler.passes.facts import Fact, Known
 from bnn_compiler.passes.lattice import Mask, Vector
-
-
-class Known(Protocol):
-    """What of Atoms is used here."""
-
-    def fact(self, expr: relax.Expr) -> Fact:
-        """What is known of an expression."""
-
-    def may_equal(self, expr: relax.Expr, number: Vector) -> Mask:
-        """Per channel, whether it is the number more often than by accident."""
 
 
 def _keeps_channels(value: relax.Call) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.graph import Graph, affine_operands, array, bind, derived
+from bnn_compiler.ops.graph import Graph, affine, affine_operands, array, bind, derived
 from bnn_compiler.ops.reference import windows
 from bnn_compiler.ops.window import Window
 from bnn_compiler.passes.pool_before_scale import sign_below_pools
@@ -118,8 +118,7 @@ def _unscale(graph: Graph, var: relax.Var, conv: relax.Call) -> None:
     if around is not None:
         bias = _of_input(weights, x.shift, x.window.groups)
     scales = np.full(len(weights), x.scale)
-    operands = [relax.const(v.astype(np.float32)) for v in (scales, bias)]
-    scaled = ops.call_op("affine", [total, *operands])
+    scaled: relax.Expr = affine(total, scales, bias)
     if around is None:
         border = relax.const(_with_border(weights, x))
         scaled = relax.op.add(emit("scaled", scaled), border)

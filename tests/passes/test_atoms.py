@@ -3,8 +3,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from tvm import relax
 
 from bnn_compiler.nn import BinaryConv2d, Sign
+from bnn_compiler.ops.graph import Graph, affine, bind
 from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.binarize_conv import BinarizeConv
 from tests.network import Applied, after, image
@@ -23,6 +25,18 @@ def atoms_of(function, *layers):
     """The facts of a network, and its result before the last change of layout."""
     graph = after(Applied(function, *layers), image(4), BinarizeConv())
     return Atoms(graph), graph.values[graph.outputs[0]].args[0]
+
+
+def test_networks_are_deeper_than_the_stack():
+    last = x = relax.Var("x", relax.TensorType([1, 2, 2, 4], "float32"))
+    values = {}
+    for i in range(1200):
+        call = affine(last, np.full(4, 1.5), np.full(4, i))
+        last = bind(call, f"v{i}")
+        values[last] = call
+    atoms = Atoms(Graph([x], values, [last]))
+    assert not atoms.fact(last).only
+    assert atoms.may_be_zero(last)
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,26 @@ def test_what_takes_more_numbers_stays_float():
     assert kernels(lambda x: F.avg_pool2d(sign(x), 2)) == (0, 1)
 
 
-def _fact(*atoms, discrete=True):
+SUM = torch.randn(8, 8, 3, 3)
+BESIDE = {
+    "cut at 0": F.relu,
+    "masked": lambda y: y * (y.flip(3) > 0).float(),
+    "rounded": torch.round,
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_a_float_sum_of_signs_takes_others_beside_its_zeros(what):
+    def function(x):
+        return BESIDE[what](F.conv2d(sign(x), SUM, padding=1)) + sign(x - T)
+
+    assert kernels(function) == (0, 2)
+
+
+def _fact(*atoms, only=True):
     numbers = np.array(atoms, float)
     ends = np.nanmin(numbers, 0), np.nanmax(numbers, 0)
-    return Fact(*ends, listed(list(numbers)), discrete, frozenset())
+    return Fact(*ends, listed(list(numbers)), True, frozenset(), only=only)
 
 
 def test_levels():
@@ -133,7 +149,7 @@ def test_levels():
     np.testing.assert_array_equal(one.center, [0, 4])
     three = levels(_fact([-0.5, 0.0], [0, 0.5], [0.5, nan]))
     assert (three.half, three.zero) == (0.5, 0)
-    assert levels(_fact([-1.0], [1.0], discrete=False)) is None
+    assert levels(_fact([-1.0], [1.0], only=False)) is None
     assert levels(_fact([-1.0], [0.5], [1.0])) is None
     assert levels(_fact([-1, -2.0], [1, 2.0])) is None
     assert levels(_fact([1.0, 2.0])) is None

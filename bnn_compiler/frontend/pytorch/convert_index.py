@@ -14,8 +14,8 @@ from bnn_compiler.frontend.value import Value
 
 #: Indices are floats while they are computed.
 _EXACT = 2**24
-#: The most that ``topk`` is compiled for: each takes two kernels.
-_MOST = 16
+#: Up to so many of ``topk`` are found one after the other, each by two kernels; more by sorting.
+MOST_FIRST = 16
 
 
 def _positions(ctx: Context, x: Value, axis: int) -> np.ndarray:
@@ -69,8 +69,6 @@ def _topk(
 ) -> list[Value]:
     """One after the other; each is left out of those that follow."""
     value = ctx.tensor(x)
-    if k > _MOST:
-        raise ctx.fail(f"the first {k} of a sorted axis; up to {_MOST} can be compiled")
     axis = int(dim) % len(value.shape)
     op, last = ("reduce_max", -np.inf) if largest else ("reduce_min", np.inf)
     positions = _positions(ctx, value, axis)

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bnn_compiler.frontend.pytorch import moves, unbatched
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
+from bnn_compiler.frontend.pytorch.convert_index import MOST_FIRST
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.decompositions import DECOMPOSITIONS
 from bnn_compiler.frontend.pytorch.purity import is_random
@@ -54,6 +55,9 @@ def _is_wanted(node: Node) -> bool:
     name = op_name(node)
     if name == "pow":
         return not _is_power_of(node)
+    if name == "topk":
+        count = node.args[1]
+        return isinstance(count, int) and count > MOST_FIRST
     if unbatched.is_unbatched(node):
         return True
     return name in DECOMPOSITIONS or name in moves.MOVED or not _is_known(name)

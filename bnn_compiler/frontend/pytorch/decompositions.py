@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from bnn_compiler.frontend.pytorch import decompose_math, decompose_scans, resample
+from bnn_compiler.frontend.pytorch import decompose_math, decompose_scans, decompose_sort, resample
 from bnn_compiler.frontend.pytorch.moves import summed
 
 
@@ -268,4 +268,5 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     **resample.DECOMPOSITIONS,
     **decompose_math.DECOMPOSITIONS,
     **decompose_scans.DECOMPOSITIONS,
+    **decompose_sort.DECOMPOSITIONS,
 }

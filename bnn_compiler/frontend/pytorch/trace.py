@@ -182,10 +182,17 @@ def _functional(program: ExportedProgram) -> ExportedProgram:
 
 
 def _user_outputs(program: ExportedProgram, node: Node) -> list[Node]:
-    """What forward returns, flattened, without None and the inputs and buffers that it wrote to."""
+    """What forward returns, flattened, without what it wrote to.
+
+    None, numbers and text are left out: a trace holds them as constants.
+    """
     specs = program.graph_signature.output_specs
     pairs = zip(_list(node.args[0]), specs, strict=True)
-    results = [(n, s.arg) for n, s in pairs if s.kind == OutputKind.USER_OUTPUT and n is not None]
+    results = [
+        (n, s.arg)
+        for n, s in pairs
+        if s.kind == OutputKind.USER_OUTPUT and not isinstance(n, type(None) | int | float | str)
+    ]
     for index, (result, argument_) in enumerate(results):
         if not isinstance(result, Node) or not isinstance(argument_, TensorArgument):
             value = getattr(argument_, "value", result)

@@ -73,7 +73,6 @@ def test_the_first_of_equal_values():
 @pytest.mark.parametrize(
     ("of", "why"),
     [
-        (lambda x: x.flatten().topk(17), "up to 16"),
         (lambda x: x.double(), "only float32"),
         (lambda x: x.to(torch.int16), "_to_copy is int16; float32, bool, uint8, int32, int64"),
     ],
