@@ -10,6 +10,7 @@ import tvm_ffi
 from tvm import tirx
 
 from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cpu.amx import Amx
 from bnn_compiler.kernels.cpu.depthwise import Depthwise
 from bnn_compiler.kernels.cpu.float32 import Float32
 from bnn_compiler.kernels.cpu.int8 import Int8
@@ -32,6 +33,7 @@ from bnn_compiler.target import Gpu, Hardware, Target
 #: By [target] kind. Where several fit, the rule is the last one's.
 FAMILIES: dict[str, tuple[Family[Any, Any], ...]] = {
     "llvm": (
+        Amx(),
         Popcount(),
         Table(),
         Float32(),
