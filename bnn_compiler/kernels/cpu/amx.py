@@ -1,12 +1,12 @@
-"""Binary convolution by products of tiles (AMX): signs as bytes -1, 0 (padding) and +1.
+"""Convolutions by products of tiles of bytes (AMX): what those of signs and of int8 share.
 
 A tile instruction adds the products of 16 x 64 bytes and 64 x 16 bytes to 16 x 16 sums. Its rows
 are pixels of one image row, its columns outputs, and the bytes taps in the order in which they lie
-one after the other: of a kernel row those of all its taps, if they are neighbours. The bits of a
-block of image rows become bytes once, on the stack.
+one after the other: of a kernel row those of all its taps, if they are neighbours. The image rows
+of a block are copied to the stack first, as bytes with room to read beyond the last tap.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +15,8 @@ import tvm_ffi
 from tvm import s_tir, te, tirx
 
 from bnn_compiler.kernels.cpu import schedule
-from bnn_compiler.kernels.cpu.tiles import DEPTH, ROWS, TILE, TILE_ROWS, Role
-from bnn_compiler.kernels.epilogue import Stages, finish
+from bnn_compiler.kernels.cpu.tiles import DEPTH, ROWS, SUMS, TILE, TILE_ROWS, Role
+from bnn_compiler.kernels.epilogue import Stages, Value, finish
 from bnn_compiler.kernels.family import Counts, Mix
 from bnn_compiler.kernels.grouping import merge
 from bnn_compiler.kernels.layout import LANES
@@ -26,8 +26,8 @@ from bnn_compiler.kernels.workload import ConvWorkload, reduce_axes
 from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.target import Hardware
 
-#: Bytes of signs on the stack: a thread's stack has 128 KiB with musl.
-STACK = 1 << 16
+#: Bytes of a block: a thread's stack has 128 KiB with musl.
+_STACK = 1 << 16
 #: Image rows of a block that are tried.
 _HEIGHTS = (1, 2, 4, 8, 16, 32, 64)
 #: Parts of the outputs that threads can share.
@@ -37,13 +37,11 @@ _THREADS = 4
 
 
 @dataclass(frozen=True)
-class AmxPoint(Point):
+class Tiles(Point):
     """Tiles of ``pixels`` x 16 outputs, of which ``rows`` x ``vectors`` are summed at a time.
 
-    ``height`` image rows become bytes at a time, for one of ``parts`` of the outputs.
+    ``height`` image rows are copied at a time, for one of ``parts`` of the outputs.
     """
-
-    family = "amx"
 
     pixels: int
     rows: int
@@ -58,7 +56,7 @@ class AmxPoint(Point):
 
 
 @dataclass(frozen=True)
-class _Reduction:
+class Reduction:
     """``rows`` x ``columns`` runs of ``length`` bytes, summed 64 at a time."""
 
     rows: int
@@ -66,12 +64,10 @@ class _Reduction:
     length: int
 
     @staticmethod
-    def of(work: ConvWorkload) -> "_Reduction":
-        kh, kw = work.kernel
-        stored = _stored(work)
-        return (
-            _Reduction(kh, 1, kw * stored) if work.dilation[1] == 1 else _Reduction(kh, kw, stored)
-        )
+    def of(work: ConvWorkload) -> "Reduction":
+        """A kernel row is one run where its taps are neighbours."""
+        (kh, kw), stored = work.kernel, channels(work)
+        return Reduction(kh, 1, kw * stored) if work.dilation[1] == 1 else Reduction(kh, kw, stored)
 
     @property
     def steps(self) -> int:
@@ -79,98 +75,82 @@ class _Reduction:
         return ceil_div(self.length, DEPTH)
 
 
-def _stored(work: ConvWorkload) -> int:
-    """Channels of a pixel, as bytes."""
+def channels(work: ConvWorkload) -> int:
+    """Of a stored pixel, as bytes."""
     return work.x.channels * work.x.storage.channels
 
 
-class Amx:
-    """The family."""
+def fits(work: ConvWorkload, hardware: Hardware) -> bool:
+    """Whether every output reads all channels, and a block of one row fits the stack."""
+    point = Tiles(_pixels(work.shape[2]), 1, 1, 1)
+    return hardware.tiles and work.groups == 1 and rows_of(work, 1) * width(work, point) <= _STACK
 
-    name = AmxPoint.family
-    point = AmxPoint
 
-    def fits(self, task: Task, hardware: Hardware) -> bool:
-        """Signs, of which every output reads all channels, if their bytes fit the stack."""
-        work = task.work
-        if not hardware.tiles or not work.is_binary or work.groups > 1:
-            return False
-        return any(True for _ in self.points(task, hardware))
+def points(work: ConvWorkload) -> Iterator[Tiles]:
+    """Up to four tiles of sums; the rows of a block that fit the stack."""
+    blocks, pixels = ceil_div(work.shape[3], LANES), _pixels(work.shape[2])
+    for rows in range(1, min(SUMS, work.shape[1]) + 1):
+        for vectors in (v for v in range(1, SUMS // rows + 1) if blocks % v == 0):
+            whole = round_up(work.shape[1], rows)
+            for height in sorted({min(rows * h, whole) for h in _HEIGHTS}):
+                point = Tiles(pixels, rows, vectors, height)
+                if rows_of(work, height) * width(work, point) > _STACK:
+                    break
+                for parts in (p for p in _PARTS if blocks // vectors % p == 0):
+                    yield replace(point, parts=parts)
 
-    def points(self, task: Task, hardware: Hardware) -> Iterator[AmxPoint]:
-        """Up to four tiles of sums; the rows of a block that fit the stack."""
-        work = task.work
-        blocks = ceil_div(work.shape[3], LANES)
-        pixels = _pixels(work.shape[2])
-        for rows in range(1, min(4, work.shape[1]) + 1):
-            for vectors in range(1, 4 // rows + 1):
-                for height in _heights(work, rows):
-                    point = AmxPoint(pixels, rows, vectors, height)
-                    if blocks % vectors or _bytes(work, point) > STACK:
-                        continue
-                    for parts in _PARTS:
-                        if blocks // vectors % parts == 0:
-                            yield replace(point, parts=parts)
 
-    def rule(self, task: Task, hardware: Hardware) -> AmxPoint:
-        """The fewest loads for a product, work for a few threads, then few bytes made twice."""
-        n, oh, _, _ = task.work.shape
+def rule(work: ConvWorkload) -> Tiles:
+    """The fewest loads for a product, work for a few threads, then few bytes copied twice."""
+    n, oh, _, _ = work.shape
 
-        def cost(point: AmxPoint) -> tuple[float, bool, float, int]:
-            # A product takes a cycle for each pixel, in which two lines are loaded.
-            lines = point.pixels / point.vectors + ROWS / point.rows
-            padded = round_up(oh, point.rows) / oh
-            made = _rows(task.work, point.height) / point.height * point.parts
-            shared = n * ceil_div(oh, point.height) * point.parts
-            return padded * (1 + lines / point.pixels / 2), shared < _THREADS, made, point.height
+    def cost(point: Tiles) -> tuple[float, bool, float, int]:
+        # A product takes a cycle for each pixel, in which two cache lines are loaded.
+        lines = point.pixels / point.vectors + ROWS / point.rows
+        padded = round_up(oh, point.rows) / oh
+        copied = rows_of(work, point.height) / point.height * point.parts
+        shared = n * ceil_div(oh, point.height) * point.parts
+        return padded * (1 + lines / point.pixels / 2), shared < _THREADS, copied, point.height
 
-        return min(self.points(task, hardware), key=cost)
+    return min(points(work), key=cost)
 
-    def constants(
-        self, task: Task, point: AmxPoint, weights: Sequence[np.ndarray]
-    ) -> list[np.ndarray]:
-        """Bytes [block, ky, run, step, 16, 64] from int8 weights [O,KH,KW,C] of -1/+1.
 
-        The last axes are [taps by four, output and tap of the four]; other bytes are 0.
-        """
-        (signs,) = weights
-        work, r = task.work, _Reduction.of(task.work)
-        o, kh, kw, c = signs.shape
-        wide = np.zeros((round_up(o, LANES), kh, kw, _stored(work)), np.int8)
-        wide[:o, ..., :c] = signs
-        runs = np.zeros((len(wide), r.rows, r.columns, r.steps * DEPTH), np.int8)
-        runs[..., : r.length] = wide.reshape(len(wide), r.rows, r.columns, r.length)
-        tiles = runs.reshape(-1, LANES, r.rows, r.columns, r.steps, ROWS, 4)
-        packed = tiles.transpose(0, 2, 3, 4, 5, 1, 6)
-        return [np.ascontiguousarray(packed).reshape(*packed.shape[:5], DEPTH)]
+def pack(work: ConvWorkload, taps: np.ndarray) -> np.ndarray:
+    """int8 [O,KH,KW,C] as tiles [block, ky, run, step, 16, 64]; what is not there is 0.
 
-    def function(self, task: Task, point: AmxPoint) -> tirx.PrimFunc:
-        """The scheduled kernel: bytes of a block, then tiles and their epilogues."""
-        return _schedule(stages(task, point), task.work, point).with_attr(TILE_ROWS, point.pixels)
+    The last axes of a tile are [taps by four, output and tap of the four].
+    """
+    r, (o, kh, kw, c) = Reduction.of(work), taps.shape
+    wide = np.zeros((round_up(o, LANES), kh, kw, channels(work)), np.int8)
+    wide[:o, ..., :c] = taps
+    runs = np.zeros((len(wide), r.rows, r.columns, r.steps * DEPTH), np.int8)
+    runs[..., : r.length] = wide.reshape(len(wide), r.rows, r.columns, r.length)
+    tiles = runs.reshape(-1, LANES, r.rows, r.columns, r.steps, ROWS, 4)
+    packed = tiles.transpose(0, 2, 3, 4, 5, 1, 6)
+    return np.ascontiguousarray(packed).reshape(*packed.shape[:5], DEPTH)
 
-    def counts(self, task: Task, point: AmxPoint, hardware: Hardware) -> Counts:
-        """A step: the products of each tile of sums and a load of every other tile."""
-        r = _Reduction.of(task.work)
-        sums = point.rows * point.vectors
-        # Instructions on vectors that would take as long: a row of a tile is a cycle.
-        vector = 2.0 * point.pixels * sums
-        loads = point.rows * point.pixels + point.vectors * ROWS
-        return Counts(
-            grouping=merge(task.work.x.shape[3], task.work.shape[3], 1, 32),
-            pixels=point.pixels,
-            vectors=point.vectors,
-            accumulators=sums,
-            weights=point.vectors,
-            mix=Mix(vector, loads, add=vector),
-            steps=r.rows * r.columns * r.steps,
-            inner=r.steps,
-            body=1,
-            word=8,
-            word_bytes=DEPTH,
-            word_waste=r.columns * r.steps * DEPTH / (task.work.kernel[1] * task.work.x.shape[3]),
-            rows=point.rows,
-            order="rows",
-        )
+
+def counts(work: ConvWorkload, point: Tiles) -> Counts:
+    """A step: the products of each tile of sums, and a load of every other tile."""
+    r, sums = Reduction.of(work), point.rows * point.vectors
+    # Vector instructions that would take as long: a row of a tile is a cycle.
+    vector = 2.0 * point.pixels * sums
+    return Counts(
+        grouping=merge(work.x.shape[3], work.shape[3], 1, 1),
+        pixels=point.pixels,
+        vectors=point.vectors,
+        accumulators=sums,
+        weights=point.vectors,
+        mix=Mix(vector, point.rows * point.pixels + point.vectors * ROWS, add=vector),
+        steps=r.rows * r.columns * r.steps,
+        inner=r.steps,
+        body=1,
+        word=8,
+        word_bytes=DEPTH,
+        word_waste=r.columns * r.steps * DEPTH / (work.kernel[1] * work.x.shape[3]),
+        rows=point.rows,
+        order="rows",
+    )
 
 
 def _pixels(width: int) -> int:
@@ -178,94 +158,77 @@ def _pixels(width: int) -> int:
     return ceil_div(width, ceil_div(width, ROWS))
 
 
-def _heights(work: ConvWorkload, rows: int) -> Iterator[int]:
-    """Multiples of ``rows`` up to the first that has all of the image."""
-    whole = round_up(work.shape[1], rows)
-    yield from sorted({min(rows * h, whole) for h in _HEIGHTS})
-
-
-def _rows(work: ConvWorkload, height: int) -> int:
+def rows_of(work: ConvWorkload, height: int) -> int:
     """Stored rows that ``height`` rows of the result read."""
     return (height - 1) * work.strides[0] + (work.kernel[0] - 1) * work.dilation[0] + 1
 
 
-def _columns(work: ConvWorkload, pixels: int) -> int:
-    """Stored columns that a row of whole tiles reads, and one to read beyond the last run."""
-    width = round_up(work.shape[2], pixels)
-    return (width - 1) * work.strides[1] + (work.kernel[1] - 1) * work.dilation[1] + 2
+def width(work: ConvWorkload, point: Tiles) -> int:
+    """Bytes of a stored row that whole tiles read, as whole steps."""
+    r, last = Reduction.of(work), round_up(work.shape[2], point.pixels) - 1
+    column = last * work.strides[1] + (r.columns - 1) * work.dilation[1]
+    # Signs are copied by the word, which may begin a step with a half.
+    return round_up(column * channels(work) + r.steps * DEPTH, DEPTH)
 
 
-def _bytes(work: ConvWorkload, point: AmxPoint) -> int:
-    """Of a block."""
-    return _rows(work, point.height) * _columns(work, point.pixels) * _stored(work)
+def function(
+    task: Task,
+    point: Tiles,
+    inputs: list[te.Tensor],
+    copied: te.Tensor,
+    value: Callable[[te.Tensor], Value],
+) -> tirx.PrimFunc:
+    """The scheduled kernel of ``inputs``: the image, its tiles of weights and other constants.
 
-
-def stages(task: Task, point: AmxPoint) -> Stages:
-    """The kernel's TE: its stages are larger than what is read of them by parts of tiles."""
+    ``copied`` are the bytes [N, rows, words, bytes of a word] of whole tiles from the first tap on,
+    of which a block is made at a time; ``value`` makes of the sums [N, OH, OW, block, 16] what the
+    epilogue begins with. Stages are larger than what is read of them by parts of tiles.
+    """
     work = task.work
-    r, channels = _Reduction.of(work), _stored(work)
+    r, stored, word = Reduction.of(work), channels(work), int(copied.shape[3])
     n, oh, ow, outputs = work.shape
-    height, width = round_up(oh, point.height), round_up(ow, point.pixels)
-    blocks = ceil_div(outputs, LANES)
-    word = 64 if work.x.channels % 2 == 0 else 32
-    dtype, words, stored = f"uint{word}", channels // word, work.x.physical
-    x = te.placeholder((*stored[:3], words), dtype, name="x")
-    w = te.placeholder((blocks, r.rows, r.columns, r.steps, ROWS, DEPTH), "int8", name="w")
-    rows, columns = _rows(work, height), _columns(work, point.pixels)
     (sh, sw), (dh, dw) = work.strides, work.dilation
-    # Of a halo that holds no bits, the padding is 0; else it is bits like others.
-    first = work.tap()(0, 0, 0, 0)
-    top, left = (0, 0) if work.pad_value else work.x.halo[:2]
-    inside = stored[1:3] if work.pad_value else work.x.shape[1:3]
-
-    def sign(i, row, at, bit):  # type: ignore[no-untyped-def]
-        y, z = row + first[0], at // words + first[1]
-        shifted = tirx.shift_right(x[i, y, z, at % words], bit.astype(dtype))
-        one = (shifted & tirx.const(1, dtype)).astype("int8")
-        known = tirx.all(y >= top, y < top + inside[0], z >= left, z < left + inside[1])
-        signed = one * tirx.const(2, "int8") - tirx.const(1, "int8")
-        return tirx.if_then_else(known, signed, tirx.const(0, "int8"))
-
-    signs = te.compute((n, rows, columns * words, word), sign, name="signs")
     ry, rx, rs, rk, rq = reduce_axes(ry=r.rows, rx=r.columns, rs=r.steps, rk=ROWS, rq=4)
 
     def total(i, y, z, b, lane):  # type: ignore[no-untyped-def]
-        at = (z * sw + rx * dw) * channels + rs * DEPTH + rk * 4 + rq
-        factor = signs[i, y * sh + ry * dh, at // word, at % word].astype("int32")
-        return te.sum(
-            factor * w[b, ry, rx, rs, rk, lane * 4 + rq].astype("int32"),
-            axis=[ry, rx, rs, rk, rq],
-        )
+        at = (z * sw + rx * dw) * stored + rs * DEPTH + rk * 4 + rq
+        factor = copied[i, y * sh + ry * dh, at // word, at % word].astype("int32")
+        weight = inputs[1][b, ry, rx, rs, rk, lane * 4 + rq].astype("int32")
+        return te.sum(factor * weight, axis=[ry, rx, rs, rk, rq])
 
-    acc = te.compute((n, height, width, blocks, LANES), total, name="acc")
-
-    def value(i, y, z, c):  # type: ignore[no-untyped-def]
-        return acc[i, y, z, c // LANES, c % LANES].astype("float32")
-
-    return finish(work.shape, value, task.epilogue, list(task.tensors), [x, w], acc)
+    shape = round_up(oh, point.height), round_up(ow, point.pixels), ceil_div(outputs, LANES)
+    acc = te.compute((n, *shape, LANES), total, name="acc")
+    made = finish(work.shape, value(acc), task.epilogue, list(task.tensors), inputs, acc)
+    return _schedule(made, point, copied.op.name).with_attr(TILE_ROWS, point.pixels)
 
 
-def _schedule(made: Stages, work: ConvWorkload, point: AmxPoint) -> tirx.PrimFunc:
+def weights(work: ConvWorkload) -> te.Tensor:
+    """The parameter that ``pack`` makes."""
+    r, blocks = Reduction.of(work), ceil_div(work.shape[3], LANES)
+    return te.placeholder((blocks, r.rows, r.columns, r.steps, ROWS, DEPTH), "int8", name="w")
+
+
+def _schedule(made: Stages, point: Tiles, copied: str) -> tirx.PrimFunc:
     """Blocks of image rows and parts of the outputs in parallel; outputs, rows and tiles inside."""
     sch = schedule.of(made)
-    value, acc, signs = (sch.get_sblock(name) for name in ("value", "acc", "signs"))
+    value, acc, block = (sch.get_sblock(name) for name in ("value", "acc", copied))
     n, y, x, c = sch.get_loops(value)
-    block, y, row = sch.split(y, [None, point.height // point.rows, point.rows])
+    outer, y, row = sch.split(y, [None, point.height // point.rows, point.rows])
     x, pixel = sch.split(x, [None, point.pixels])
     part, c, vector, lane = sch.split(c, [point.parts, None, point.vectors, LANES])
-    sch.reorder(n, block, part, c, y, x, row, pixel, vector, lane)
-    parallel = sch.fuse(n, block, part)
+    sch.reorder(n, outer, part, c, y, x, row, pixel, vector, lane)
+    parallel = sch.fuse(n, outer, part)
     sch.compute_at(acc, x, preserve_unit_loops=True)
-    sch.set_scope(acc, 0, "local")
-    sch.compute_at(signs, parallel, preserve_unit_loops=True)
-    sch.set_scope(signs, 0, "local")
+    sch.compute_at(block, parallel, preserve_unit_loops=True)
+    for one in (acc, block):
+        sch.set_scope(one, 0, "local")
     schedule.attach_bits(sch, made, vector)
     sch.parallel(parallel)
     sch.vectorize(lane)
     sch.unroll(vector)
-    sch.vectorize(sch.get_loops(signs)[-1])
+    sch.vectorize(sch.get_loops(block)[-1])
     _reduce_in_tiles(sch, acc)
-    return _pack(sch, made)
+    return _pack_bits(sch, made)
 
 
 def _reduce_in_tiles(sch: s_tir.Schedule, acc: object) -> None:
@@ -274,15 +237,16 @@ def _reduce_in_tiles(sch: s_tir.Schedule, acc: object) -> None:
     inner = [row, vector, pixel, output]
     sch.reorder(ry, rx, rs, *inner, quad, byte)
     init = sch.decompose_reduction(acc, ry)
-    for loop, role in zip([*inner, quad, byte], list(Role)[1:], strict=True):
-        sch.annotate(loop, TILE, role)
     sch.annotate(ry, TILE, Role.SUM)
-    for loop, role in zip(sch.get_loops(init)[-4:], list(Role)[1:5], strict=True):
+    roles = [Role.ROW, Role.VECTOR, Role.PIXEL, Role.OUTPUT, Role.QUAD, Role.BYTE]
+    for loop, role in zip([*inner, quad, byte], roles, strict=True):
+        sch.annotate(loop, TILE, role)
+    for loop, role in zip(sch.get_loops(init)[-4:], roles[:4], strict=True):
         sch.annotate(loop, TILE, role)
 
 
-def _pack(sch: s_tir.Schedule, made: Stages) -> tirx.PrimFunc:
-    """Packed outputs as intrinsics, which know no guard: those of whole tiles are put back."""
+def _pack_bits(sch: s_tir.Schedule, made: Stages) -> tirx.PrimFunc:
+    """Packed outputs as intrinsics, which know no guard: those of parts of tiles are put back."""
     names = {tensor.op.name for tensor, _ in made.bits}
     guards: dict[str, tvm.ir.Expr] = {}
 

@@ -177,12 +177,19 @@ class _Nest:
             return [self._analyzer.simplify(i) for i in changed]
 
         first, second = at(0), at(1)
-        apart, size = 0, int(tvm.DataType(load.ty.dtype).itemsize)
-        for i, extent in enumerate(load.source.ty.shape):
-            difference = self._analyzer.simplify(second[i] - first[i])
-            apart = apart * int(extent) + int(difference)
+        size = int(tvm.DataType(load.ty.dtype).itemsize)
+        # The same wherever the tile is: there is no other loop whose variable matters.
+        apart = self._analyzer.simplify(_at_zero(_offset(load, second) - _offset(load, first)))
         address = tirx.address_of(tirx.BufferLoad(load.source, first))
-        return address, tirx.const(apart * size, "int64")
+        return address, tirx.const(int(apart) * size, "int64")
+
+
+def _offset(load: tirx.BufferLoad, indices: list[tvm.ir.Expr]) -> tvm.ir.Expr:
+    """Elements in front of that at ``indices``."""
+    offset: tvm.ir.Expr = tirx.const(0, "int32")
+    for index, extent in zip(indices, load.source.ty.shape, strict=True):
+        offset = offset * extent + index
+    return offset
 
 
 def _bare(loop: tirx.For) -> tirx.For:
@@ -191,6 +198,15 @@ def _bare(loop: tirx.For) -> tirx.For:
 
 def _sequence(stmts: list[tirx.Stmt]) -> tirx.Stmt:
     return stmts[0] if len(stmts) == 1 else tirx.SeqStmt(stmts)
+
+
+def _at_zero(expr: tvm.ir.Expr) -> tvm.ir.Expr:
+    """With every variable 0."""
+
+    def zero(var: tirx.Var, _: tvm_ffi.StructuralMutator) -> tvm.ir.Expr:
+        return tirx.const(0, var.ty.dtype)
+
+    return tvm_ffi.structural_mutate(expr, [(tvm.ir.Var, zero)])
 
 
 @tirx.transform.prim_func_pass(opt_level=0)

@@ -15,7 +15,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.device import measure
 from bnn_compiler.errors import ArtifactError
 from bnn_compiler.kernels.cpu import codegen
-from bnn_compiler.kernels.cpu.amx import Amx, AmxPoint
+from bnn_compiler.kernels.cpu.amx_binary import AmxBinary, AmxPoint
 from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.tune import harness
 from tests.kernels import kernel
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="calls instead of tile instructions are for x86"
 )
 AMX, DEVICE = targets.load("x86-amx"), tiles.emulated()
-FAMILY = Amx()
+FAMILY = AmxBinary()
 
 SHAPES = {
     "3x3": {"channels": 64, "size": 8, "outputs": 48},
@@ -121,16 +121,22 @@ def network(tmp_path, monkeypatch):
     """A network's artifact by target file, and an image of it."""
     text = (targets.DATA / "targets" / "x86-64-v3.toml").read_text()
     (tmp_path / "tiles.toml").write_text(text.replace("[hardware]", "[hardware]\ntiles = true"))
-    layers: list[nn.Module] = [nn.Conv2d(3, 20, 3, padding=1), nn.BatchNorm2d(20)]
-    for outputs, size in ((40, 3), (24, 1)):
-        conv = BinaryConv2d(layers[-1].num_features, outputs, size, padding=size // 2)
-        layers += [Sign(), conv, nn.BatchNorm2d(outputs)]
-    model, x = nn.Sequential(*layers).eval(), torch.randn(1, 3, 9, 9)
+    layers: list[nn.Module] = []
+    for conv in (
+        nn.Conv2d(3, 20, 3, padding=1),
+        nn.Conv2d(20, 24, 3, padding=1, stride=2),
+        BinaryConv2d(24, 40, 3, padding=1),
+        BinaryConv2d(40, 24, 1),
+    ):
+        before = [Sign()] if isinstance(conv, BinaryConv2d) else [nn.ReLU()]
+        layers += [*before, conv, nn.BatchNorm2d(len(conv.weight))]
+    model, x = nn.Sequential(*layers).eval(), torch.randn(1, 3, 18, 18)
     zoo.randomize(model, x)
 
     def compiled(target):
         path = tmp_path / f"{target.rpartition('/')[2]}.bnn"
-        return bnn_compiler.compile(model, (x,), output=path, target=target)
+        options = {"output": path, "target": target, "rest": "int8", "calibration": [x]}
+        return bnn_compiler.compile(model, (x,), **options)
 
     return compiled, str(tmp_path / "tiles.toml"), x
 
@@ -139,8 +145,9 @@ def test_a_network_configures_tiles_once_a_step_and_thread(network, state, only_
     compiled, device, x = network
     with compiled(device) as artifact:
         steps = artifact.description.steps
-        tiled = sum(s.schedule["point"].get("family") == "amx" for s in steps)
-        assert tiled == 2
+        families_used = [s.schedule["point"].get("family") for s in steps if s.schedule]
+        tiled = sum(f in ("amx", "amx_int8") for f in families_used)
+        assert {"amx", "amx_int8"} <= set(families_used) and tiled == 4
         results = []
         for threads in (1, 3):
             artifact.set_threads(threads)
