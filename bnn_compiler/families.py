@@ -10,6 +10,8 @@ import tvm_ffi
 from tvm import tirx
 
 from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cpu.amx_binary import AmxBinary
+from bnn_compiler.kernels.cpu.amx_int8 import AmxInt8
 from bnn_compiler.kernels.cpu.depthwise import Depthwise
 from bnn_compiler.kernels.cpu.float32 import Float32
 from bnn_compiler.kernels.cpu.int8 import Int8
@@ -34,12 +36,14 @@ from bnn_compiler.target import Gpu, Hardware, Target
 #: By [target] kind. Where several fit, the rule is the last one's.
 FAMILIES: dict[str, tuple[Family[Any, Any], ...]] = {
     "llvm": (
+        AmxBinary(),
         Popcount(),
         Table(),
         Float32(),
         Depthwise(),
         Int16(),
         Int8(),
+        AmxInt8(),
         Int8Depthwise(),
         Winograd(),
     ),

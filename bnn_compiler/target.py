@@ -20,6 +20,8 @@ _VECTORS = {
     "aarch64": ((128,), ("cnt",)),
     "x86_64": ((128, 256, 512), ("shuffle", "vpopcntd")),
 }
+#: What the file of a CPU may leave out.
+_OPTIONAL = {"link", "cpu_part", "threads", "prefetch_kib", "schedules"}
 _ZIG = re.compile(r"\w+(-[\w.]+){2,}")
 _ARM32 = re.compile(r"arm(v[4-7].*|hf|el|11.*|32)?|cortex-(m.*|a5|a7|a8|a9|a12|a15|a17|a32)")
 _NO_ARM32 = (
@@ -34,8 +36,8 @@ class Hardware:
 
     ``pairs`` says whether one instruction multiplies pairs of 16-bit numbers and adds the products
     (default in a file: on x86), ``dot`` whether one adds four products of bytes to a sum (default:
-    no). ``kind`` is TVM's name of what makes code for such machines
-    ([target] kind).
+    no), ``tiles`` whether some multiply tiles of bytes (AMX; default: no). ``kind`` is TVM's name
+    of what makes code for such machines ([target] kind).
     """
 
     kind: ClassVar[str] = "llvm"
@@ -47,6 +49,7 @@ class Hardware:
     l2_kib: int
     pairs: bool = True
     dot: bool = False
+    tiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class Target:
 
     ``cpu_part`` is the core's number there, where code is scheduled for one ARM core. ``threads``
     says whether networks can share their work among threads. While a kernel runs, at most
-    ``prefetch_kib`` of the next one's weights are brought into L2. ``arch`` of a GPU is "cuda"; it
-    has neither features nor a linker.
+    ``prefetch_kib`` of the next one's weights are brought into L2. The shipped ``schedules`` of
+    another target serve where there are none for this one. ``arch`` of a GPU is "cuda"; it has
+    neither features nor a linker.
     """
 
     name: str
@@ -101,6 +105,7 @@ class Target:
     cpu_part: str = ""
     threads: bool = True
     prefetch_kib: int = 0
+    schedules: str = ""
 
     @property
     def cpu(self) -> Hardware:
@@ -118,7 +123,7 @@ class Target:
 
 
 def names(kind: str = "") -> list[str]:
-    """The targets shipped with the package, in the order ``native`` tries them (best last).
+    """The targets shipped with the package, by name.
 
     ``kind`` "llvm" leaves the CPUs of them, "cuda" the GPUs.
     """
@@ -155,12 +160,12 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
     if data.get("arch") == "cuda":
         return _parse_gpu(path, data)
     required = {"arch", "features", "target", "hardware"}
-    _check_keys(path, "the file", data, required, {"link", "cpu_part", "threads", "prefetch_kib"})
+    _check_keys(path, "the file", data, required, _OPTIONAL)
     if data["arch"] not in ARCHITECTURES:
         known = " and ".join(ARCHITECTURES) + ", and cuda for GPUs"
         why = _NO_ARM32 if _ARM32.fullmatch(str(data["arch"])) else f"there are {known}"
         raise TargetError(f"{path}: arch {data['arch']!r}: {why}")
-    hardware = {"pairs": data["arch"] == "x86_64", "dot": False, **data["hardware"]}
+    hardware = {"pairs": data["arch"] == "x86_64", "dot": False, "tiles": False, **data["hardware"]}
     _check_keys(path, "[hardware]", hardware, {f.name for f in fields(Hardware)})
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
@@ -175,6 +180,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
         data.get("cpu_part", ""),
         data.get("threads", True),
         data.get("prefetch_kib", 0),
+        data.get("schedules", ""),
     )
 
 
@@ -216,7 +222,7 @@ def _check_values(
         ("popcount", hardware["popcount"], hardware["popcount"] in popcounts, f"of {popcounts}"),
         *(
             (n, hardware[n], isinstance(hardware[n], bool), "true or false")
-            for n in ("pairs", "dot")
+            for n in ("pairs", "dot", "tiles")
         ),
         *((n, hardware[n], _is_count(hardware[n]), "a positive integer") for n in counts),
         ("[link] zig", zig, _ZIG.fullmatch(str(zig)), "zig's triple, e.g. aarch64-linux-musl"),
@@ -244,9 +250,19 @@ def _check_values(
             _is_count(data.get("prefetch_kib", 1)),
             "a positive integer, or leave it out",
         ),
+        (
+            "schedules",
+            data.get("schedules"),
+            data.get("schedules") is None or _is_shipped(data["schedules"]),
+            "the name of a shipped target, or leave it out",
+        ),
     ):
         if not right:
             raise TargetError(f"{path}: {name} = {value!r}; give {wanted}")
+
+
+def _is_shipped(name: object) -> bool:
+    return isinstance(name, str) and (DATA / "targets" / f"{name}.toml").is_file()
 
 
 def _are_words(value: object) -> bool:

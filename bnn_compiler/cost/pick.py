@@ -17,6 +17,7 @@ from statistics import median
 from tvm import tirx
 
 from bnn_compiler import families
+from bnn_compiler import target as targets
 from bnn_compiler.cost import cpus
 from bnn_compiler.cost import model as models
 from bnn_compiler.cost import records as record_files
@@ -67,7 +68,8 @@ def _of_record(task: Task, record: Record) -> Choice:
 class Schedules:
     """The schedules of one target on one ``cpu`` (cpus.py), the one of ``models`` too.
 
-    ``shipped`` records serve where ``records`` has none, or a stale one.
+    ``shipped`` records serve where ``records`` has none, or a stale one; so do those of the target
+    that ``target`` takes schedules of, ``lender``, and a model knows the schedules of its own.
     """
 
     target: Target
@@ -76,6 +78,7 @@ class Schedules:
     shipped: dict[str, Record] = field(default_factory=dict)
     cpu: str = ""
     stale: int = 0
+    lender: Target | None = None
     _rule_losses: dict[Storage, list[float]] = field(default_factory=dict)
     _choices: dict[Task, Choice] = field(default_factory=dict)
     _of_whole: dict[Task, Choice] = field(default_factory=dict)
@@ -89,14 +92,20 @@ class Schedules:
 
         Raises ScheduleError for a malformed file or a ``path`` that does not exist.
         """
-        shipped = record_files.shipped(target)
+        lender = targets.load(target.schedules) if target.schedules else None
         found: dict[str, Record] = {}
-        others = record_files.read(shipped)
-        known = models.all_beside(shipped, target.hardware)
+        others: dict[str, Record] = {}
+        known: dict[str, CostModel] = {}
+        for one in (lender, target):
+            if one is not None:
+                shipped = record_files.shipped(one)
+                others |= record_files.read(shipped)
+                known |= models.all_beside(shipped, one.hardware)
         if path is not None:
             found = record_files.read(record_files.existing(path))
             known |= models.all_beside(path, target.hardware)
-        return Schedules(target, found, known, others, cpus.of(target) if cpu is None else cpu)
+        here = cpus.of(target) if cpu is None else cpu
+        return Schedules(target, found, known, others, here, lender=lender)
 
     def pick(self, task: Task) -> Choice:
         """The schedule of ``task``; the same one every time."""
@@ -193,7 +202,8 @@ class Schedules:
         key = (record.task, record.point, record.kernel)
         if key not in self._fresh:
             function = families.function(record.task, record.point)
-            self._fresh[key] = families.digest(function, self.target) == record.kernel
+            made_for = [t for t in (self.target, self.lender) if t is not None]
+            self._fresh[key] = record.kernel in [families.digest(function, t) for t in made_for]
         return self._fresh[key]
 
     def _batched(self, task: Task) -> Choice | None:

@@ -11,6 +11,7 @@ from bnn_compiler.deploy.cpu import backend as cpu
 from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.deploy.cuda import backend as cuda
 from bnn_compiler.errors import TargetError
+from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime.manifest import Manifest
 from bnn_compiler.target import Target
@@ -48,9 +49,10 @@ class Backend(Protocol):
         stem: Path,
         *,
         static: bool,
+        image: Layout,
     ) -> TrialProgram:
-        """A program at ``stem`` that times one kernel: an image, ``constants``, other inputs and
-        ``outputs`` results. The image and the results have ``channels``, what is stored besides
+        """A program at ``stem`` that times one kernel: an ``image``, ``constants``, other inputs
+        and ``outputs`` results. The image and the results have ``channels``, what is stored besides
         may hold anything. ``name`` is what it calls the kernel. Raises BuildError.
         """
 

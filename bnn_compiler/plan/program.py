@@ -53,7 +53,8 @@ class Argument:
 class Step:
     """One kernel call and what a profile says about it; threads share its ``iterations``.
 
-    Of ``macs`` multiply-accumulates ``products`` are computed.
+    ``tile_rows`` are the rows of its AMX tiles, 0 of a kernel without. Of ``macs``
+    multiply-accumulates ``products`` are computed.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Step:
     products: int = 0
     fused: list[str] = field(default_factory=list)
     schedule: dict[str, object] = field(default_factory=dict)
+    tile_rows: int = 0
 
     @property
     def traffic(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from bnn_compiler import families
 from bnn_compiler.cost.pick import Choice, Schedules
 from bnn_compiler.kernels.cpu.codegen import with_strides
 from bnn_compiler.kernels.cpu.plain import constants as plain_constants
+from bnn_compiler.kernels.cpu.tiles import tile_rows
 from bnn_compiler.kernels.task import PlainTask, Task
 from bnn_compiler.kernels.workload import HalfWorkload
 from bnn_compiler.ops.epilogue import STEPS
@@ -67,6 +68,7 @@ class _Realization:
         elif task.op == "matmul":
             step.macs = step.products = _products(task)
         step.schedule = _describe(choice)
+        step.tile_rows = tile_rows(self.functions[symbol])
         step.fused = [STEPS[s.kind].report for s in task.epilogue.steps]
         if isinstance(task.work, HalfWorkload) and task.work.pool:
             step.fused[:0] = [STEPS["affine"].report, "max_pool"]

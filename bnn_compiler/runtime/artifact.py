@@ -18,7 +18,7 @@ from bnn_compiler.runtime.bounds import Bound, Peaks, bound
 from bnn_compiler.runtime.cuda import CudaExecutor
 from bnn_compiler.runtime.executor import Executor
 from bnn_compiler.runtime.gpu import GpuRuns, GpuSession
-from bnn_compiler.runtime.library import HAS_NAN
+from bnn_compiler.runtime.library import HAS_NAN, failure
 from bnn_compiler.runtime.manifest import Manifest
 from bnn_compiler.runtime.session import Session
 from bnn_compiler.runtime.tensors import Tensor, address, first_byte, is_tensor
@@ -280,7 +280,7 @@ class Artifact(Closing):
             tensor.check_finite(array)
 
     def _failed(self, code: int) -> ArtifactError:
-        return ArtifactError(f"{self.path}: a kernel returned {code}")
+        return failure(self.path, code)
 
     def _make(self, places: list[int]) -> list[NDArray[Any]]:
         """New results; their addresses are added to ``places``."""

@@ -1,9 +1,12 @@
 """What this machine's CPU can do."""
 
+import ctypes
 import platform
 from functools import cache
 from pathlib import Path
 
+#: The system call of x86-64, its question what state the system can keep, and the bit of tiles.
+_ARCH_PRCTL, _ARCH_GET_XCOMP_SUPP, _XTILEDATA = 158, 0x1021, 18
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -20,9 +23,25 @@ def _fields() -> dict[str, str]:
 
 @cache
 def features() -> frozenset[str]:
-    """The CPU's flags as the kernel names them; empty where it does not say."""
+    """The CPU's flags as the kernel names them; empty where it does not say.
+
+    Those of AMX are there only if the system lets programs ask for its tiles.
+    """
     fields = _fields()
-    return frozenset(fields.get("flags", fields.get("Features", "")).split())
+    found = frozenset(fields.get("flags", fields.get("Features", "")).split())
+    tiles = {flag for flag in found if flag.startswith("amx_")}
+    return found if not tiles or _offers_tiles() else found - tiles
+
+
+def _offers_tiles() -> bool:
+    """Whether Linux (from 5.16 on) can keep a program's AMX tiles."""
+    try:
+        ask = ctypes.CDLL(None).syscall
+    except (OSError, AttributeError):
+        return False
+    offered = ctypes.c_uint64(0)
+    arguments = (ctypes.c_long(v) for v in (_ARCH_PRCTL, _ARCH_GET_XCOMP_SUPP))
+    return ask(*arguments, ctypes.byref(offered)) == 0 and bool(offered.value >> _XTILEDATA & 1)
 
 
 def name() -> str:

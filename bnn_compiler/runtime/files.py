@@ -81,9 +81,11 @@ def check_cpu(path: Path, target: TargetEntry) -> None:
         )
     lacking = sorted(set(target.features) - cpu.features())
     if lacking:
+        tiles = any(flag.startswith("amx_") for flag in lacking)
+        system = " or its system does not offer (Linux does from 5.16 on)" if tiles else ""
         raise ArtifactError(
-            f"{path} needs {', '.join(lacking)}, which this CPU lacks; compile it with --target"
-            " native here"
+            f"{path} needs {', '.join(lacking)}, which this CPU lacks{system}; compile it with"
+            " --target native here"
         )
 
 

@@ -9,9 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnn_compiler.errors import ArtifactError
+
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32)
 #: What ``run_checked`` returns for a NaN; kernels return -1 or 0.
 HAS_NAN = -2
+#: What a step on AMX tiles returns where the system does not let the process use them.
+NO_TILES = -3
+
+
+def failure(path: Path, code: int) -> ArtifactError:
+    """What a run raises that returned ``code``, other than HAS_NAN."""
+    if code == NO_TILES:
+        return ArtifactError(
+            f"{path}: the system does not let this process use AMX tiles (Linux from 5.16 on does);"
+            " compile it with --target x86-avx512-vpopcnt"
+        )
+    return ArtifactError(f"{path}: a kernel returned {code}")
 
 
 class Mapped:

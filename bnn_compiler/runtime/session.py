@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_compiler.errors import ArtifactError
 from bnn_compiler.runtime.executor import Executor
+from bnn_compiler.runtime.library import failure
 from bnn_compiler.runtime.manifest import BufferEntry, Manifest
 from bnn_compiler.runtime.tensors import address
 
@@ -63,7 +63,7 @@ class Session:
         places = [address(a) for a in (*self.inputs, *self.outputs)]
         code = self._executor.run_steps(self.workspace, places, first, last, seconds)
         if code:
-            raise ArtifactError(f"{self._artifact.path}: a kernel returned {code}")
+            raise failure(self._artifact.path, code)
 
     def read_buffer(self, identifier: int) -> NDArray[Any]:
         """The logical tensor [N, H, W, C]: float32, or int8 -1/+1 for bits."""

@@ -61,7 +61,17 @@ def build(
     channels = task.work.x.shape[3], task.work.shape[3]
     trial = backend.of(target).trial
     name = name_of(task)
-    return trial(function, name, values, outputs, channels, target, stem, static=static)
+    return trial(
+        function,
+        name,
+        values,
+        outputs,
+        channels,
+        target,
+        stem,
+        static=static,
+        image=task.work.x,
+    )
 
 
 def name_of(task: Task) -> str:

@@ -61,7 +61,7 @@ def _only(*names: str) -> dict[str, tuple[str, ...]]:
     return {"float32": names}
 
 
-_V3, _V4, _VPOPCNT = "x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt"
+_V3, _V4, _VPOPCNT, _AMX = "x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt", "x86-amx"
 _ONE_OF_A_KIND = (_V3, _V4, _VPOPCNT, "cortex-a72", "aarch64-android")
 _UNSELECTED: dict[str, tuple[str, ...]] = dict.fromkeys(VARIANTS, ())
 
@@ -78,7 +78,7 @@ CASES = (
     Case("mobinet", 32, _only(_V3, "neoverse-n1")),
     Case("mobinet", 32, _only(), width=0.25),
     Case("xnornet", 32, _only(_V4, "aarch64")),
-    Case("xnornet", 32, _only(_VPOPCNT, "cortex-a76"), width=0.25, batch=2),
+    Case("xnornet", 32, _only(_VPOPCNT, _AMX, "cortex-a76"), width=0.25, batch=2),
     Case("bop_net", 32, _only(_V3, "aarch64-android")),
     Case("birealnet34", 32, _only(_V4)),
     Case("birealnet50", 32, _only(_VPOPCNT)),

@@ -12,6 +12,8 @@ from bnn_compiler.deploy.cpu import example, glue, link
 from bnn_compiler.deploy.cpu.trial import TrialProgram, kernel
 from bnn_compiler.errors import BuildError
 from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cpu.tiles import has_tiles, tile_rows
+from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime import seal
 from bnn_compiler.runtime.manifest import Manifest
@@ -51,7 +53,14 @@ def build(
     (folder / f"{name}.S").write_text(assembly)
     whole = draft.static_weights
     built = link.build(
-        folder, name, objects, tools, threads=target.threads, weights=whole, parts=list(parts)
+        folder,
+        name,
+        objects,
+        tools,
+        threads=target.threads,
+        weights=whole,
+        tiles=has_tiles(target) and any(map(tile_rows, functions.values())),
+        parts=list(parts),
     )
     files = {p.name: p for p in (*built, header, sample)}
     contents = {n: p.read_bytes() for n, p in files.items()}
@@ -71,9 +80,20 @@ def trial(
     stem: Path,
     *,
     static: bool,
+    image: Layout,
 ) -> TrialProgram:
-    """See Backend.trial. What is stored beside ``channels`` is the same for every schedule."""
-    return kernel(function, name, constants, outputs, target, stem, static=static)
+    """See Backend.trial."""
+    return kernel(
+        function,
+        name,
+        constants,
+        outputs,
+        target,
+        stem,
+        static=static,
+        image=image,
+        channels=channels[1],
+    )
 
 
 def _objects(folder: Path, functions: Mapping[str, tirx.PrimFunc], target: Target) -> list[Path]:

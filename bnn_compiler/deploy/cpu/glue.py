@@ -8,6 +8,7 @@ import math
 from bnn_compiler.deploy.cpu import abi
 from bnn_compiler.ops.rounding import ceil_div
 from bnn_compiler.plan.program import Argument, Buffer, Program
+from bnn_compiler.runtime.library import NO_TILES
 from bnn_compiler.runtime.manifest import ALIGN
 
 #: Bytes of a cache line.
@@ -51,7 +52,7 @@ _SIZES = """\
 #define {guard}_STEPS {steps}"""
 
 _FUNCTIONS = """\
-/* Run the network{batch}; returns 0. Tensors are dense:
+/* Run the network{batch}; returns 0{refused}. Tensors are dense:
 {shapes}
  */
 {run};
@@ -96,7 +97,7 @@ struct work {{
   int32_t (*call)(void **p, int32_t first, int32_t last);
   void **p;
   const unsigned char *next;
-  int32_t part, lines;
+  int32_t part, lines{rows};
 }};
 
 static int32_t in_parts(void *work, int32_t first, int32_t last) {{
@@ -110,7 +111,7 @@ static int32_t in_parts(void *work, int32_t first, int32_t last) {{
   return 0;
 }}
 
-{halos}
+{tiles}{halos}
 static int32_t step(int32_t index, const void *const *in, void *const *out, unsigned char *a) {{
   switch (index) {{
 {cases}
@@ -164,6 +165,22 @@ static int32_t has_nan(const void *data, size_t n) {
   found |= rest != rest;
   return found[0] | found[1] | found[2] | found[3];
 }
+"""
+
+#: Around kernels of ``tile_rows``; bnn_tiles.c has the functions.
+_TILES = """\
+int32_t bnn_tiles_permit(void);
+void bnn_tiles_configure(int32_t rows);
+void bnn_tiles_release(void);
+
+/* The same of a kernel on tiles: in each thread they are configured once, and not left so. */
+static int32_t in_tiles(void *work, int32_t first, int32_t last) {
+  bnn_tiles_configure(((const struct work *)work)->rows);
+  int32_t code = in_parts(work, first, last);
+  bnn_tiles_release();
+  return code;
+}
+
 """
 
 _CLEAR = """\
@@ -231,7 +248,12 @@ def header(program: Program, name: str, *, threads: bool) -> str:
             )
         )
         prototypes = _prototypes(part, called)
-        functions.append(_FUNCTIONS.format(batch=batch, shapes="\n".join(shapes), **prototypes))
+        tiles = any(s.tile_rows for s in part.steps)
+        refused = f", or {NO_TILES} where the system refuses AMX" * tiles
+        text = _FUNCTIONS.format(
+            batch=batch, refused=refused, shapes="\n".join(shapes), **prototypes
+        )
+        functions.append(text)
     return _HEADER.format(
         name=name,
         guard=name.upper(),
@@ -253,6 +275,7 @@ def source(program: Program, name: str, ahead: int, digest: str, network: str = 
     counts = {s.kernel: len(s.arguments) for s in program.steps}
     kernels = "\n".join(_declare(k, n) for k, n in sorted(counts.items()))
     cases = "\n".join(_case(program, weights, i, ahead) for i in range(len(program.steps)))
+    tiles = any(s.tile_rows for s in program.steps)
     checks = "\n".join(
         f"  if (has_nan(inputs[{i}], {_elements(b)})) return -2;"
         for i, b in enumerate(program.inputs)
@@ -267,6 +290,8 @@ def source(program: Program, name: str, ahead: int, digest: str, network: str = 
         sizes=", ".join(map(str, _sizes(program))),
         line=LINE,
         kernels=kernels,
+        rows=", rows" * tiles,
+        tiles=_TILES * tiles,
         halos=_CLEAR * ("clear(" in cases) + _FILL * ("fill(" in cases),
         cases=cases,
         finite=_FINITE if checks else "",
@@ -306,11 +331,14 @@ def _case(program: Program, name: str, index: int, ahead: int) -> str:
     lines = [f"    case {index}: {{ /* {step.name} */"]
     lines += [_fill(b) for b in step.writes if b.kind == "arena" and b.needs_fill]
     arguments = ", ".join(_pointer(program, name, a) for a in step.arguments)
-    following = _next(program, name, index, ahead)
+    work, run = f"call_{step.kernel}, p, {_next(program, name, index, ahead)}", "in_parts"
+    if step.tile_rows:
+        work, run = f"{work}, {step.tile_rows}", "in_tiles"
+        lines.append(f"      if (bnn_tiles_permit()) return {NO_TILES};")
     lines += [
         f"      void *p[] = {{{arguments}}};",
-        f"      struct work work = {{call_{step.kernel}, p, {following}}};",
-        f"      return bnn_parallel(in_parts, &work, {step.iterations});",
+        f"      struct work work = {{{work}}};",
+        f"      return bnn_parallel({run}, &work, {step.iterations});",
         "    }",
     ]
     return "\n".join(lines)

@@ -18,6 +18,8 @@ from bnn_compiler.errors import BuildError
 from bnn_compiler.target import Link
 
 RUNTIME = Path(__file__).parent / "runtime"
+#: Permission and configuration of AMX tiles.
+TILES = RUNTIME / "bnn_tiles.c"
 #: The glue must not use what the kernels' target may lack, nor call what a libc may lack.
 _FLAGS = ["-O2", "-std=c11", "-fPIC", "-ffunction-sections", "-fno-stack-protector"]
 _LIBRARY = ["-shared", "-Wl,-z,noexecstack", "-Wl,--gc-sections", "-Wl,-S"]
@@ -164,22 +166,27 @@ def build(
     *,
     threads: bool,
     weights: bool,
+    tiles: bool = False,
     parts: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """NAME.so and NAME.a from NAME.c, NAME.S, the thread pool and the kernels' objects.
 
-    ``weights`` says whether NAME.a holds NAME.S too. ``parts`` are the names of the programs of
-    several batch sizes, NAME itself the first.
+    ``weights`` says whether NAME.a holds NAME.S too, ``tiles`` whether kernels use AMX. ``parts``
+    are the names of the programs of several batch sizes, NAME itself the first.
     """
     parts = parts or [name]
     # Two networks in one program keep their pools apart.
     renamed = [f"-Dbnn_parallel={name}_parallel", f"-Dbnn_set_threads={name}_set_threads"]
     flags = renamed if threads else [*renamed, "-DBNN_NO_THREADS"]
+    if tiles:
+        functions = ("permit", "configure", "release")
+        flags += [f"-Dbnn_tiles_{f}={name}_tiles_{f}" for f in functions]
     # With a dash: no network's name has one.
     sources = {
         **{f"{part}-glue.o": folder / f"{part}.c" for part in parts},
         f"{name}-weights.o": folder / f"{name}.S",
         "thread-pool.o": RUNTIME / "bnn_threads.c",
+        **({"tiles.o": TILES} if tiles else {}),
     }
     assemble(folder, tools, flags, sources)
     everything = [*sources, *(str(o) for o in objects)]

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import tirx
 
-from bnn_compiler.deploy.cpu import abi, link
+from bnn_compiler.deploy.cpu import abi, link, tiled
 from bnn_compiler.deploy.cpu.link import Toolchain
 from bnn_compiler.errors import BuildError
 from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cpu.tiles import has_tiles, tile_rows
+from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.target import Target
 
 #: The program without what it calls.
@@ -77,13 +79,22 @@ def executable(
 
 
 def trial_source(
-    name: str, buffers: Sequence[TrialBuffer], declarations: str, call: str, threads: str = "n > 0"
+    name: str,
+    buffers: Sequence[TrialBuffer],
+    declarations: str,
+    call: str,
+    threads: str = "n > 0",
+    clear: tuple[str, str] = ("", ""),
 ) -> str:
     """The C file that goes with trial.c.
 
     ``call`` is an expression with the buffers as ``p``, ``threads`` one that sets ``n`` threads and
-    is the number in force.
+    is the number in force; ``clear`` are statements for trial.h's two functions.
     """
+    cleared = "".join(
+        f"void bnn_clear_{which}(void **p) {{\n  (void)p;\n{code}}}\n"
+        for which, code in zip(("inputs", "outputs"), clear, strict=True)
+    )
     table = "".join(f"    {{BNN_{b.fill}, {b.bytes}}},\n" for b in buffers)
     return (
         '#include "trial.h"\n\n'
@@ -92,6 +103,7 @@ def trial_source(
         f"const struct bnn_buffer bnn_buffers[] = {{\n{table}}};\n"
         f"const int32_t bnn_count = {len(buffers)};\n"
         f"int32_t bnn_threads(int32_t n) {{ return {threads}; }}\n"
+        f"{cleared}"
         f"int32_t bnn_call(void **p) {{ return {call}; }}\n"
     )
 
@@ -112,11 +124,15 @@ def kernel(
     stem: Path,
     *,
     static: bool,
+    image: Layout,
+    channels: int,
 ) -> TrialProgram:
     """``stem``.run, which times a kernel on inputs from a seed, and ``stem``.bin, its constants.
 
-    The first parameter is the image, then come the constants; the last ``outputs`` are results.
-    ``name`` is what its measurements are called. Raises BuildError if linking fails.
+    The first parameter is the ``image``, then come the constants; the last ``outputs`` are results,
+    of ``channels``. For a target with tiles what is stored beside them, and the image's halo, are
+    0: kernels without tiles read them. ``name`` is what its measurements are called. Raises
+    BuildError if linking fails.
     """
     compiled, source = stem.with_suffix(".kernel.o"), stem.with_suffix(".c")
     extent = write_object(function, target, compiled)
@@ -133,9 +149,19 @@ def kernel(
         buffers.append(TrialBuffer(fill, size))
     declared = f"{abi.kernel('kernel', count)};\n{abi.registration()}"
     arguments = ", ".join(f"p[{i}]" for i in range(count))
-    source.write_text(trial_source(name, buffers, declared, f"kernel({arguments}, 0, {extent})"))
+    call, clear = f"kernel({arguments}, 0, {extent})", ("", "")
+    sources = [SOURCE, source, compiled]
+    if target.cpu.tiles:
+        declared += tiled.DECLARATIONS
+        results = function.params[count - outputs :]
+        clear = tiled.clear_image(image), tiled.clear_results(results, count - outputs, channels)
+    if rows := tile_rows(function):
+        call = f"tiled_call(p, {rows})"
+        declared += tiled.call(f"kernel({arguments}, 0, {extent})")
+        sources += [link.TILES] if has_tiles(target) else []
+    source.write_text(trial_source(name, buffers, declared, call, clear=clear))
     built = TrialProgram(stem.with_suffix(".run"))
     built.constants.write_bytes(b"".join(np.ascontiguousarray(v).tobytes() for v in constants))
     tools = link.toolchain(target.arch, target.link)
-    executable(tools, built.path, [SOURCE, source, compiled], static=static)
+    executable(tools, built.path, sources, static=static)
     return built

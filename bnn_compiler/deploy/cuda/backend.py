@@ -13,6 +13,7 @@ from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.deploy.cuda import bundle
 from bnn_compiler.deploy.cuda.trial import kernel
 from bnn_compiler.kernels.cuda import codegen
+from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.plan.program import Program
 from bnn_compiler.runtime.manifest import Manifest
 from bnn_compiler.target import Target
@@ -49,6 +50,7 @@ def trial(
     stem: Path,
     *,
     static: bool,
+    image: Layout,
 ) -> TrialProgram:
     """See Backend.trial: a script, which runs wherever there is Python, ``static`` or not."""
     return kernel(function, name, constants, outputs, channels, target, stem)

@@ -23,6 +23,7 @@ from bnn_compiler.kernels.cpu.pairs import PairProducts
 from bnn_compiler.kernels.cpu.prefetch import PrefetchEpilogue
 from bnn_compiler.kernels.cpu.quads import QuadProducts
 from bnn_compiler.kernels.cpu.skip_padding import SkipPadding
+from bnn_compiler.kernels.cpu.tiles import AlignTiles, ExpandBits, TileProducts
 from bnn_compiler.target import Target
 
 #: Raised when the passes of the pipeline make other code of the same kernel: tuned records
@@ -81,6 +82,7 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
     # Passes that name instructions LLVM would not find by itself, or order them; measured there.
     bits = target.cpu.vector_bits
     x86 = target.arch == "x86_64" and bits in (256, 512)
+    tiles = target.cpu.tiles
     return tvm.transform.Sequential(
         [
             t.CanonicalizeLoop(),
@@ -92,12 +94,14 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             t.StmtSimplify(),
             t.LowerOpaqueBlock(),
             SkipPadding(),
+            *([TileProducts(target)] if tiles else []),
             *([PrefetchEpilogue()] if x86 else []),
             x.FlattenBuffer(),
             x.NarrowDataType(32),
             t.LoopPartition(),
             x.VectorizeLoop(True),
             x.StmtSimplify(),
+            *([ExpandBits()] if tiles else []),
             *([ShuffleTables(), PairProducts(bits)] if x86 else []),
             *([QuadProducts(target)] if x86 else []),
             x.StorageRewrite(),
@@ -116,6 +120,7 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             TakeRange(),
             MakeBareAPI(),
             KeepLocalsOnStack(),
+            *([AlignTiles()] if tiles else []),
             x.LowerTVMBuiltin(),
             ImportFunctions(),
             x.LowerIntrin(),

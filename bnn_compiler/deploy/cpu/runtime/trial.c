@@ -73,12 +73,14 @@ int main(int argc, char **argv) {
     seed += bnn_buffers[i].fill != BNN_CONSTANT;
     fill(p[i], &bnn_buffers[i], seed, constants);
   }
+  if (p) bnn_clear_inputs(p);
   if (!p || fgetc(constants) != EOF) fail("the file of constants is of another program");
   for (int i = 0; i < WARM; ++i) once = burst(p, 1);
   double loops = wanted / (once > 1e-9 ? once : 1e-9);
   int count = loops < 1 ? 1 : loops > MOST_LOOPS ? MOST_LOOPS : (int)loops;
   printf("{\"name\": \"%s\", \"seconds\": [", bnn_name);
   for (int i = 0; i < repeats; ++i) printf("%s%.9e", i ? ", " : "", burst(p, count));
+  bnn_clear_outputs(p);
   printf("], \"digest\": \"%016" PRIx64 "\"}\n", digest(p));
   return 0;
 }

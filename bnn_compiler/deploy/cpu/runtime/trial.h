@@ -26,6 +26,12 @@ extern const int32_t bnn_count;
 /* Use n threads; returns the number in force. */
 int32_t bnn_threads(int32_t n);
 
+/* What calls with other schedules may read as something else, or leave something else in: cleared
+ * after the buffers are filled, and before the digest.
+ */
+void bnn_clear_inputs(void **buffers);
+void bnn_clear_outputs(void **buffers);
+
 /* One call on the buffers, in order and aligned to 64 bytes; returns 0. */
 int32_t bnn_call(void **buffers);
 
