@@ -24,7 +24,7 @@ from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.target import Gpu
 
 #: Static shared memory of a block, its threads, and a thread's sums, at most.
-_SHARED, _THREADS, _SUMS = 48 * 1024, 256, 96
+_SHARED, _THREADS, _SUMS = 48 * 1024, 256, 64
 #: Warps that a multiprocessor wants.
 _WARPS = 8
 #: Instructions that stage a word; that store a value; and those of a value that is pooled.
