@@ -102,6 +102,13 @@ def test_as_near_as_the_order_of_sums_is(form, tmp_path):
         assert np.array_equal(found[1][sure], signs[sure]) and sure.mean() > 0.9
 
 
+def in_halves(epilogue, tensors):
+    """The same with halves for all floats that are stored."""
+    outputs = tuple(o if o.is_bits else replace(o, half=True) for o in epilogue.outputs)
+    narrow = tuple(t if t is None else replace(t, dtype="float16") for t in tensors)
+    return replace(epilogue, outputs=outputs), narrow
+
+
 @st.composite
 def cases(draw):
     """Of any shape, with any epilogue, of images and of other values, pooled or not."""
@@ -117,6 +124,10 @@ def cases(draw):
             pool = None
     one = of(work, image, pool, kernel.EPILOGUE)
     epilogue, tensors = draw(drawn.epilogues(one.work.shape))
+    if draw(st.booleans()):
+        epilogue, tensors = in_halves(epilogue, tensors)
+        if not image:
+            one = replace(one, work=replace(one.work, x=replace(one.work.x, dtype="float16")))
     one = replace(one, epilogue=epilogue, tensors=tensors)
     family, hardware = Half(), gpu(draw(st.sampled_from(sorted(FORMS))))
     point = draw(st.sampled_from([family.rule(one, hardware), *family.points(one, hardware)]))
