@@ -10,6 +10,7 @@ from bnn_compiler.network import Network
 from bnn_compiler.ops import half
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, derived
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.options import Options
 from bnn_compiler.plan.program import Buffer, Program
 from bnn_compiler.runtime.manifest import (
@@ -47,7 +48,8 @@ def manifest(
     ``program.batches``.
     """
     given = options.normalization
-    reorder = any(s.op in _REORDERED for s in program.steps)
+    halves = any(b.layout.storage is Storage.FLOAT16 for b in program.buffers)
+    reorder = halves or any(s.op in _REORDERED for s in program.steps)
     zero = zero_activation(Graph.of(network.imported.module), program)
     alone = describe(
         program,

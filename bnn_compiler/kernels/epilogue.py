@@ -9,9 +9,10 @@ from tvm import te, tirx
 
 from bnn_compiler.kernels import functions
 from bnn_compiler.kernels.layout import LANES, Layout
-from bnn_compiler.ops.epilogue import Epilogue, Step
+from bnn_compiler.ops.epilogue import Epilogue, Output, Step
 from bnn_compiler.ops.functions import FUNCTIONS
 from bnn_compiler.ops.rounding import round_up
+from bnn_compiler.ops.storage import Storage
 
 Index = tuple[tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr]
 Value = Callable[..., tvm.ir.Expr]
@@ -64,14 +65,30 @@ class Stages:
 
 
 def placeholder(layout: Layout, name: str) -> te.Tensor:
-    """A parameter that covers the stored tensor, halo included."""
-    return te.placeholder(layout.physical, layout.dtype, name=name)
+    """A parameter that covers the stored tensor, halo included; halves as their bits."""
+    dtype = "uint16" if layout.storage is Storage.FLOAT16 else layout.dtype
+    return te.placeholder(layout.physical, dtype, name=name)
 
 
 def read(tensor: te.Tensor, layout: Layout) -> Value:
     """``tensor`` at logical indices: the halo lies at negative ones."""
     top, left, _, _ = layout.halo
+    if layout.storage is Storage.FLOAT16:
+        return lambda n, y, x, c: tirx.call_pure_extern(
+            "float32", "bnn_from_half", tensor[n, y + top, x + left, c]
+        )
     return lambda n, y, x, c: tensor[n, y + top, x + left, c]
+
+
+def stored(value: te.Tensor, out: Output, name: str) -> te.Tensor:
+    """``value`` as an output holds it: itself, or a copy of halves."""
+    if not out.half:
+        return value
+    return te.compute(
+        value.shape,
+        lambda *at: tirx.call_pure_extern("uint16", "bnn_to_half", value[at]),
+        name=name,
+    )
 
 
 def finish(
@@ -117,7 +134,8 @@ def finish(
         elif out.is_bytes:
             packed = _quantize(value, operands[out.factor], operands[out.zero], f"bytes{i}")
             stages.quantized.append(packed)
-        stages.outputs.append(packed if out.is_bits or out.is_bytes else value)
+        whole = stored(value, out, f"half{i}")
+        stages.outputs.append(packed if out.is_bits or out.is_bytes else whole)
     return stages
 
 

@@ -244,16 +244,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Output:
-    """One result: the float32 value, its sign bits against a per-channel threshold, or bytes.
+    """One result: the value, its sign bits against a per-channel threshold, or bytes.
 
     ``compare`` is ">=" or ">": the bit of channel c is ``value compare operands[threshold][c]``.
-    Bytes are ``to_bytes(value, operands[factor][c], operands[zero][c])`` (ops/reference.py).
+    Bytes are ``to_bytes(value, operands[factor][c], operands[zero][c])`` (ops/reference.py). The
+    value is float32, or the nearest ``half``.
     """
 
     compare: str = ""
     threshold: int = -1
     factor: int = -1
     zero: int = -1
+    half: bool = False
 
     @property
     def is_bits(self) -> bool:
@@ -267,8 +269,11 @@ class Output:
     @property
     def storage(self) -> Storage:
         """What a stored element is."""
-        narrow = Storage.BYTES if self.is_bytes else Storage.FLOAT32
-        return Storage.BITS if self.is_bits else narrow
+        if self.is_bits:
+            return Storage.BITS
+        if self.is_bytes:
+            return Storage.BYTES
+        return Storage.FLOAT16 if self.half else Storage.FLOAT32
 
     def behind(self, count: int) -> "Output":
         """The same where ``count`` operands come before its own."""
@@ -279,13 +284,15 @@ class Output:
     def __str__(self) -> str:
         if self.is_bytes:
             return f"bytes:{self.factor}:{self.zero}"
-        return f"bits{self.compare}:{self.threshold}" if self.is_bits else "float32"
+        if self.is_bits:
+            return f"bits{self.compare}:{self.threshold}"
+        return "float16" if self.half else "float32"
 
     @staticmethod
     def parse(text: str) -> "Output":
         """Read the form that ``str`` writes."""
-        if text == "float32":
-            return Output()
+        if text in ("float32", "float16"):
+            return Output(half=text == "float16")
         kind, *operands = text.split(":")
         if kind == "bytes":
             return Output("", -1, *map(int, operands))
@@ -324,6 +331,9 @@ class Epilogue:
                 results.append(np.where(bit, 1, -1).astype(np.int8))
             elif out.is_bytes:
                 results.append(to_bytes(v, operands[out.factor], operands[out.zero]))
+            elif out.half:
+                with np.errstate(over="ignore"):
+                    results.append(v.astype(np.float16).astype(np.float32))
             else:
                 results.append(v)
         return results

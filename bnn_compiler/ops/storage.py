@@ -7,6 +7,8 @@ class Storage(Enum):
     """The value is the dtype of a stored element, as records, manifests and kernels have it."""
 
     FLOAT32 = "float32"
+    #: Numbers between layers in half precision.
+    FLOAT16 = "float16"
     #: Signs, 32 channels to a word: 1 is +1, 0 is -1.
     BITS = "uint32"
     #: An image as the caller has it.
@@ -40,4 +42,10 @@ class Storage(Enum):
 
 
 #: Bytes of an element that is not of 4.
-_BYTES = {Storage.BYTES: 1, Storage.BOOL: 1, Storage.INT16: 2, Storage.INT64: 8}
+_BYTES = {
+    Storage.FLOAT16: 2,
+    Storage.BYTES: 1,
+    Storage.BOOL: 1,
+    Storage.INT16: 2,
+    Storage.INT64: 8,
+}

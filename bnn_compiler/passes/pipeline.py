@@ -18,6 +18,7 @@ from bnn_compiler.passes.fold_tile import FoldTile
 from bnn_compiler.passes.fuse_epilogue import FuseEpilogue
 from bnn_compiler.passes.group_general import GroupGeneral
 from bnn_compiler.passes.halve_floats import HalveFloats
+from bnn_compiler.passes.halve_shortcuts import HalveShortcuts
 from bnn_compiler.passes.hoist_sign import HoistSign
 from bnn_compiler.passes.merge_duplicated_conv import MergeDuplicatedConv
 from bnn_compiler.passes.order_weights import OrderWeights
@@ -44,6 +45,8 @@ def phases(
     elif allow_reorder:
         last.append(FilterStridedConv())
     last.append(GroupGeneral())
+    if half:
+        last.append(HalveShortcuts())
     rest: list[Pass] = [QuantizeRest(int8, byte_input)] if int8 else []
     return (
         (

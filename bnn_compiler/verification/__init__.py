@@ -185,7 +185,7 @@ def _compare(
     seen = network.imported.oracle.observe(inputs, _wanted(artifact))
     if options.normalization:
         seen = _with_bytes(seen)
-    if any(map(halves.is_half, artifact.manifest["steps"])):
+    if halves.any_half(artifact.manifest):
         seen = halves.widened(seen)
     forced = playback.play(artifact, arrays, seen.values, floats=True, meanings=meanings)
     pinned = playback.play(artifact, arrays, seen.values, floats=False, meanings=meanings)

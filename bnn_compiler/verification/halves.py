@@ -19,6 +19,12 @@ def is_half(step: Mapping[str, Any]) -> bool:
     return str(step["op"]).removeprefix("bnn.") in half.NAMES
 
 
+def any_half(manifest: Mapping[str, Any]) -> bool:
+    """Whether a program computes or stores anything in half precision."""
+    stored = any(b["dtype"] == "float16" for b in manifest["buffers"])
+    return stored or any(map(is_half, manifest["steps"]))
+
+
 def mismatches(
     call: relax.Call, index: int, found: NDArray[Any], values: Mapping[str, NDArray[Any]]
 ) -> int:
@@ -46,8 +52,8 @@ def mismatches(
         sure = (low > threshold) | (high < threshold)
         return int(np.count_nonzero(sure & ((found > 0) != (several[0] > threshold))))
     same = (found == several[0]) | (np.isnan(found) & np.isnan(several[0]))
-    # Float32 rounds each step of the epilogue, too.
-    slack = np.abs(several[0]) * np.float32(2.0**-20)
+    # Each step of the epilogue is rounded, too, and what is stored as a half.
+    slack = np.abs(several[0]) * np.float32(2.0**-10 if out.half else 2.0**-20)
     return int(np.count_nonzero(~(same | ((found >= low - slack) & (found <= high + slack)))))
 
 

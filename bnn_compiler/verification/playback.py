@@ -169,7 +169,11 @@ def _judge_halves(
     checks = []
     for i in step["writes"]:
         truth = values.get(buffers[i]["name"])
-        if buffers[i]["dtype"] != "float32" or truth is None or truth.margin is not None:
+        if (
+            buffers[i]["dtype"] not in ("float32", "float16")
+            or truth is None
+            or truth.margin is not None
+        ):
             continue
         found = session.outputs[outputs.index(i)] if i in outputs else session.read_buffer(i)
         if truth.value.size == found.size:

@@ -92,6 +92,7 @@ def _buffers(
 
 def _real(dtype: str, stored: int, channels: int) -> bytes:
     """Ones in the first ``channels`` of a pixel of ``stored`` elements."""
-    storage = Storage(dtype)
+    # Halves are stored as their bits.
+    storage = Storage.FLOAT16 if dtype == "uint16" else Storage(dtype)
     bits = 8 * storage.itemsize // storage.channels
     return ((1 << channels * bits) - 1).to_bytes(stored * storage.itemsize, "little")

@@ -44,6 +44,16 @@ template <int left> BNN_DEVICE void bnn_wait_copies() {
   asm volatile("cp.async.wait_group %0;" :: "n"(left) : "memory");
 }
 #endif
+BNN_DEVICE ushort bnn_to_half(float a) {
+  ushort bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(a));
+  return bits;
+}
+BNN_DEVICE float bnn_from_half(ushort bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
 // 0 unless `inside`, without a branch. Volatile: not before bnn_begin.
 BNN_DEVICE float bnn_load_if(bool inside, const float *at) {
   float value;
@@ -59,10 +69,7 @@ BNN_DEVICE uint bnn_half2(float a, float b) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(b), "f"(a));
   return both;
 #else
-  ushort low, high;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(low) : "f"(a));
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(high) : "f"(b));
-  return low | uint(high) << 16;
+  return bnn_to_half(a) | uint(bnn_to_half(b)) << 16;
 #endif
 }
 // Of neighbours, aligned to 8 bytes.
@@ -70,6 +77,9 @@ BNN_DEVICE uint bnn_half2_at(const float *at) {
   const float2 both = *reinterpret_cast<const float2 *>(at);
   return bnn_half2(both.x, both.y);
 }
+
+// The same of halves as they are.
+BNN_DEVICE uint bnn_halves_at(const ushort *at) { return *reinterpret_cast<const uint *>(at); }
 
 // With programmatic dependent launch a kernel starts before the one ahead of it has ended. What
 // that one writes is there after this; the next kernel's blocks may come from then on.

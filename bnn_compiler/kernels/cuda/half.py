@@ -6,7 +6,6 @@ channels at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from tvm import tirx
@@ -14,7 +13,7 @@ from tvm import tirx
 from bnn_compiler.kernels.cuda import half_schedule, half_stages
 from bnn_compiler.kernels.cuda.half_shape import HalfPoint, Shape
 from bnn_compiler.kernels.cuda.instruction import COLUMNS, HALVES
-from bnn_compiler.kernels.cuda.words import WORD, widened, with_words
+from bnn_compiler.kernels.cuda.words import WORD, whole
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.layout import LANES
 from bnn_compiler.kernels.task import Task
@@ -24,7 +23,7 @@ from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.target import Gpu
 
 #: Static shared memory of a block, its threads, and a thread's sums, at most.
-_SHARED, _THREADS, _SUMS = 48 * 1024, 256, 96
+_SHARED, _THREADS, _SUMS = 48 * 1024, 256, 64
 #: Warps that a multiprocessor wants.
 _WARPS = 8
 #: Instructions that stage a word; that store a value; and those of a value that is pooled.
@@ -88,10 +87,7 @@ class Half:
         """The scheduled kernel."""
         shape = Shape(task, point)
         plain = half_stages.stages(shape)
-        found = with_words(plain, task.epilogue, task.tensors, point.channels)
-        if not found.bits:
-            value = widened(plain.value, point.channels)
-            found = replace(plain, value=value, outputs=[value] * len(plain.outputs))
+        found = whole(plain, task.epilogue, task.tensors, point.channels)
         found = shape.flat.outputs(found, int(plain.value.shape[3]))
         return shape.flat.scatter(half_schedule.blocks(found, shape))
 

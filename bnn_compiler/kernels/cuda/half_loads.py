@@ -11,7 +11,7 @@ from tvm import tirx
 class HalfLoads:
     """bnn_half2(p[2 * e], p[2 * e + 1])  ->  bnn_half2_at(&p[2 * e]), see device.cuh.
 
-    Of the kernel's parameters, which are aligned to 8 bytes. And there
+    Of the kernel's parameters, which are aligned to 8 bytes; bnn_halves_at if those are halves.
     if_then_else(inside, p[e], 0)  ->  bnn_load_if(inside, &p[e]): what addresses have in common is
     computed once if it is not behind a condition.
     """
@@ -40,6 +40,9 @@ class HalfLoads:
                 return changed
             if neighbours(args[1], args[2]):
                 return tirx.call_pure_extern("uint32", "bnn_half2_at", _address(args[1]))
+            stored = [_from_half(a) for a in args[1:]]
+            if neighbours(*stored):
+                return tirx.call_pure_extern("uint32", "bnn_halves_at", _address(stored[0]))
             return tirx.call_pure_extern("uint32", "bnn_half2", *map(_branchless, args[1:]))
 
         return tvm_ffi.structural_mutate(f, [(tvm.ir.Call, call)])
@@ -51,6 +54,15 @@ def _is_half2(name: tvm.ir.Expr) -> bool:
 
 def _address(load: tvm.ir.TensorLoad) -> tvm.ir.Expr:
     return tirx.address_of(tirx.BufferLoad(load.source, list(load.indices)))
+
+
+def _from_half(value: tvm.ir.Expr) -> tvm.ir.Expr:
+    """The bits that ``value`` was, if it was a half."""
+    if not isinstance(value, tvm.ir.Call) or len(value.args) != 2:
+        return value
+    name, bits = value.args
+    is_half = isinstance(name, tvm.ir.StringImm) and str(name.value) == "bnn_from_half"
+    return bits if is_half else value
 
 
 def _branchless(value: tvm.ir.Expr) -> tvm.ir.Expr:

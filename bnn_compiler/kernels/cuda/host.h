@@ -242,7 +242,7 @@ template <size_t left> static inline void bnn_wait_copies() {
       c.from ? __builtin_memcpy(c.to, c.from, c.bytes) : __builtin_memset(c.to, 0, c.bytes);
 }
 // The nearest half, to even between two; what is too large is infinite.
-static inline unsigned bnn_half(float a) {
+static inline unsigned bnn_to_half(float a) {
   unsigned bits = unsigned(bnn_bits(a)), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return sign | 0x7fffu;
   if (magnitude >= 0x477ff000u) return sign | 0x7c00u;
@@ -260,10 +260,14 @@ static inline float bnn_from_half(unsigned h) {
   return h & 0x8000u ? -value : value;
 }
 BNN_DEVICE float bnn_load_if(bool inside, const float *at) { return inside ? *at : 0.0f; }
-BNN_DEVICE unsigned bnn_half2(float a, float b) { return bnn_half(a) | bnn_half(b) << 16; }
+BNN_DEVICE unsigned bnn_half2(float a, float b) { return bnn_to_half(a) | bnn_to_half(b) << 16; }
 BNN_DEVICE unsigned bnn_half2_at(const float *at) {
   if (uintptr_t(at) % 8) __builtin_trap();
   return bnn_half2(at[0], at[1]);
+}
+BNN_DEVICE unsigned bnn_halves_at(const unsigned short *at) {
+  if (uintptr_t(at) % 4) __builtin_trap();
+  return at[0] | unsigned(at[1]) << 16;
 }
 BNN_DEVICE void bnn_begin() {}
 BNN_DEVICE uint32_t bnn_ballot(bool bit) {

@@ -11,7 +11,6 @@ each tile of weights. Taps in zero padding are bits 0: in the first and last for
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import tvm
@@ -23,7 +22,7 @@ from bnn_compiler.kernels.cuda.border import Border
 from bnn_compiler.kernels.cuda.instruction import COLUMNS, INSTRUCTIONS
 from bnn_compiler.kernels.cuda.mma_shape import MmaPoint, Shape
 from bnn_compiler.kernels.cuda.rows import Rows
-from bnn_compiler.kernels.cuda.words import WORD, widened, with_words
+from bnn_compiler.kernels.cuda.words import WORD, whole
 from bnn_compiler.kernels.epilogue import Stages, finish, placeholder
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.grouping import expand
@@ -129,10 +128,7 @@ class Mma:
         shape = Shape(task, point)
         flat = Rows(task.work.shape, shape.rows)
         plain = stages(shape, flat)
-        found = with_words(plain, task.epilogue, task.tensors, point.channels)
-        if not found.bits:
-            value = widened(plain.value, point.channels)
-            found = replace(plain, value=value, outputs=[value] * len(plain.outputs))
+        found = whole(plain, task.epilogue, task.tensors, point.channels)
         found = flat.outputs(found, int(plain.value.shape[3]))
         return flat.scatter(mma_schedule.blocks(found, point, shape.instruction, shape.together))
 

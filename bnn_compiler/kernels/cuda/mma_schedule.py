@@ -61,7 +61,7 @@ def outputs(sch: s_tir.Schedule, stages: Stages, loop: object) -> None:
         sch.set_scope(block, 0, "local")
     for i, tensor in enumerate(stages.outputs):
         block = sch.get_sblock(f"out{i}")
-        is_value = str(tensor.dtype) == "float32"
+        is_value = str(tensor.dtype) in ("float32", "uint16")
         sch.reverse_compute_at(block, loop, preserve_unit_loops=True)
         if is_value:
             schedule.bind_lane(sch, block)

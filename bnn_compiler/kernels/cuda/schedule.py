@@ -67,6 +67,11 @@ def elements(stages: Stages, pixels: int = 1, threads: int = THREADS) -> tirx.Pr
     else:
         sch.reorder(n, y, xo, c, xi)
         inner = _flat(sch, [n, y, xo, c], threads)
+        for tensor in stages.outputs:
+            if tensor is not stages.value:
+                block = sch.get_sblock(tensor.op.name)
+                sch.reverse_compute_at(block, inner, preserve_unit_loops=True)
+                sch.set_scope(value, 0, "local")
     if pixels > 1:
         sch.unroll(xi)
     if stages.reduction is not None:

@@ -5,7 +5,7 @@ block has brought into shared memory: a load there serves a whole row or column 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import tvm
@@ -14,7 +14,7 @@ from tvm import te, tirx
 from bnn_compiler.kernels.cuda import tiled_schedule
 from bnn_compiler.kernels.cuda.rows import Rows
 from bnn_compiler.kernels.cuda.scalar import image
-from bnn_compiler.kernels.cuda.words import WORD, widened, with_words
+from bnn_compiler.kernels.cuda.words import WORD, whole
 from bnn_compiler.kernels.epilogue import Stages, finish
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.point import Point
@@ -107,10 +107,7 @@ class Tiled:
         n, h, w, _ = task.work.shape
         flat = Rows(task.work.shape, round_up(n * h * w, point.pixels))
         plain = stages(task, point, flat)
-        found = with_words(plain, task.epilogue, task.tensors, point.channels)
-        if not found.bits:
-            value = widened(plain.value, point.channels)
-            found = replace(plain, value=value, outputs=[value] * len(plain.outputs))
+        found = whole(plain, task.epilogue, task.tensors, point.channels)
         found = flat.outputs(found, int(plain.value.shape[3]))
         return flat.scatter(tiled_schedule.blocks(found, point, step(task)))
 

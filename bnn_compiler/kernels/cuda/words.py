@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tvm import te, tirx
 
-from bnn_compiler.kernels.epilogue import Stages
+from bnn_compiler.kernels.epilogue import Stages, stored
 from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.rounding import round_up
 
@@ -32,8 +32,18 @@ def with_words(
             outputs.append(packed)
         else:
             copied = te.compute(stages.value.shape, lambda *at: value[at], name="stored")
-            outputs.append(copied)
+            outputs.append(stored(copied, out, f"half{i}"))
     return replace(stages, value=value, bits=bits, outputs=outputs)
+
+
+def whole(stages: Stages, epilogue: Epilogue, operands: Sequence[object], unit: int) -> Stages:
+    """``with_words``, and the same ``unit`` where no output is packed."""
+    found = with_words(stages, epilogue, operands, unit)
+    if found.bits:
+        return found
+    value = widened(stages.value, unit)
+    outputs = [stored(value, out, f"half{i}") for i, out in enumerate(epilogue.outputs)]
+    return replace(stages, value=value, outputs=outputs)
 
 
 def widened(value: te.Tensor, unit: int) -> te.Tensor:

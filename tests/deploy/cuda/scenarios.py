@@ -336,6 +336,7 @@ def halves(stub):
         assert not ops & {"bnn.float_conv2d", "bnn.max_pool2d", "bnn.to_nhwc"}
         families = {s["schedule"]["point"].get("family") for s in net.manifest["steps"]}
         assert families == {"half", "mma", None}, families
+        assert sum(b["dtype"] == "float16" for b in net.manifest["buffers"]) == 5
         found = bnn_compiler.verify(net, str(FOLDER / "net.pt2"), [tuple(X)])
         print(found.text())
         assert found.ok and 0 < max(h.error for h in found.half) < 2**-10

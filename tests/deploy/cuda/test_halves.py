@@ -12,7 +12,7 @@ from tests.deploy.cuda import stub
 
 
 class Network(nn.Module):
-    """A pooled first convolution, a shortcut of another one, and a classifier."""
+    """A pooled first convolution, shortcuts in halves, one by another convolution, a classifier."""
 
     def __init__(self):
         super().__init__()
@@ -23,12 +23,18 @@ class Network(nn.Module):
             nn.MaxPool2d(3, 2, 1),
         )
         self.norm = nn.BatchNorm2d(24)
-        self.binary = nn.Sequential(Sign(), BinaryConv2d(24, 40, 3, padding=1), nn.BatchNorm2d(40))
-        self.shortcut = nn.Sequential(nn.Conv2d(24, 40, 1, bias=False), nn.BatchNorm2d(40))
+        self.same = nn.Sequential(Sign(), BinaryConv2d(24, 24, 3, padding=1), nn.BatchNorm2d(24))
+        self.binary = nn.Sequential(
+            Sign(), BinaryConv2d(24, 40, 3, stride=2, padding=1), nn.BatchNorm2d(40)
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2), nn.Conv2d(24, 40, 1, bias=False), nn.BatchNorm2d(40)
+        )
         self.last = nn.Linear(40, 10)
 
     def forward(self, x):
         x = self.norm(self.first(x))
+        x = x + self.same(x)
         return self.last((self.binary(x) + self.shortcut(x)).mean((2, 3)))
 
 

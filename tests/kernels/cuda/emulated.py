@@ -31,16 +31,16 @@ def arrays_of(one, point, x, weights, operands):
         image = kernel._stored(one.work.x, x, one.work.pad_value == 1)
     arrays = [image, *(kernel._aligned(c) for c in constants)]
     arrays += [kernel._operand(v, t) for v, t in zip(operands, one.tensors, strict=True)]
-    return [*arrays, *(_output(one.work.shape, out.is_bits) for out in one.epilogue.outputs)]
+    return [*arrays, *(_output(one.work.shape, out) for out in one.epilogue.outputs)]
 
 
-def _output(shape, is_bits):
+def _output(shape, out):
     """Memory of a result, with what no kernel leaves there."""
     n, h, w, o = shape
-    unit = 32 if is_bits else 16
-    memory = aligned(4 * n * h * w * -(-o // unit) * (1 if is_bits else unit))
-    found = memory.view(np.uint32 if is_bits else np.float32).reshape(n, h, w, -1)
-    found[:] = 0xDEADBEEF if is_bits else np.nan
+    unit, storage = 32 if out.is_bits else 16, out.storage
+    memory = aligned(storage.itemsize * n * h * w * -(-o // unit) * (1 if out.is_bits else unit))
+    found = memory.view(storage.dtype).reshape(n, h, w, -1)
+    found[:] = 0xDEADBEEF if out.is_bits else np.nan
     return found
 
 

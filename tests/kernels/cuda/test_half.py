@@ -46,7 +46,7 @@ def of(work, image, pool, epilogue):
     return Task(made, epilogue, tensors if epilogue is kernel.EPILOGUE else (None,))
 
 
-STEM = task(3, 30, 40, 7, 2, 3, batch=2, image=True, pool=POOL)
+STEM = task(3, 18, 40, 7, 2, 3, batch=2, image=True, pool=POOL)
 SHAPES = (
     STEM,
     task(3, 11, 32, 3, 2, 1, image=True),
@@ -82,14 +82,15 @@ def value(one, x, weights):
 @pytest.mark.skipif(shutil.which("c++") is None, reason="emulation needs a C++ compiler: g++")
 @pytest.mark.parametrize("form", FORMS)
 def test_as_near_as_the_order_of_sums_is(form, tmp_path):
-    family, rng = Half(), np.random.default_rng(0)
+    family = Half()
     cases = []
-    for one in SHAPES:
+    # The older instruction differs in its fragments only.
+    for one in SHAPES if form == "half" else SHAPES[1:3]:
         points = list(family.points(one, gpu(form)))
         rule = family.rule(one, gpu(form))
         assert rule in points and {p.form for p in points} == {form}
-        chosen = dict.fromkeys([rule, points[rng.integers(len(points))]])
-        cases += [(one, p, *inputs(one)) for p in chosen]
+        # Others are drawn below.
+        cases.append((one, rule, *inputs(one)))
     assert any(p.splits > 1 for _, p, *_ in cases)
     for case, found in zip(cases, emulated.run_all(cases, tmp_path), strict=True):
         one, point, x, weights, operands = case
@@ -99,6 +100,13 @@ def test_as_near_as_the_order_of_sums_is(form, tmp_path):
         assert np.abs(found[0] - floats).max() <= away, (str(one), point)
         sure = np.abs(floats - operands[3]) > away
         assert np.array_equal(found[1][sure], signs[sure]) and sure.mean() > 0.9
+
+
+def in_halves(epilogue, tensors):
+    """The same with halves for all floats that are stored."""
+    outputs = tuple(o if o.is_bits else replace(o, half=True) for o in epilogue.outputs)
+    narrow = tuple(t if t is None else replace(t, dtype="float16") for t in tensors)
+    return replace(epilogue, outputs=outputs), narrow
 
 
 @st.composite
@@ -116,6 +124,10 @@ def cases(draw):
             pool = None
     one = of(work, image, pool, kernel.EPILOGUE)
     epilogue, tensors = draw(drawn.epilogues(one.work.shape))
+    if draw(st.booleans()):
+        epilogue, tensors = in_halves(epilogue, tensors)
+        if not image:
+            one = replace(one, work=replace(one.work, x=replace(one.work.x, dtype="float16")))
     one = replace(one, epilogue=epilogue, tensors=tensors)
     family, hardware = Half(), gpu(draw(st.sampled_from(sorted(FORMS))))
     point = draw(st.sampled_from([family.rule(one, hardware), *family.points(one, hardware)]))
@@ -124,7 +136,7 @@ def cases(draw):
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="emulation needs a C++ compiler: g++")
 @settings(max_examples=1, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(cases(), min_size=14, max_size=14))
+@given(st.lists(cases(), min_size=10, max_size=10))
 def test_small_integers_are_exact(tmp_path_factory, found):
     given = [(one, point, *inputs(one, seed, whole=True)) for one, point, seed in found]
     results = emulated.run_all(given, tmp_path_factory.mktemp("half"))
@@ -148,7 +160,7 @@ def test_a_task_survives_json():
 
 
 def test_products_of_a_pooled_convolution_are_the_convolutions():
-    assert STEM.work.macs == 2 * 15 * 15 * 40 * 7 * 7 * 3
+    assert STEM.work.macs == 2 * 9 * 9 * 40 * 7 * 7 * 3
 
 
 @pytest.mark.parametrize("form", FORMS)
