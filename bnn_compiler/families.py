@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -60,7 +60,13 @@ def fitting(task: Task, hardware: Hardware | Gpu) -> list[Family[Any, Any]]:
 
 def space(task: Task, hardware: Hardware | Gpu) -> list[Point]:
     """Every schedule of ``task``."""
-    return [point for f in fitting(task, hardware) for point in f.points(task, hardware)]
+    return list(points(task, hardware))
+
+
+def points(task: Task, hardware: Hardware | Gpu) -> Iterator[Point]:
+    """The same one after the other: to know a few costs less than to know all."""
+    for family in fitting(task, hardware):
+        yield from family.points(task, hardware)
 
 
 def rule(task: Task, hardware: Hardware | Gpu) -> Point:

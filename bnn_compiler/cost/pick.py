@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -146,8 +147,8 @@ class Schedules:
         self._of_whole.clear()
 
     def _only(self, task: Task) -> Choice | None:
-        space = families.space(task, self.target.hardware)
-        return Choice(task, space[0], "fixed") if len(space) == 1 else None
+        first = list(islice(families.points(task, self.target.hardware), 2))
+        return Choice(task, first[0], "fixed") if len(first) == 1 else None
 
     @cached_property
     def _known(self) -> dict[Task, list[Record]]:

@@ -6,6 +6,7 @@ channels of the other groups, so the integer stays exact for any group size down
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Grouping:
     masked: bool
 
 
+@lru_cache(maxsize=4096)
 def merge(channels: int, outputs: int, groups: int, unit: int) -> Grouping:
     """Merge ``groups``; ``unit`` is the alignment of a group's input channels (32 for bits)."""
     if groups == 1:
