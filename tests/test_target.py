@@ -3,6 +3,7 @@ import pytest
 from bnn_compiler import target
 from bnn_compiler.errors import TargetError
 from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.runtime import cpu
 
 
 @pytest.mark.parametrize("name", target.names())
@@ -24,6 +25,20 @@ def test_gpus_have_their_own_facts():
     with pytest.raises(TargetError, match="aarch64 is a CPU"):
         _ = target.load("aarch64").gpu
     assert set(target.names()) == {*target.names("llvm"), *target.names("cuda")}
+
+
+def test_native_has_tiles_where_the_system_offers_them(monkeypatch):
+    amx, without = target.load("x86-amx"), target.load("x86-avx512-vpopcnt")
+    assert set(amx.features) == {*without.features, "amx_tile", "amx_int8"}
+    assert amx.cpu.tiles and not without.cpu.tiles
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    flags = {"flags": " ".join(amx.features)}
+    monkeypatch.setattr(cpu, "_fields", lambda: flags)
+    for offered, wanted in ((True, "x86-amx"), (False, "x86-avx512-vpopcnt")):
+        cpu.features.cache_clear()
+        monkeypatch.setattr(cpu, "_offers_tiles", lambda offered=offered: offered)
+        assert target.load("native").name == wanted
+    cpu.features.cache_clear()
 
 
 def test_native_is_never_a_gpu(monkeypatch):
@@ -111,6 +126,12 @@ def test_half_of_l2_is_for_the_next_kernel_where_that_was_measured():
         ("l2_kib = 256", 'l2_kib = "x"', "l2_kib"),
         ("l2_kib = 256", "l2_kib = 0", "a positive integer"),
         ('popcount = "cnt"', 'popcount = "neon"', "popcount = 'neon'"),
+        ("l2_kib = 256", 'l2_kib = 256\ntiles = "yes"', "true or false"),
+        (
+            'arch = "aarch64"',
+            'arch = "aarch64"\nschedules = "pdp11"',
+            "the name of a shipped target",
+        ),
         ("[link]", "[link]\ncompiler = [1]", "compiler"),
         ("[link]", '[link]\ncompiler = "arm-gcc"', "a command as a list"),
         ('zig = "aarch64-linux-gnu.2.17"', "zig = 5", "zig's triple"),

@@ -1,6 +1,7 @@
 """Tuning: the best schedule of every task, by measuring what the cost model likes."""
 
 import contextlib
+import functools
 import signal
 import tempfile
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bnn_compiler import families, roofline
+from bnn_compiler import target as targets
 from bnn_compiler.cost import cpus, features
 from bnn_compiler.cost import model as models
 from bnn_compiler.cost import records as record_files
@@ -132,7 +134,19 @@ def _model(schedules: Path, target: Target, cpu: str) -> CostModel | None:
 
 
 def _search(search: Search, task: Task, known: Mapping[Task, Record]) -> TaskSearch:
-    return TaskSearch(search, task, _known_point(known.get(task), search.target))
+    point = _known_point(known.get(task), search.target)
+    if point is None and search.target.schedules:
+        point = _known_point(
+            _lent(search.target.schedules, search.cpu).get(task),
+            targets.load(search.target.schedules),
+        )
+    return TaskSearch(search, task, point)
+
+
+@functools.cache
+def _lent(target: str, cpu: str) -> dict[Task, Record]:
+    """The shipped records of another target, whose schedules are good guesses too."""
+    return _of_cpu(record_files.read(record_files.shipped(targets.load(target))), cpu)
 
 
 def _known_point(record: Record | None, target: Target) -> Point | None:

@@ -159,6 +159,27 @@ def test_on_an_unknown_cpu_all_that_are_known_count():
     assert Schedules(DEVICE, {}, bad_here, both, "new").pick(TASK).point == LAST
 
 
+def test_a_target_without_records_has_those_that_it_names():
+    lender, device = targets.load("x86-avx512-vpopcnt"), targets.load("x86-amx")
+    own = Schedules.load(lender, cpu="sapphirerapids")
+    lent = Schedules.load(device, cpu="sapphirerapids")
+    found = [r for r in records.read(records.shipped(lender)).values() if r.cpu == own.cpu]
+    signs = [r for r in found if r.task.work.is_binary]
+    assert len(signs) >= 8
+    for record in signs:
+        chosen = lent.pick(record.task)
+        assert chosen == own.pick(record.task) and chosen.source == "record"
+    # A record of its own goes first, and models know no schedule that they have not learnt.
+    task = signs[0].task
+    tiles = next(p for p in families.space(task, device.hardware) if p.family == "amx")
+    kernel_of_tiles = families.digest(families.function(task, tiles), device)
+    mine = Record(task, tiles, 1.0, None, 1, kernel_of_tiles, cpu=own.cpu)
+    tuned = Schedules(device, {mine.key: mine}, lent.models, lent.shipped, own.cpu, lender=lender)
+    assert tuned.pick(task).point == mine.point
+    other = Schedules.load(device, cpu="znver4").pick(kernel.task(96, 9, 80))
+    assert (other.source, other.point.family) == ("model", "popcount")
+
+
 def test_shipped_schedules_of_two_cpus():
     device = targets.load("x86-avx512-vpopcnt")
     zen, xeon = (Schedules.load(device, cpu=c) for c in ("znver4", "sapphirerapids"))

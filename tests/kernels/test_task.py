@@ -9,7 +9,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from tests.kernels import kernel
 
-NAMES = ("x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt", "cortex-a72")
+NAMES = ("x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt", "x86-amx", "cortex-a72")
 
 
 @pytest.mark.parametrize("name", NAMES)

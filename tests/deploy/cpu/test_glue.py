@@ -35,5 +35,16 @@ def test_nothing_for_a_step_without_parts_or_few_weights(iterations, size, ahead
     assert parts(iterations, size, ahead) == ("", iterations, 0)
 
 
+def test_tiles_are_configured_around_the_kernels_that_use_them():
+    steps = [Step(k, "bnn.conv2d", k, [], [], [], 7, tile_rows=r) for k, r in (("k", 0), ("l", 14))]
+    text = glue.source(Program([], [], [], steps, b""), "net", 0, "00" * 32)
+    first, last = re.findall(r"case \d: .*?\n    }", text, re.DOTALL)
+    assert "bnn_parallel(in_parts, &work, 7)" in first and "bnn_tiles" not in first
+    assert "if (bnn_tiles_permit()) return -3;" in last and ", 14};" in last
+    assert "bnn_parallel(in_tiles, &work, 7)" in last
+    without = glue.source(Program([], [], [], steps[:1], b""), "net", 0, "00" * 32)
+    assert "tiles" not in without
+
+
 def test_nothing_where_it_was_not_measured():
     assert parts(56, 300_000, 0) == ("", 56, 0)
