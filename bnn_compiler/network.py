@@ -1,7 +1,7 @@
 """The front half of the compiler, once: from what the user names to a fused graph."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bnn_compiler.frontend.imported import Imported
 from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.passes import pipeline
+from bnn_compiler.passes.quantize_rest import Range, candidates, check_names
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,18 @@ def resized(inputs: Sequence[Any], count: int) -> tuple[Any, ...]:
     rows = [i % size for i in range(count)] if size else []
     has = [bool(rows) and np.ndim(x) > 0 and len(x) == size for x in inputs]
     return tuple(x[rows] if batched else x for x, batched in zip(inputs, has, strict=True))
+
+
+def uncalibrated(module: tvm.IRModule, options: Options, float_layers: Collection[str]) -> Options:
+    """``options`` with every layer int8 that can be, but for ``float_layers``, by ranges that are
+    made up: kernels and their schedules do not depend on ranges.
+
+    Raises InputError for a name that the network does not have.
+    """
+    found = candidates(Graph.of(pipeline.fold(module, options.zero_weight)))
+    check_names(float_layers, found)
+    ranges = (Range(layer, -1.0, 1.0) for layer in found if layer not in float_layers)
+    return replace(options, int8=tuple(ranges))
 
 
 def fused(module: tvm.IRModule, options: Options, dump_dir: Path | None = None) -> Graph:

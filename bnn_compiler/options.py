@@ -8,6 +8,7 @@ from bnn_compiler.errors import InputError
 from bnn_compiler.passes.byte_input import Normalization, normalization_of
 from bnn_compiler.passes.quantize_rest import Range
 from bnn_compiler.passes.weights import ZERO_WEIGHT
+from bnn_compiler.target import Target
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Options:
         normalization = Normalization(**{k: tuple(v) for k, v in given.items()}) if given else None
         ranges = tuple(Range(**given) for given in manifest.get("int8", ()))
         return Options(contract["zero_weight"], normalization, contract["reorder"], ranges)
+
+
+def check_int8(target: Target) -> None:
+    """Raise InputError for a target that has no int8 kernels."""
+    if target.hardware.kind != "llvm":
+        raise InputError(
+            f"rest 'int8' is for CPUs; for {target.name} leave it out (--rest float32)"
+        )
 
 
 #: What ``compile`` does when nothing is said.

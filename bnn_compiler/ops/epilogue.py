@@ -265,6 +265,11 @@ class Output:
         return self.factor >= 0
 
     @property
+    def operands(self) -> int:
+        """How many vectors it takes."""
+        return 2 * self.is_bytes + self.is_bits
+
+    @property
     def storage(self) -> Storage:
         """What a stored element is."""
         narrow = Storage.BYTES if self.is_bytes else Storage.FLOAT32
