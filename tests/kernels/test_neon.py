@@ -88,18 +88,22 @@ def test_any_schedule_computes_what_x86_does(shape, tmp_path):
 @pytest.mark.parametrize(
     "shape",
     [
-        # Lanes of whole vectors, and bytes that lie anywhere; halos, which hold byte 0.
-        {"channels": 64, "size": 5, "outputs": 48, "kernel": 1, "pad": 0},
-        {"channels": 3, "size": 9, "outputs": 20, "kernel": 7, "stride": 2, "pad": 3},
+        # Lanes of whole vectors, and bytes that lie anywhere.
+        {"channels": 64, "size": 5, "outputs": 48, "kernel": 1},
+        {"channels": 3, "size": 13, "outputs": 20, "kernel": 7, "stride": 2},
         {"channels": 20, "size": 5, "outputs": 20, "batch": 2},
         {"channels": 40, "size": 7, "outputs": 40, "groups": 40, "stride": 2},
-        {"channels": 24, "size": 6, "outputs": 32, "groups": 4, "dilation": 2, "pad": 2},
+        {"channels": 24, "size": 6, "outputs": 32, "groups": 4, "dilation": 2},
     ],
     ids=str,
 )
 def test_bytes_by_their_own_instructions(shape, tmp_path):
-    """``smlal`` of 16 bits, and ``sdot`` where the core has it."""
-    same_bits(kernel.task(**shape, dtype="uint8"), ("cortex-a72", "cortex-a76"), 1, tmp_path)
+    """``smlal`` of 16 bits, and ``sdot`` where the core has it.
+
+    A halo holds byte 0 in a network (tests/deploy/cpu/test_emulate.py), but here whatever comes.
+    """
+    task = kernel.task(**shape, pad=0, dtype="uint8")
+    same_bits(task, ("cortex-a72", "cortex-a76"), 1, tmp_path)
 
 
 def same_bits(task, devices, others, folder):
