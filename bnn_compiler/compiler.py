@@ -13,7 +13,7 @@ from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.deploy import backend, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.errors import InputError
-from bnn_compiler.network import Network
+from bnn_compiler.network import Network, with_own_ranges
 from bnn_compiler.options import Options, check_int8
 from bnn_compiler.passes.left_in_float import left_in_float
 from bnn_compiler.plan import plan, realize
@@ -68,7 +68,8 @@ def compile(
     "int8" convolutions and linear layers that are not binary run on bytes with 8-bit weights, but
     for ``float_layers`` (names as ``bnnc check`` lists them); their ranges come from the images of
     ``calibration`` (arrays of the program's input, one image or several each), chosen by
-    ``calibrate_by``: "min-max", "percentile", "mse" (the default) or "entropy". Before the
+    ``calibrate_by``: "min-max", "percentile", "mse" (the default) or "entropy"; a network that was
+    quantised elsewhere (PT2E, QAT) needs none, its layers keep their scales. Before the
     artifact is written, ``check`` compares it with the module on the example inputs, layer by
     layer, if this machine can run it. ``dump_dir`` gets the IR after every phase.
 
@@ -94,10 +95,16 @@ def compile(
         log.warning(network.imported.note)
     calibrated: Calibration | None = None
     if rest == "int8":
-        progress("calibrate")
-        method = calibrate_by or DEFAULT_METHOD
-        calibrated = calibrate(network, options, calibration, method, float_layers)
-        options = replace(options, int8=calibrated.ranges)
+        own = with_own_ranges(network.folded(options), options, float_layers)
+        _check_calibration(own is not None, calibration, calibrate_by)
+        if own is not None:
+            progress(f"int8: {len(own.int8)} layers, by the scales that the network brings")
+            options = own
+        else:
+            progress("calibrate")
+            method = calibrate_by or DEFAULT_METHOD
+            calibrated = calibrate(network, options, calibration, method, float_layers)
+            options = replace(options, int8=calibrated.ranges)
     progress("passes")
     graphs = [network.fused(options, Path(dump_dir) if dump_dir else None)]
     graphs += [other.fused(options) for other in networks[1:]]
@@ -141,7 +148,16 @@ def _check_rest(
         raise InputError("calibration samples, their method and float layers are for rest 'int8'")
     if rest == "int8":
         check_int8(target)
-    if rest == "int8" and calibration is None:
+
+
+def _check_calibration(has_own: bool, calibration: Any, calibrate_by: str | None) -> None:
+    """Raise InputError for samples that there are not, or that a network with scales needs not."""
+    if has_own and (calibration is not None or calibrate_by is not None):
+        raise InputError(
+            "this network was quantised and brings its scales: leave out calibration and"
+            " calibrate_by (--calibrate, --calibrate-by)"
+        )
+    if not has_own and calibration is None:
         raise InputError("rest 'int8' needs samples to calibrate on: calibration (--calibrate)")
 
 
