@@ -95,16 +95,8 @@ def compile(
         log.warning(network.imported.note)
     calibrated: Calibration | None = None
     if rest == "int8":
-        own = with_own_ranges(network.folded(options), options, float_layers)
-        _check_calibration(own is not None, calibration, calibrate_by)
-        if own is not None:
-            progress(f"int8: {len(own.int8)} layers, by the scales that the network brings")
-            options = own
-        else:
-            progress("calibrate")
-            method = calibrate_by or DEFAULT_METHOD
-            calibrated = calibrate(network, options, calibration, method, float_layers)
-            options = replace(options, int8=calibrated.ranges)
+        samples = calibration, calibrate_by
+        options, calibrated = _int8(network, options, samples, float_layers, progress)
     progress("passes")
     graphs = [network.fused(options, Path(dump_dir) if dump_dir else None)]
     graphs += [other.fused(options) for other in networks[1:]]
@@ -150,15 +142,32 @@ def _check_rest(
         check_int8(target)
 
 
-def _check_calibration(has_own: bool, calibration: Any, calibrate_by: str | None) -> None:
-    """Raise InputError for samples that there are not, or that a network with scales needs not."""
-    if has_own and (calibration is not None or calibrate_by is not None):
-        raise InputError(
-            "this network was quantised and brings its scales: leave out calibration and"
-            " calibrate_by (--calibrate, --calibrate-by)"
-        )
-    if not has_own and calibration is None:
+def _int8(
+    network: Network,
+    options: Options,
+    samples: tuple[Any, str | None],
+    float_layers: Sequence[str],
+    progress: Progress,
+) -> tuple[Options, Calibration | None]:
+    """``options`` with ranges: those that the network brings, else by ``samples`` and their method.
+
+    Raises InputError for samples that there are not, and for those that nobody would look at.
+    """
+    images, method = samples
+    own = with_own_ranges(network.folded(options), options, float_layers)
+    if own is not None:
+        if images is not None or method is not None:
+            raise InputError(
+                "this network was quantised and brings its scales: leave out calibration and"
+                " calibrate_by (--calibrate, --calibrate-by)"
+            )
+        progress(f"int8: {len(own.int8)} layers, by the scales that the network brings")
+        return own, None
+    if images is None:
         raise InputError("rest 'int8' needs samples to calibrate on: calibration (--calibrate)")
+    progress("calibrate")
+    found = calibrate(network, options, images, method or DEFAULT_METHOD, float_layers)
+    return replace(options, int8=found.ranges), found
 
 
 def _networks(

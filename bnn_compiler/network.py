@@ -99,8 +99,8 @@ def resized(inputs: Sequence[Any], count: int) -> tuple[Any, ...]:
 
 
 def uncalibrated(module: tvm.IRModule, options: Options, float_layers: Collection[str]) -> Options:
-    """``options`` with the layers int8 that ``compile`` makes it, but for ``float_layers``, by ranges
-    that are made up: kernels and their schedules do not depend on ranges.
+    """``options`` with the layers int8 that ``compile`` makes int8, but for ``float_layers``, by
+    ranges that are made up: kernels and their schedules do not depend on ranges.
 
     Raises InputError for a name that the network does not have.
     """

@@ -61,7 +61,7 @@ def quantize(
     """
     exact = w.astype(np.float64) * step
     largest = np.abs(exact).max(axis=(1, 2, 3))
-    levels = np.array([_levels(one) for one in exact.reshape(len(exact), -1)])
+    levels = np.array([_levels(one) or 127 for one in exact.reshape(len(exact), -1)])
     scale = np.where(largest > 0, largest / levels, 1.0).astype(np.float32)
     # A scale that is 0 in float32 belongs to weights that are nothing.
     scale = np.where(scale > 0, scale, np.float32(1))
@@ -71,8 +71,13 @@ def quantize(
     return Quantized(integers, scale, bias)
 
 
-def _levels(weights: NDArray[np.float64]) -> int:
-    """The whole number that the largest of a channel's weights is."""
+def has_levels(w: NDArray[np.float32]) -> bool:
+    """Whether weights [O, ...] were rounded to 8 bits, symmetric in each output channel."""
+    return all(_levels(one) for one in w.astype(np.float64).reshape(len(w), -1))
+
+
+def _levels(weights: NDArray[np.float64]) -> int | None:
+    """The whole number of steps that the largest of a channel's weights is; None without a step."""
     low, high = float(weights.min()), float(weights.max())
     largest = max(-low, high)
     if largest == 0:
@@ -83,7 +88,7 @@ def _levels(weights: NDArray[np.float64]) -> int:
     for levels in few[(few < 128) | (high / largest * few < 127.5)]:
         if _on_grid(weights / largest, levels[None])[0]:
             return int(levels)
-    return 127
+    return None
 
 
 def _on_grid(shares: NDArray[np.float64], levels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -4,15 +4,16 @@ torch.export has them of PT2E (``quantized_decomposed``), of QAT modules (``fake
 number between a quantisation and its inverse stays a float here: every level is one exactly.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.fx import Graph, Node
+from torch.fx import Node
 
+from bnn_compiler.errors import ModelError
 from bnn_compiler.frontend.pytorch.constants import Constants
-from bnn_compiler.frontend.pytorch.trace import TracedGraph, arguments, op_name
+from bnn_compiler.frontend.pytorch.trace import TracedGraph, argument, describe, op_name
 
 aten = torch.ops.aten
 
@@ -51,11 +52,14 @@ class _Levels:
 
 #: Operators that quantise a tensor by one scale, and those that undo it.
 _QUANTIZE, _DEQUANTIZE = "quantize_per_tensor", "dequantize_per_tensor"
-#: Those that do both, with the position of the lowest level.
-_FAKE = {
-    "fake_quantize_per_tensor_affine": 3,
-    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams": 4,
-}
+#: Those that do both; the last ones have switches, their own and an observer's.
+_FAKE = (
+    "fake_quantize_per_tensor_affine",
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+    "fused_moving_avg_obs_fake_quant",
+    "_fused_moving_avg_obs_fq_helper",
+    "_fused_moving_avg_obs_fq_helper_functional",
+)
 #: What users may know of these; the operators of single channels are of constants only.
 OPERATORS = (_QUANTIZE, _DEQUANTIZE, "fake_quantize_per_tensor_affine")
 _INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32)
@@ -72,14 +76,18 @@ def joined(traced: TracedGraph) -> TracedGraph:
     dequantize(quantize(x, s, z), s, z)  ->  fake_quantize(x, 1 / s, z, low, high, s)
     quantize(x, s, z)                    ->  quantize(x, 1 / s, z, low, high)
     dequantize(q, s, z)                  ->  (q - z) * s
+
+    Raises ModelError for a QAT module that still observes.
     """
+    if not any(op_name(n) in (_QUANTIZE, _DEQUANTIZE, *_FAKE) for n in traced.graph.nodes):
+        return traced
     traced = traced.copy()
     constants = Constants(traced.graph, traced.constants)
     made: dict[tuple[Node, _Levels], Node] = {}
     for node in list(traced.graph.nodes):
         name = op_name(node)
         if name in _FAKE:
-            _faked(constants, node, _FAKE[name])
+            _faked(constants, node)
         elif name == _DEQUANTIZE and _is_computed(node.args[0]):
             _dequantized(constants, node, made)
     for node in list(traced.graph.nodes):
@@ -92,17 +100,14 @@ def _is_computed(node: Any) -> bool:
     return isinstance(node, Node) and node.op != "get_attr"
 
 
-def _levels(constants: Constants, node: Node, low: int = 3) -> _Levels | None:
+def _levels(constants: Constants, node: Node) -> _Levels | None:
     """None where one of the numbers is computed."""
-    args, _ = arguments(node)
-    given = (args[1], args[2], args[low], args[low + 1])
+    given = [argument(node, n) for n in ("scale", "zero_point", "quant_min", "quant_max")]
     found = [constants.number(v) for v in given]
     return None if None in found else _Levels(*found)  # type: ignore[arg-type]
 
 
-def _dequantized(
-    constants: Constants, node: Node, made: dict[tuple[Node, _Levels], Node]
-) -> None:
+def _dequantized(constants: Constants, node: Node, made: dict[tuple[Node, _Levels], Node]) -> None:
     source, levels = node.args[0], _levels(constants, node)
     if levels is None or not isinstance(source, Node):
         return
@@ -138,30 +143,41 @@ def _widen(node: Node) -> None:
             _widen(user)
 
 
-def _faked(constants: Constants, node: Node, low: int) -> None:
-    levels = _levels(constants, node, low)
-    if levels is None or not _is_computed(node.args[0]):
+def _faked(constants: Constants, node: Node) -> None:
+    results = [u for u in node.users if op_name(u) == "getitem"]
+    first = next((u for u in results if u.args[1] == 0), None) if results else node
+    if first is None or any(u.users for u in results if u is not first):
         return
-    # PyTorch's kernel has the inverse of the float32.
-    inverse = float(1 / torch.tensor(levels.scale, dtype=torch.float32))
-    given = (node.args[0], inverse, *levels.fake_quantize[1:])
-    # One of its forms returns a mask for training too.
-    (user,) = [u for u in node.users if op_name(u) == "getitem"] or (node,)
-    made = _insert(node, _fake_quantize, given)
-    made.meta["val"] = user.meta["val"]
-    made.meta["origin"] = made.name
-    _replace(user, made)
-    if user is not node:
-        node.graph.erase_node(node)
+    if not _is_computed(node.args[0]) or argument(node, "per_row_fake_quant"):
+        return
+    levels = _levels(constants, node)
+    observes, on = (
+        constants.number(argument(node, n)) != 0 for n in ("observer_on", "fake_quant_on")
+    )
+    if observes and argument(node, "observer_on") is not None:
+        raise ModelError(
+            f"{describe(node)} still observes the ranges of its input; before it is compiled:"
+            " model.apply(torch.ao.quantization.disable_observer)"
+        )
+    if on and levels is None:
+        return
+    made = node.args[0]
+    if on and levels is not None:
+        # PyTorch's kernel has the inverse of the float32.
+        inverse = float(1 / torch.tensor(levels.scale, dtype=torch.float32))
+        made = _insert(node, _fake_quantize, (made, inverse, *levels.fake_quantize[1:]))
+        made.meta["val"] = first.meta["val"]
+    assert isinstance(made, Node), "it is computed"
+    _replace(first, made)
+    for one in (*(u for u in results if u is not first), *([node] if results else [])):
+        node.graph.erase_node(one)
 
 
 def _insert(node: Node, target: Callable[..., Any], args: tuple[Any, ...]) -> Node:
     """A call in front of ``node``, of a value like its."""
-    graph: Graph = node.graph
-    with graph.inserting_before(node):
-        made = graph.call_function(target, args)
-    meta: Mapping[str, Any] = {k: v for k, v in node.meta.items() if k != "origin"}
-    made.meta = {**meta, "origin": made.name}
+    with node.graph.inserting_before(node):
+        made = node.graph.call_function(target, args)
+    made.meta = {**node.meta, "origin": made.name}
     return made
 
 
