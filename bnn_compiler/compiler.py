@@ -13,8 +13,8 @@ from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.deploy import backend, package
 from bnn_compiler.deploy.manifest import manifest
 from bnn_compiler.errors import InputError
-from bnn_compiler.network import Network
-from bnn_compiler.options import Options
+from bnn_compiler.network import Network, with_own_ranges
+from bnn_compiler.options import Options, check_int8
 from bnn_compiler.passes.left_in_float import left_in_float
 from bnn_compiler.plan import plan, realize
 from bnn_compiler.quantization import DEFAULT_METHOD, Calibration, calibrate
@@ -43,7 +43,7 @@ def compile(
     allow_reorder: bool = False,
     rest: str = "float32",
     calibration: Any = None,
-    calibrate_by: str = DEFAULT_METHOD,
+    calibrate_by: str | None = None,
     float_layers: Sequence[str] = (),
     check: bool = True,
     batches: Sequence[int] | None = None,
@@ -69,7 +69,8 @@ def compile(
     "int8" convolutions and linear layers that are not binary run on bytes with 8-bit weights, but
     for ``float_layers`` (names as ``bnnc check`` lists them); their ranges come from the images of
     ``calibration`` (arrays of the program's input, one image or several each), chosen by
-    ``calibrate_by``: "min-max", "percentile", "mse" or "entropy". Before the
+    ``calibrate_by``: "min-max", "percentile", "mse" (the default) or "entropy"; a network that was
+    quantised elsewhere (PT2E, QAT) needs none, its layers keep their scales. Before the
     artifact is written, ``check`` compares it with the module on the example inputs, layer by
     layer, if this machine can run it. ``dump_dir`` gets the IR after every phase.
 
@@ -86,7 +87,7 @@ def compile(
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
     options = options.on(wanted.hardware.kind)
-    _check_rest(rest, wanted, calibration, float_layers)
+    _check_rest(rest, wanted, calibration, calibrate_by, float_layers)
     progress("import")
     networks = _networks(model, example_inputs, checkpoint, batches, wanted)
     network = networks[0]
@@ -96,9 +97,8 @@ def compile(
         log.warning(network.imported.note)
     calibrated: Calibration | None = None
     if rest == "int8":
-        progress("calibrate")
-        calibrated = calibrate(network, options, calibration, calibrate_by, float_layers)
-        options = replace(options, int8=calibrated.ranges)
+        samples = calibration, calibrate_by
+        options, calibrated = _int8(network, options, samples, float_layers, progress)
     progress("passes")
     graphs = [network.fused(options, Path(dump_dir) if dump_dir else None)]
     graphs += [other.fused(options) for other in networks[1:]]
@@ -129,19 +129,47 @@ def compile(
 
 
 def _check_rest(
-    rest: str, target: targets.Target, calibration: Any, float_layers: Sequence[str]
+    rest: str,
+    target: targets.Target,
+    calibration: Any,
+    calibrate_by: str | None,
+    float_layers: Sequence[str],
 ) -> None:
     """Raise InputError for what ``rest`` cannot be, or for what nobody would use."""
     if rest not in ("float32", "int8"):
         raise InputError(f"rest {rest!r}; known: 'float32', 'int8'")
-    if rest == "float32" and (calibration is not None or float_layers):
-        raise InputError("calibration samples and float layers are for rest 'int8'")
-    if rest == "int8" and target.hardware.kind != "llvm":
-        raise InputError(
-            f"rest 'int8' is for CPUs; for {target.name} leave it out (--rest float32)"
-        )
-    if rest == "int8" and calibration is None:
+    if rest == "float32" and (calibration is not None or calibrate_by is not None or float_layers):
+        raise InputError("calibration samples, their method and float layers are for rest 'int8'")
+    if rest == "int8":
+        check_int8(target)
+
+
+def _int8(
+    network: Network,
+    options: Options,
+    samples: tuple[Any, str | None],
+    float_layers: Sequence[str],
+    progress: Progress,
+) -> tuple[Options, Calibration | None]:
+    """``options`` with ranges: those that the network brings, else by ``samples`` and their method.
+
+    Raises InputError for samples that there are not, and for those that nobody would look at.
+    """
+    images, method = samples
+    own = with_own_ranges(network.folded(options), options, float_layers)
+    if own is not None:
+        if images is not None or method is not None:
+            raise InputError(
+                "this network was quantised and brings its scales: leave out calibration and"
+                " calibrate_by (--calibrate, --calibrate-by)"
+            )
+        progress(f"int8: {len(own.int8)} layers, by the scales that the network brings")
+        return own, None
+    if images is None:
         raise InputError("rest 'int8' needs samples to calibrate on: calibration (--calibrate)")
+    progress("calibrate")
+    found = calibrate(network, options, images, method or DEFAULT_METHOD, float_layers)
+    return replace(options, int8=found.ranges), found
 
 
 def _networks(

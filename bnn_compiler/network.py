@@ -1,7 +1,7 @@
 """The front half of the compiler, once: from what the user names to a fused graph."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from bnn_compiler.frontend.imported import Imported
 from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.passes import pipeline
+from bnn_compiler.passes.own_ranges import own_ranges
+from bnn_compiler.passes.quantize_rest import Range, candidates, check_names
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,37 @@ def resized(inputs: Sequence[Any], count: int) -> tuple[Any, ...]:
     rows = [i % size for i in range(count)] if size else []
     has = [bool(rows) and np.ndim(x) > 0 and len(x) == size for x in inputs]
     return tuple(x[rows] if batched else x for x, batched in zip(inputs, has, strict=True))
+
+
+def uncalibrated(module: tvm.IRModule, options: Options, float_layers: Collection[str]) -> Options:
+    """``options`` with the layers int8 that ``compile`` makes int8, but for ``float_layers``, by
+    ranges that are made up: kernels and their schedules do not depend on ranges.
+
+    Raises InputError for a name that the network does not have.
+    """
+    graph = Graph.of(pipeline.fold(module, options.zero_weight))
+    own = with_own_ranges(graph, options, float_layers)
+    if own is not None:
+        return own
+    found = candidates(graph)
+    check_names(float_layers, found)
+    ranges = (Range(layer, -1.0, 1.0) for layer in found if layer not in float_layers)
+    return replace(options, int8=tuple(ranges))
+
+
+def with_own_ranges(
+    graph: Graph, options: Options, float_layers: Collection[str]
+) -> Options | None:
+    """``options`` with the layers of a folded graph int8 that bring their scales.
+
+    None if there are none. Raises InputError for a name in ``float_layers`` that is none of them.
+    """
+    found = own_ranges(graph)
+    if not found:
+        return None
+    check_names(float_layers, found)
+    ranges = (own for layer, own in found.items() if layer not in float_layers)
+    return replace(options, int8=tuple(ranges))
 
 
 def fused(module: tvm.IRModule, options: Options, dump_dir: Path | None = None) -> Graph:

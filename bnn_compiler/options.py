@@ -8,6 +8,7 @@ from bnn_compiler.errors import InputError
 from bnn_compiler.passes.byte_input import Normalization, normalization_of
 from bnn_compiler.passes.quantize_rest import Range
 from bnn_compiler.passes.weights import ZERO_WEIGHT
+from bnn_compiler.target import Target
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class Options:
     def on(self, kind: str) -> "Options":
         """The same for a [target] kind: to reorder is to use tensor cores on a GPU."""
         return replace(self, half=self.allow_reorder and kind == "cuda")
+
+
+def check_int8(target: Target) -> None:
+    """Raise InputError for a target that has no int8 kernels."""
+    if target.hardware.kind != "llvm":
+        raise InputError(
+            f"rest 'int8' is for CPUs; for {target.name} leave it out (--rest float32)"
+        )
 
 
 #: What ``compile`` does when nothing is said.

@@ -189,6 +189,7 @@ def test_byte_images_are_the_quantised_input(tmp_path):
         ({"target": "cuda-sm90"}, "--rest float32"),
         ({"rest": "int4"}, "'float32', 'int8'"),
         ({"rest": "float32"}, "are for rest 'int8'"),
+        ({"rest": "float32", "calibration": None, "calibrate_by": "mse"}, "are for rest 'int8'"),
     ],
 )
 def test_what_cannot_be_asked_for(given, message, tmp_path):

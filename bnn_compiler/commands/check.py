@@ -10,11 +10,11 @@ from bnn_compiler.commands.common import (
     add_batches,
     add_input,
     add_model,
+    batches,
     examples,
     table,
 )
-from bnn_compiler.commands.int8 import add_rest
-from bnn_compiler.errors import InputError
+from bnn_compiler.commands.int8 import add_rest, float_layers
 
 if TYPE_CHECKING:
     from bnn_compiler.latency.preview import Preview
@@ -48,9 +48,7 @@ def run(args: Arguments) -> int:
     from bnn_compiler.latency.preview import preview
     from bnn_compiler.options import Options
 
-    if args.float and args.rest != "int8":
-        raise InputError("--float has no meaning without --rest int8")
-    batches: tuple[int | None, ...] = args.batch or (None,)
+    kept_in_float = float_layers(args)
     found = {
         batch: preview(
             args.model,
@@ -59,10 +57,10 @@ def run(args: Arguments) -> int:
             target=args.target,
             schedules=args.schedules,
             options=Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder),
-            float_layers=args.float if args.rest == "int8" else None,
+            float_layers=kept_in_float,
             batch=batch,
         )
-        for batch in batches
+        for batch in batches(args)
     }
     if args.json:
         each = {batch: one.as_dict() for batch, one in found.items()}

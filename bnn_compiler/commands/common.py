@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,14 @@ def add_batches(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def batches(args: Arguments) -> tuple[int | None, ...]:
+    """Those of --batch, or None for that of the inputs. Raises InputError for one given twice."""
+    given: tuple[int | None, ...] = args.batch or (None,)
+    if len(set(given)) < len(given):
+        raise InputError(f"--batch {','.join(map(str, given))}: give different sizes")
+    return given
+
+
 def sizes(text: str) -> tuple[int, ...]:
     """ "1,8,32" as batch sizes; argparse turns the ValueError into its own message."""
     return tuple(int(v) for v in text.split(","))
@@ -124,12 +133,32 @@ def load(args: Arguments) -> "Artifact":
 
 def read(path: Path) -> Any:
     """An array of a .npy file. Raises InputError if it is none."""
+    found = _read(path)
+    if isinstance(found, dict):
+        names = ", ".join(found) or "none"
+        raise InputError(f"{path} is an archive of arrays ({names}); give one array, a .npy file")
+    return found
+
+
+def read_all(path: Path) -> dict[str, Any]:
+    """The arrays of a .npz file by name. Raises InputError if it is none."""
+    found = _read(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is one array; as .npz, give an archive of arrays")
+    return found
+
+
+def _read(path: Path) -> Any:
     import numpy as np
 
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as e:
-        raise InputError(f"cannot read {path} as .npy: {e}") from e
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.lib.npyio.NpzFile):
+            with found:
+                return dict(found)
+        return found
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise InputError(f"cannot read {path} as {path.suffix or '.npy'}: {e}") from e
 
 
 def random_inputs(artifact: "Artifact") -> list[Any]:

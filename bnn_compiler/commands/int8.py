@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bnn_compiler.commands.common import Arguments, read
+from bnn_compiler.commands.common import Arguments, read, read_all
 from bnn_compiler.errors import InputError
 
 
@@ -27,13 +27,24 @@ def add_rest(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def float_layers(args: Arguments) -> list[str] | None:
+    """Layers that stay in float where the others become int8; None where none does.
+
+    Raises InputError for layers that nobody would look for.
+    """
+    if args.float and args.rest != "int8":
+        raise InputError("--float has no meaning without --rest int8")
+    return args.float if args.rest == "int8" else None
+
+
 def add_calibration(parser: argparse.ArgumentParser) -> None:
     """The images that ranges come from."""
     parser.add_argument(
         "--calibrate",
         metavar="SAMPLES",
         help="with --rest int8: images as the network takes them, in a .npy file [N, C, H, W], a"
-        " folder of such files, or what package:factory returns",
+        " folder of such files, or what package:factory returns; in a .npz file each of a network's"
+        " inputs",
     )
     parser.add_argument(
         "--calibrate-by",
@@ -57,9 +68,12 @@ def calibration(args: Arguments) -> dict[str, Any]:
 def _samples(text: str) -> list[Any]:
     path = Path(text)
     if path.is_dir():
-        return [read(p) for p in sorted(path.glob("*.npy"))]
-    if path.suffix == ".npy" or ":" not in text:
-        return [read(path)]
+        files = sorted(p for p in path.iterdir() if p.suffix in (".npy", ".npz"))
+        if not files:
+            raise InputError(f"folder {path} has no .npy or .npz files")
+        return [_sample(p) for p in files]
+    if path.suffix in (".npy", ".npz") or ":" not in text:
+        return [_sample(path)]
     module, _, name = text.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -71,3 +85,8 @@ def _samples(text: str) -> list[Any]:
         return list(factory())
     except Exception as e:
         raise InputError(f"{text} gives no samples: {e!r}") from e
+
+
+def _sample(path: Path) -> Any:
+    """The array of a .npy file, or those of a .npz file, one for each of the network's inputs."""
+    return tuple(read_all(path).values()) if path.suffix == ".npz" else read(path)

@@ -14,10 +14,12 @@ from bnn_compiler.commands.common import (
     add_batches,
     add_input,
     add_model,
+    batches,
     check_secret,
     examples,
     table,
 )
+from bnn_compiler.commands.int8 import add_rest, float_layers
 from bnn_compiler.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
     add_input(parser)
     add_batches(parser)
+    add_rest(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     parser.add_argument("--plan", type=Path, help="JSON object {group: channels}")
     what = parser.add_mutually_exclusive_group()
@@ -74,18 +77,23 @@ def predict(args: Arguments) -> int:
     for name in ("html", "png"):
         if getattr(args, name) and not args.sweep:
             raise InputError(f"--{name} has no meaning without --sweep")
-    several = args.batch is not None and len(args.batch) > 1
-    if several and (args.groups or args.sweep):
+    sizes = batches(args)
+    if len(sizes) > 1 and (args.groups or args.sweep):
         raise InputError("--groups and --sweep take one size of --batch")
+    from bnn_compiler import target as targets
     from bnn_compiler.latency import LatencyModel
+    from bnn_compiler.options import check_int8
 
-    batches: tuple[int | None, ...] = args.batch or (None,)
+    if float_layers(args) is not None:
+        if args.groups or args.sweep or args.plan:
+            raise InputError("--rest int8 is for the network as it is: plans are of float32")
+        check_int8(targets.load(args.target))
     if args.groups:
-        return _groups(args, batches[0])
+        return _groups(args, sizes[0])
     model = LatencyModel.load(args.target, args.schedules)
     if args.sweep:
-        return _sweep(args, model, batches[0])
-    found = {batch: _predicted(args, model, batch) for batch in batches}
+        return _sweep(args, model, sizes[0])
+    found = {batch: _predicted(args, model, batch) for batch in sizes}
     if args.json:
         print(json.dumps(found if args.batch else found[None]))
         return 0
@@ -260,12 +268,15 @@ def _options(args: Arguments) -> dict[str, Any]:
 def _kernels(args: Arguments, batch: int | None) -> "tuple[Kernel, ...]":
     """Of the network as it is."""
     from bnn_compiler.latency import Kernel
-    from bnn_compiler.network import Network
+    from bnn_compiler.network import Network, uncalibrated
     from bnn_compiler.options import Options
     from bnn_compiler.plan import plan
 
     network = Network.of_batch(args.model, examples(args), batch, checkpoint=args.checkpoint)
     options = Options.of("exact", **_options(args))
+    kept_in_float = float_layers(args)
+    if kept_in_float is not None:
+        options = uncalibrated(network.imported.module, options, kept_in_float)
     return Kernel.of_plan(plan.plan(network.fused(options)))
 
 

@@ -18,6 +18,7 @@ from bnn_compiler.commands.common import (
     examples,
     table,
 )
+from bnn_compiler.commands.int8 import add_rest, float_layers
 from bnn_compiler.device.address import Address
 from bnn_compiler.errors import InputError, TargetError
 
@@ -37,6 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="native", help="name or TOML file (default: native)")
     add_input(parser)
     add_batches(parser)
+    add_rest(parser)
     parser.add_argument("--schedules", type=Path, help="records to write (the shipped file)")
     parser.add_argument("--journal", type=Path, help="log of trials, to resume (in the cache)")
     parser.add_argument("--trials", type=int, help=f"for each kernel (default: {_TRIALS})")
@@ -88,7 +90,7 @@ def advice(manifest: "Manifest") -> str:
     from bnn_compiler import target
     from bnn_compiler.cost import cpus
 
-    tuned = (s for s in manifest.steps if s.source != "fixed" and s.op != "bnn.int8_conv2d")
+    tuned = (s for s in manifest.steps if s.source != "fixed")
     kernels = {s.kernel: s for s in tuned}.values()
     try:
         here = cpus.of(target.load(manifest.target.name))
@@ -99,7 +101,8 @@ def advice(manifest: "Manifest") -> str:
     if not kernels or not here or here in measured:
         return ""
     minutes = math.ceil(len(kernels) * _MINUTES)
-    return f"nothing was measured on this CPU ({here}): `bnnc tune` takes about {minutes} min"
+    rest = " --rest int8" if manifest.int8 else ""
+    return f"nothing was measured on this CPU ({here}): `bnnc tune{rest}` takes about {minutes} min"
 
 
 def _export(args: Arguments) -> int:
@@ -153,4 +156,5 @@ def _subject(args: Arguments) -> "Subject":
         options=options,
         checkpoint=args.checkpoint,
         batches=args.batch,
+        float_layers=float_layers(args),
     )

@@ -151,6 +151,7 @@ class _Raw:
     tensors: Floats
     results: Floats
     packed: Floats
+    narrow: Floats
     is_binary: Floats
     stride: Floats
     groups: Floats
@@ -194,6 +195,7 @@ def _sizes(task: Task) -> tuple[float, ...]:
         sum(s.reads_tensor for s in task.epilogue.steps),
         len(task.epilogue.outputs),
         sum(o.is_bits for o in task.epilogue.outputs),
+        sum(o.is_bytes for o in task.epilogue.outputs),
         work.is_binary,
         work.strides[0],
         work.groups,
@@ -224,7 +226,7 @@ def _features(r: _Raw, hardware: Hardware) -> tuple[Features, Cycles]:
     real = per_tile * r.channels / r.outputs
     float_vectors = per_tile * 32 / hardware.vector_bits
     epilogue = float_vectors * (2 + 1.5 * r.epilogue_steps + r.results)
-    stored = r.results - r.packed
+    stored = r.results - r.packed - r.narrow
     instructions = r.mix_vector + r.mix_loads + r.mix_scalar
     issued = [r.mix_vector / _VECTOR, r.mix_loads / _LOAD, instructions / _DECODE]
     step = np.maximum.reduce(issued)
@@ -268,7 +270,7 @@ def _features(r: _Raw, hardware: Hardware) -> tuple[Features, Cycles]:
         grain=_log(r.batch * r.height * blocks),
         input_bytes=_log(r.input_bytes),
         weight_bytes=_log(weight_bytes),
-        tensor_bytes=_log(4 * pixels * (r.tensors + stored + r.packed / 32)),
+        tensor_bytes=_log(4 * pixels * (r.tensors + stored + r.narrow / 4 + r.packed / 32)),
         block_bytes=_log(block_bytes),
         row_bytes=_log(r.row_bytes),
         block_in_l1=_log(block_bytes / hardware.l1_kib / 1024),

@@ -20,6 +20,7 @@ from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.ops.epilogue import STEPS, Epilogue
 from bnn_compiler.ops.functions import FUNCTIONS
 from bnn_compiler.ops.general import Program
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.ops.work import work
 from bnn_compiler.target import Hardware
 
@@ -168,7 +169,7 @@ def _row(
         _log(cycles_all),
         _log(cycles_all / total),
         *(float(steps.count(name)) for name in STEPS if name not in LIKE_STEPS),
-        float(sum(not o.is_bits for o in task.epilogue.outputs)),
+        float(sum(o.storage is Storage.FLOAT32 for o in task.epilogue.outputs)),
     ]
     terms = [
         reduction,
@@ -208,8 +209,8 @@ def _plain(task: PlainTask, kernel: Kernel, hardware: Hardware) -> tuple[float, 
 def vectors(kernel: Kernel, epilogue: Epilogue) -> float:
     """Bytes of the epilogue's vectors."""
     steps = sum(STEPS[s.kind].operands for s in epilogue.steps if not s.reads_tensor)
-    bits = sum(o.is_bits for o in epilogue.outputs)
-    return 4.0 * (steps + bits) * kernel.writes[0].shape[3]
+    outputs = sum(o.operands for o in epilogue.outputs)
+    return 4.0 * (steps + outputs) * kernel.writes[0].shape[3]
 
 
 def halo(layout: Layout) -> int:

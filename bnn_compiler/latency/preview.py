@@ -1,7 +1,7 @@
 """What a network would become on a target, without compiling it."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,15 @@ import tvm
 
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
-from bnn_compiler.errors import InputError, ModelError, ScheduleError, UnsupportedError
+from bnn_compiler.errors import ModelError, ScheduleError, UnsupportedError
 from bnn_compiler.frontend.incomplete import Incomplete, Problem
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.model import LatencyModel
-from bnn_compiler.network import Network, fused
-from bnn_compiler.ops.graph import Graph
+from bnn_compiler.network import Network, fused, uncalibrated
 from bnn_compiler.ops.storage import Storage
-from bnn_compiler.options import Options
-from bnn_compiler.passes import pipeline
+from bnn_compiler.options import Options, check_int8
 from bnn_compiler.passes.left_in_float import left_in_float
-from bnn_compiler.passes.quantize_rest import Range, candidates, check_names
 from bnn_compiler.plan import plan
 from bnn_compiler.target import Target
 
@@ -96,10 +93,8 @@ def preview(
     Raises InputError, TargetError or ScheduleError for what else is given.
     """
     wanted = targets.load(target)
-    if float_layers is not None and wanted.hardware.kind != "llvm":
-        raise InputError(
-            f"rest 'int8' is for CPUs; for {wanted.name} leave it out (--rest float32)"
-        )
+    if float_layers is not None:
+        check_int8(wanted)
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     module, problems, note = _imported(model, example_inputs, checkpoint, batch)
     kernels: tuple[Kernel, ...] = ()
@@ -107,7 +102,7 @@ def preview(
     if module is not None:
         try:
             if float_layers is not None:
-                options = replace(options, int8=_unknown_ranges(module, options, float_layers))
+                options = uncalibrated(module, options, float_layers)
             graph = fused(module, options.on(wanted.hardware.kind))
             note = "\n".join(filter(None, [note, *left_in_float(graph)]))
             planned = plan.plan(graph)
@@ -118,14 +113,6 @@ def preview(
     seconds, about = _seconds(kernels, wanted, schedules)
     lines = tuple(_line(k, n, s, known) for k, n, s in zip(kernels, notes, seconds, strict=True))
     return Preview(wanted.name, lines, problems, about, note)
-
-
-def _unknown_ranges(
-    module: tvm.IRModule, options: Options, float_layers: Collection[str]
-) -> tuple[Range, ...]:
-    found = candidates(Graph.of(pipeline.fold(module, options.zero_weight)))
-    check_names(float_layers, found)
-    return tuple(Range(layer, -1.0, 1.0) for layer in found if layer not in float_layers)
 
 
 def _imported(

@@ -267,6 +267,11 @@ class Output:
         return self.factor >= 0
 
     @property
+    def operands(self) -> int:
+        """How many vectors it takes."""
+        return 2 * self.is_bytes + self.is_bits
+
+    @property
     def storage(self) -> Storage:
         """What a stored element is."""
         if self.is_bits:
@@ -295,8 +300,10 @@ class Output:
             return Output(half=text == "float16")
         kind, *operands = text.split(":")
         if kind == "bytes":
-            return Output("", -1, *map(int, operands))
-        return Output(kind.removeprefix("bits"), *map(int, operands))
+            factor, zero = map(int, operands)
+            return Output(factor=factor, zero=zero)
+        (threshold,) = map(int, operands)
+        return Output(kind.removeprefix("bits"), threshold)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,18 @@ def _trunc(m: Arithmetic, x: Any) -> Any:
     return m.where(m.less(x, 0.0), m.ceil(x), m.floor(x))
 
 
+# ---- quantisation
+
+
+def _quantize(m: Arithmetic, x: Any, inverse: float, zero: float, low: float, high: float) -> Any:
+    return clamped(m, m.add(m.rounded(product(m, x, inverse)), zero), low, high)
+
+
+def _fake_quantize(m: Arithmetic, x: Any, *params: float) -> Any:
+    *levels, scale = params
+    return product(m, m.sub(_quantize(m, x, *levels), levels[1]), scale)
+
+
 #: Every function.
 FUNCTIONS: dict[str, Function] = {
     "exp": Function(exp),
@@ -154,8 +166,15 @@ FUNCTIONS: dict[str, Function] = {
     "threshold": Function(_threshold, params=2),
     "softshrink": Function(_softshrink, params=1, falls=False),
     "hardshrink": Function(_hardshrink, params=1, falls=False),
+    # inverse of the scale, zero point, lowest and highest level; the scale.
+    "quantize": Function(_quantize, params=4, falls=False),
+    "fake_quantize": Function(_fake_quantize, params=5, falls=False),
     "tanhshrink": Function(lambda m, x: m.sub(x, tanh(m, x))),
 }
+
+
+#: Those whose value rounding decides.
+LEVELS = ("quantize", "fake_quantize")
 
 
 class _Counter:

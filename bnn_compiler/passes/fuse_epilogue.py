@@ -9,6 +9,7 @@ from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.epilogue import EXCHANGED, STEPS, Epilogue, Output, Step
+from bnn_compiler.ops.functions import LEVELS
 from bnn_compiler.ops.graph import Graph, array, base_name, bind, derived
 from bnn_compiler.ops.operators import OPERATORS, VARIADIC
 from bnn_compiler.ops.window import Window
@@ -170,7 +171,8 @@ def _fuse(graph: Graph, var: relax.Var, value: relax.Call) -> None:
         users = graph.users(fusion.end)
         narrow = [u for u in users if _narrows(graph.values[u])]
         only = graph.only_user(fusion.end)
-        if only is None or narrow:
+        if only is None or narrow or (fusion.steps and fusion.steps[-1].kind in LEVELS):
+            # verify compares levels, which rounding decides.
             break
         if not _absorb(graph, fusion, only, graph.values[only], fusion.end):
             break

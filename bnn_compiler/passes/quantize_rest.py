@@ -16,7 +16,9 @@ from bnn_compiler.ops.operators import OPERATORS
 from bnn_compiler.passes.byte_input import Normalization
 
 #: Products of a byte and a weight whose sum fits 32 bits.
-_TAPS = (2**31 - 1) // (255 * 127)
+_TAPS = (2**31 - 1) // (255 * 128)
+#: How near to whole numbers of steps weights are that were rounded to a grid: float32 is.
+_ON_GRID = 2.0**-14
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,45 @@ def quantize(
     """Finite weights [O, KH, KW, C/groups] of a convolution of x = step * (byte - zero).
 
     ``step`` and ``zero`` are numbers, or one for each weight. Weights are symmetric in each output
-    channel: the largest is 127.
+    channel: the largest is 127, unless they are whole numbers of steps of their own.
     """
     exact = w.astype(np.float64) * step
     largest = np.abs(exact).max(axis=(1, 2, 3))
-    scale = np.where(largest > 0, largest / 127, 1.0).astype(np.float32)
+    levels = np.array([_levels(one) or 127 for one in exact.reshape(len(exact), -1)])
+    scale = np.where(largest > 0, largest / levels, 1.0).astype(np.float32)
     # A scale that is 0 in float32 belongs to weights that are nothing.
     scale = np.where(scale > 0, scale, np.float32(1))
     whole = np.rint(exact / scale.astype(np.float64)[:, None, None, None])
-    integers = np.clip(whole, -127, 127).astype(np.int8)
+    integers = np.clip(whole, -128, 127).astype(np.int8)
     bias = -(integers * zero).sum(axis=3) * scale.astype(np.float64)[:, None, None]
     return Quantized(integers, scale, bias)
+
+
+def has_levels(w: NDArray[np.float32]) -> bool:
+    """Whether weights [O, ...] were rounded to 8 bits, symmetric in each output channel."""
+    return all(_levels(one) for one in w.astype(np.float64).reshape(len(w), -1))
+
+
+def _levels(weights: NDArray[np.float64]) -> int | None:
+    """The whole number of steps that the largest of a channel's weights is; None without a step."""
+    low, high = float(weights.min()), float(weights.max())
+    largest = max(-low, high)
+    if largest == 0:
+        return 127
+    tried = np.array([127, 128, *range(126, 0, -1)])
+    # A few weights say of most numbers that they are not it.
+    few = tried[_on_grid(weights[:16] / largest, tried)]
+    for levels in few[(few < 128) | (high / largest * few < 127.5)]:
+        if _on_grid(weights / largest, levels[None])[0]:
+            return int(levels)
+    return None
+
+
+def _on_grid(shares: NDArray[np.float64], levels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """By which of ``levels`` all of ``shares`` are whole numbers."""
+    grid = shares * levels[:, None]
+    found: NDArray[np.bool_] = np.abs(grid - np.rint(grid)).max(axis=1) <= _ON_GRID
+    return found
 
 
 class QuantizeRest:

@@ -16,20 +16,18 @@ from bnn_compiler.ops.graph import Graph
 from bnn_compiler.options import Options
 from bnn_compiler.passes.quantize_rest import Range, candidates, check_names
 from bnn_compiler.quantization.histogram import METHODS, Histogram
-from bnn_compiler.quantization.samples import batches
+from bnn_compiler.quantization.samples import Batch, batches
 
 #: The least error of the values themselves; benchmarks/int8_accuracy.py compares accuracies.
 DEFAULT_METHOD = "mse"
 
-Arrays = tuple[NDArray[Any], ...]
-
 
 @dataclass(frozen=True)
 class Calibration:
-    """The ranges; and of each sample the network's inputs and its first output in float."""
+    """The ranges; and of each batch of samples the network's first output in float."""
 
     ranges: tuple[Range, ...]
-    samples: tuple[Arrays, ...]
+    batches: tuple[Batch, ...]
     outputs: tuple[NDArray[Any], ...]
 
 
@@ -53,12 +51,12 @@ def calibrate(
     known_layers = candidates(graph)
     check_names(float_layers, known_layers)
     layers = {n: x for n, x in known_layers.items() if n not in float_layers}
-    inputs = batches(network, options, samples)
+    given = batches(network, options, samples)
     found = {x.name: Histogram() for x in layers.values()}
     outputs = []
-    for arrays in inputs:
+    for batch in given:
         normalization = options.normalization
-        floats = tuple(normalization.apply(x) if normalization else x for x in arrays)
+        floats = tuple(normalization.apply(x) if normalization else x for x in batch.inputs)
         seen = network.imported.oracle.observe(floats, {base for base in _wanted(graph, layers)})
         outputs.append(seen.module_outputs[0].value)
         known_values = {name: truth.value for name, truth in seen.values.items()}
@@ -73,10 +71,10 @@ def calibrate(
                 raise InputError(f"layer {layer}: its input has NaNs or infinities on a sample")
             # Of layers that share an input the first one counts.
             if next(n for n, v in layers.items() if v.same_as(x)) == layer:
-                found[x.name].add(value)
+                found[x.name].add(batch.of_samples(value))
     return Calibration(
         tuple(_range(layer, found[x.name], method) for layer, x in layers.items()),
-        tuple(inputs),
+        tuple(given),
         tuple(outputs),
     )
 

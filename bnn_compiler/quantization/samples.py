@@ -1,6 +1,7 @@
 """Samples of a network's inputs in the batches that it takes."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,22 @@ from bnn_compiler.network import Network, resized
 from bnn_compiler.options import Options
 
 
-def batches(network: Network, options: Options, samples: Any) -> list[tuple[NDArray[Any], ...]]:
+@dataclass(frozen=True)
+class Batch:
+    """A network's inputs; of ``size`` images the first ``count`` are no repetitions."""
+
+    inputs: tuple[NDArray[Any], ...]
+    size: int
+    count: int
+
+    def of_samples(self, value: NDArray[Any]) -> NDArray[Any]:
+        """The part of ``value`` [size * n, ...] that samples have made."""
+        if not value.ndim or len(value) % self.size:
+            return value
+        return value[: len(value) // self.size * self.count]
+
+
+def batches(network: Network, options: Options, samples: Any) -> list[Batch]:
     """``samples`` in batches of the network's size, the first images again where they run out.
 
     Of a network of one input they are one array [K, ...] or a list of arrays, of one image or of
@@ -26,18 +42,25 @@ def batches(network: Network, options: Options, samples: Any) -> list[tuple[NDAr
         raise InputError("no calibration samples: give images, a few dozen at least")
     dtypes = [np.dtype(np.uint8) if options.normalization else x.dtype for x in wanted]
     if len(wanted) > 1:
-        return [_tuple(item, wanted, dtypes) for item in items]
+        return [Batch(_tuple(item, wanted, dtypes), 1, 1) for item in items]
     shape = wanted[0].shape
     images = np.concatenate([_images(item, shape, dtypes[0]) for item in items])
     size = shape[0]
-    count = -(-len(images) // size) * size
-    (images,) = resized([images], count)
-    return [(np.ascontiguousarray(images[i : i + size]),) for i in range(0, count, size)]
+    count = len(images)
+    (images,) = resized([images], -(-count // size) * size)
+    return [
+        Batch((np.ascontiguousarray(images[i : i + size]),), size, min(size, count - i))
+        for i in range(0, len(images), size)
+    ]
 
 
 def _images(item: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """One or several images as [K, ...]."""
-    array = _array(item[0] if isinstance(item, tuple) and len(item) == 1 else item)
+    if isinstance(item, tuple):
+        if len(item) != 1:
+            raise InputError(f"a calibration sample has {len(item)} arrays; the network takes one")
+        (item,) = item
+    array = _array(item)
     array = array[None] if array.ndim == len(shape) - 1 else array
     if array.shape[1:] != shape[1:] or array.ndim != len(shape) or array.dtype != dtype:
         raise InputError(

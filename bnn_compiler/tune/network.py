@@ -15,8 +15,8 @@ from bnn_compiler.device import gpu
 from bnn_compiler.device.measure import Here, Machine
 from bnn_compiler.errors import InputError, TargetError
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.network import Network
-from bnn_compiler.options import DEFAULT, Options
+from bnn_compiler.network import Network, uncalibrated
+from bnn_compiler.options import DEFAULT, Options, check_int8
 from bnn_compiler.plan import plan
 from bnn_compiler.runtime import cpu
 from bnn_compiler.target import Target
@@ -29,8 +29,9 @@ from bnn_compiler.tune.outcome import Tell, TuningReport
 class Subject:
     """What is tuned: a network, as ``compile`` takes it, for a target; records go to ``schedules``.
 
-    ``batches`` are the batch sizes whose kernels are tuned, None for that of the inputs. The
-    network is loaded when its kernels are asked for.
+    ``batches`` are the batch sizes whose kernels are tuned, None for that of the inputs. Given
+    ``float_layers``, all others that can are int8. The network is loaded when its kernels are asked
+    for.
     """
 
     model: Any
@@ -40,6 +41,7 @@ class Subject:
     options: Options = DEFAULT
     checkpoint: str | Path | None = None
     batches: tuple[int, ...] | None = None
+    float_layers: tuple[str, ...] | None = None
 
     @staticmethod
     def of(
@@ -51,13 +53,20 @@ class Subject:
         options: Options = DEFAULT,
         checkpoint: str | Path | None = None,
         batches: Sequence[int] | None = None,
+        float_layers: Sequence[str] | None = None,
     ) -> "Subject":
-        """Without ``schedules``, the shipped file. Raises TargetError."""
+        """Without ``schedules``, the shipped file.
+
+        Raises TargetError, and InputError for ``float_layers`` where there is no int8.
+        """
         chosen = targets.load(target)
+        if float_layers is not None:
+            check_int8(chosen)
         path = Path(schedules) if schedules else records.shipped(chosen)
         sizes = tuple(batches) if batches else None
         options = options.on(chosen.hardware.kind)
-        return Subject(model, example_inputs, chosen, path, options, checkpoint, sizes)
+        floats = None if float_layers is None else tuple(float_layers)
+        return Subject(model, example_inputs, chosen, path, options, checkpoint, sizes, floats)
 
     def tasks(self) -> dict[Task, int]:
         """The distinct kernels that have several schedules, and how often each occurs.
@@ -71,7 +80,10 @@ class Subject:
             networks = Network.of_batches(*given, self.batches, checkpoint=weights)
         tasks = Counter[Any]()
         for network in networks:
-            tasks.update(plan.plan(network.fused(self.options)).tasks)
+            options = self.options
+            if self.float_layers is not None:
+                options = uncalibrated(network.imported.module, options, self.float_layers)
+            tasks.update(plan.plan(network.fused(options)).tasks)
         return {
             task: times
             for task, times in tasks.items()

@@ -249,7 +249,7 @@ def _outputs(
                 graph.rounding,
                 max(int(np.count_nonzero(~(d <= graph.rounding))) for d in differences),
                 top1(free[i], module.value),
-                graph.ambiguous is not None,
+                graph.ambiguous is not None and module.value.dtype.kind in "biu",
             )
         )
     return checks

@@ -59,11 +59,12 @@ def tell_agreement(draft: Path, calibration: Calibration, tell: Callable[[str], 
             artifact.check_runs_here()
         except ArtifactError:
             return
-        shares = []
-        for arrays, wanted in zip(calibration.samples, calibration.outputs, strict=True):
-            found = artifact.run(*arrays)
-            shares.append(top1(found[0] if isinstance(found, tuple) else found, wanted))
-    share = sum(shares) / len(shares)
+        agreed = 0.0
+        for batch, wanted in zip(calibration.batches, calibration.outputs, strict=True):
+            found = artifact.run(*batch.inputs)
+            first = found[0] if isinstance(found, tuple) else found
+            agreed += batch.count * top1(*map(batch.of_samples, (first, wanted)))
+    share = agreed / sum(batch.count for batch in calibration.batches)
     tell(
         f"int8: {len(calibration.ranges)} layers; the top-1 class of {share:.1%} of the calibration"
         " samples is that of the float network"

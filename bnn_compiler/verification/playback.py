@@ -130,12 +130,16 @@ def _judge(
         difference = np.abs(found - truth.value)
     # Equal infinities and NaNs are the same value.
     difference[(found == truth.value) | (np.isnan(found) & np.isnan(truth.value))] = 0
+    decided = 0
     if truth.ambiguous is not None:
+        decided = int(np.count_nonzero(difference[truth.ambiguous]))
         difference[truth.ambiguous] = 0
     largest = float(difference.max(initial=0.0))
     wrong = int(np.count_nonzero(~(difference <= truth.rounding)))
     share = largest / truth.rounding if truth.rounding else float(largest > 0)
-    played.layers.append(LayerCheck(name, found.size, largest, share, wrong))
+    played.layers.append(LayerCheck(name, found.size, largest, share, wrong, decided))
+    if truth.ambiguous is not None and not floats:
+        return np.where(truth.ambiguous, truth.value, found)
     return truth.value if floats else found
 
 

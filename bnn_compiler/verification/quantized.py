@@ -95,10 +95,14 @@ class Bytes:
         away = np.abs(inside - found.reshape(exact.shape)) - 0.5
         # The product and the sum are rounded to float32 once.
         difference = np.maximum(away - 2.0**-16, 0) / self.factor
+        decided = 0
+        if self.truth.ambiguous is not None:
+            decided = int(np.count_nonzero(difference[self.truth.ambiguous]))
+            difference[self.truth.ambiguous] = 0
         largest, rounding = float(difference.max(initial=0.0)), self.truth.rounding
         wrong = int(np.count_nonzero(~(difference <= rounding)))
         share = largest / rounding if rounding else float(largest > 0)
-        return LayerCheck(name, found.size, largest, share, wrong)
+        return LayerCheck(name, found.size, largest, share, wrong, decided)
 
 
 def compare(

@@ -21,7 +21,8 @@ class LayerCheck:
     """A float value, computed from PyTorch's own inputs, against PyTorch's.
 
     ``share`` is the largest difference as a part of what rounding explains; ``wrong`` counts
-    elements beyond it.
+    elements beyond it. Of integers, and levels of a quantised network, ``decided`` counts those
+    that differ where rounding decides.
     """
 
     name: str
@@ -29,6 +30,7 @@ class LayerCheck:
     difference: float
     share: float
     wrong: int
+    decided: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,9 @@ class Report:
 
     @property
     def named(self) -> int:
-        """Signs decided unlike PyTorch: what may move the outputs."""
-        return sum(s.differ for s in self.signs) + self.zeros_decided
+        """Signs and levels decided unlike PyTorch: what may move the outputs."""
+        decided = sum(v.decided for v in self.layers)
+        return sum(s.differ for s in self.signs) + self.zeros_decided + decided
 
     @property
     def ok(self) -> bool:
@@ -222,6 +225,8 @@ class Report:
             f" {sum(v.wrong for v in self.layers)} wrong; the furthest differs by {share:.0%} of"
             " what rounding explains"
         )
+        if decided := sum(v.decided for v in self.layers):
+            lines[-1] += f"; {decided} levels decided unlike PyTorch"
         lines.append(self._sign_line())
         lines += self._int8_lines() if self.int8 else []
         lines += [self._half_line()] if self.half else []
@@ -332,7 +337,7 @@ def join(reports: Sequence[Report]) -> Report:
 
 
 #: Fields that are counted over samples, averaged, or the same in all; of others the largest counts.
-_COUNTED = ("elements", "mismatches", "wrong", "differ", "zeros", "flipped")
+_COUNTED = ("elements", "mismatches", "wrong", "differ", "zeros", "flipped", "decided")
 _AVERAGED = ("top1_agreement",)
 
 

@@ -82,12 +82,38 @@ ONCE = measure.Plan(repeats=1, burst=0.0, limit=60)
     ids=str,
 )
 def test_any_schedule_computes_what_x86_does(shape, tmp_path):
-    one, qemu = kernel.task(**shape), edge.qemu()
+    same_bits(kernel.task(**shape), ("cortex-a72", "cortex-a53"), 2, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        # Lanes of whole vectors, and bytes that lie anywhere.
+        {"channels": 64, "size": 5, "outputs": 48, "kernel": 1},
+        {"channels": 3, "size": 13, "outputs": 20, "kernel": 7, "stride": 2},
+        {"channels": 20, "size": 5, "outputs": 20, "batch": 2},
+        {"channels": 40, "size": 7, "outputs": 40, "groups": 40, "stride": 2},
+        {"channels": 24, "size": 6, "outputs": 32, "groups": 4, "dilation": 2},
+    ],
+    ids=str,
+)
+def test_bytes_by_their_own_instructions(shape, tmp_path):
+    """``smlal`` of 16 bits, and ``sdot`` where the core has it.
+
+    A halo holds byte 0 in a network (tests/deploy/cpu/test_emulate.py), but here whatever comes.
+    """
+    task = kernel.task(**shape, pad=0, dtype="uint8")
+    same_bits(task, ("cortex-a72", "cortex-a76"), 1, tmp_path)
+
+
+def same_bits(task, devices, others, folder):
+    """The rule's schedule and ``others`` on ``devices`` have the bits of this machine's."""
+    qemu = edge.qemu()
     edge.zig()
 
     def digest(device, point, prefix=(), static=False):
-        function = families.function(one, point)
-        built = harness.build(function, one, point, device, tmp_path / "k", static=static)
+        function = families.function(task, point)
+        built = harness.build(function, task, point, device, folder / "k", static=static)
         command = [*prefix, str(built.path), str(built.constants), *ONCE.arguments()]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         outcome = measure.read(done.returncode, done.stdout)
@@ -95,10 +121,11 @@ def test_any_schedule_computes_what_x86_does(shape, tmp_path):
         return outcome.found.digest
 
     here = targets.load("native")
-    wanted = digest(here, families.rule(one, here.hardware))
-    for name in ("cortex-a72", "cortex-a53"):
+    wanted = digest(here, families.rule(task, here.hardware))
+    for name in devices:
         device = targets.load(name)
-        space = families.space(one, device.hardware)
-        chosen = np.random.default_rng(1).permutation(len(space))[:2]
-        for point in [families.rule(one, device.hardware), *(space[i] for i in chosen)]:
+        space = families.space(task, device.hardware)
+        chosen = np.random.default_rng(1).permutation(len(space))[:others]
+        points = [families.rule(task, device.hardware), *(space[i] for i in chosen)]
+        for point in dict.fromkeys(points):
             assert digest(device, point, [qemu], static=True) == wanted, point

@@ -10,6 +10,7 @@ from bnn_compiler.kernels.task import PlainTask
 from bnn_compiler.latency import features
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.model import LatencyModel
+from bnn_compiler.ops.epilogue import Output
 from bnn_compiler.ops.general import Program
 from bnn_compiler.plan.tasks import dense
 from tests.latency import machine
@@ -55,6 +56,25 @@ def test_halos_and_epilogues_are_seen():
     assert x[0, halo] == np.float32(np.log2((16 * 16 - 14 * 14) * 2 * 4)) > x[1, halo]
     assert terms[0, written] > terms[1, written]
     assert x[0, features.NAMES.index("epilogue_add")] == 1
+
+
+def test_bytes_are_no_floats():
+    """Of the same pixels: a quarter of what float32 takes, and two vectors."""
+    one = machine.conv(64, 14, 64)
+    (out,) = [t for t in one.writes if t.dtype == "float32"]
+    layouts = {"float32": out, "uint8": replace(out, dtype="uint8")}
+
+    def stored(epilogue, dtype):
+        epilogue = replace(one.task.epilogue, outputs=(epilogue,))
+        return replace(one, task=replace(one.task, epilogue=epilogue), writes=(layouts[dtype],))
+
+    x, terms, _ = matrix(stored(Output(), "float32"), stored(Output("", -1, 0, 1), "uint8"))
+    assert x[:, features.NAMES.index("stores_float")].tolist() == [1, 0]
+    written, weights = map(features.TERMS.index, ("written", "weights"))
+    assert terms[0, written] == 4 * terms[1, written]
+    assert terms[1, weights] - terms[0, weights] == 2 * 4 * 64
+    tensors = x[:, features.NAMES.index("schedule_tensor_bytes")]
+    assert tensors[1] < tensors[0]
 
 
 def general(lines, *shapes):

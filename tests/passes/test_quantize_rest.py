@@ -23,6 +23,14 @@ def test_zero_is_a_byte(low, high, zero):
     assert found.step == pytest.approx((max(high, 0) - min(low, 0)) / 255)
 
 
+@pytest.mark.parametrize("width", [0.0, 1e-42, 1e-38, 3e38])
+def test_steps_have_a_finite_reciprocal(width):
+    found = Range("layer", 0.0, width)
+    with np.errstate(over="raise"):
+        assert 0 < np.float32(1 / found.step) < np.inf
+    assert 0 <= found.zero <= 255
+
+
 def test_weights_are_symmetric_in_each_channel():
     rng = np.random.default_rng(0)
     w = (rng.normal(size=(6, 3, 3, 5)) * 10.0 ** np.arange(-3, 3)[:, None, None, None]).astype(

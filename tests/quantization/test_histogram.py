@@ -58,3 +58,13 @@ def test_outliers_are_cut_but_by_min_max():
     assert METHODS["percentile"](found)[1] < 10
     low, high = METHODS["mse"](found)
     assert error(values, low, high) <= error(values, *METHODS["min-max"](found))
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-42, 5e37])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_smallest_and_the_largest_floats(method, scale):
+    values = (scale * np.random.default_rng(4).normal(size=2000)).astype(np.float32)
+    found = histogram(values)
+    assert found.counts.sum() == 2000
+    low, high = METHODS[method](found)
+    assert values.min() <= low < 0 < high <= values.max()

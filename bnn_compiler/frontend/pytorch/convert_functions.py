@@ -52,6 +52,13 @@ def _threshold(ctx: Context, x: Any, threshold: float, value: float) -> Value:
     return _apply(ctx, "threshold", x, (threshold, value))
 
 
+def _levels(name: str) -> Callable[..., Value]:
+    def convert(ctx: Context, x: Any, *params: float) -> Value:
+        return _apply(ctx, name, x, params)
+
+    return convert
+
+
 def _shrink(name: str) -> Callable[..., Value]:
     def convert(ctx: Context, x: Any, width: float = 0.5) -> Value:
         return _apply(ctx, name, x, (width,))
@@ -115,6 +122,9 @@ HANDLERS: dict[str, Callable[..., Value]] = {
     "threshold": _threshold,
     "softshrink": _shrink("softshrink"),
     "hardshrink": _shrink("hardshrink"),
+    # levels.py makes these of PyTorch's operators.
+    "_quantize": _levels("quantize"),
+    "_fake_quantize": _levels("fake_quantize"),
     "addcmul": _addcmul,
     "minimum": _extreme("minimum"),
     "maximum": _extreme("maximum"),

@@ -1,4 +1,5 @@
-"""Integers and truth values that PyTorch computes from floats, and where rounding decides them.
+"""Integers, truth values and levels that PyTorch computes from floats, and where rounding decides
+them.
 
 An index of the largest of two values that are as near as rounding is no more right than the other.
 So what a decision is made of is moved by what rounding explains, at random, and where that changes
@@ -13,6 +14,7 @@ import torch
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from bnn_compiler.frontend.pytorch.levels import is_level
 from bnn_compiler.frontend.pytorch.trace import TracedGraph
 
 #: Of two values that rounding can swap, one draw in four does.
@@ -52,11 +54,12 @@ class Decision:
 
 
 def decisions(traced: TracedGraph, wanted: Iterable[Node]) -> dict[Node, Decision]:
-    """Those of ``wanted`` that are integers or truth values."""
+    """Those of ``wanted`` that are integers, truth values or levels."""
     at = {node: i for i, node in enumerate(traced.graph.nodes)}
     found = {}
     for node in wanted:
-        if _is_tensor(node) and not _is_float(node) and node.op == "call_function":
+        few = is_level(node) or (_is_tensor(node) and not _is_float(node))
+        if few and node.op == "call_function":
             steps, reads = _behind(node)
             found[node] = Decision(
                 node,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from bnn_compiler.frontend.imported import Imported
-from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
+from bnn_compiler.frontend.pytorch import importer, levels, simplify, source, trace
 from bnn_compiler.frontend.pytorch.oracle import TorchOracle
 
 
 def load(spec: Any, checkpoint: Path | None, example_inputs: Sequence[Any] | None) -> Imported:
     """Load, trace and import. Raises ModelError, UnsupportedError or InputError."""
     given = source.load_model(spec, checkpoint=checkpoint, example_inputs=example_inputs)
-    traced = trace.trace(given.model, given.example_inputs)
+    traced = levels.joined(trace.trace(given.model, given.example_inputs))
     simple = simplify.simplify(traced)
     module, origins = importer.import_graph(simple)
     samples = tuple(x.numpy(force=True) for x in given.example_inputs)

@@ -22,6 +22,7 @@ from torch.fx.node import map_aggregate, map_arg
 from bnn_compiler.errors import VerifyError
 from bnn_compiler.frontend.oracle import Levels, Observation, Origin, Truth
 from bnn_compiler.frontend.pytorch.decisions import Decision, decisions
+from bnn_compiler.frontend.pytorch.levels import is_level
 from bnn_compiler.frontend.pytorch.state import unchanged
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, evaluating, op_name
 from bnn_compiler.ops.general import primitive
@@ -259,6 +260,8 @@ class _TwoPrecisions:
             self._call(node)
         if node.name in self._signs:
             self._decide(node)
+        elif is_level(node):
+            self._double[node] = self._single[node].double()
         if node.name in self._wanted or node.name in self._before:
             self._keep(node)
 

@@ -102,6 +102,8 @@ def _load_pt2(path: Path) -> ExportedProgram:
         raise ModelError(f"no file {path}")
     try:
         with quiet():
+            # Registers the operators of PT2E.
+            importlib.import_module("torch.ao.quantization.fx._decomposed")
             return torch.export.load(path)
     # torch raises a dozen unrelated types for a damaged archive.
     except Exception as e:

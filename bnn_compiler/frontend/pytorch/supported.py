@@ -2,6 +2,7 @@
 
 import difflib
 
+from bnn_compiler.frontend.pytorch import levels
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.decompositions import DECOMPOSITIONS
@@ -16,7 +17,7 @@ def names() -> list[str]:
 
     Others too, if PyTorch's own decomposition writes them in these.
     """
-    known = {*HANDLERS, *GENERAL, *DECOMPOSITIONS, *MOVED}
+    known = {*HANDLERS, *GENERAL, *DECOMPOSITIONS, *MOVED, *levels.OPERATORS}
     return sorted(name for name in known if not name.startswith("_"))
 
 

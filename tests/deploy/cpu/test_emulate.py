@@ -75,6 +75,22 @@ def test_a_reordered_stem(tmp_path):
     np.testing.assert_array_equal(emulate(there, [x.numpy()])[0], here.run(x).numpy())
 
 
+def test_int8_around_padding(tmp_path):
+    """``sdot`` on bytes less 128, where padding is byte 0."""
+    edge.qemu(), edge.zig()
+    torch.manual_seed(0)
+    model, x = edge.binary_net(20), torch.randn(2, 3, 11, 11)
+    model[0] = nn.Sequential(
+        nn.Conv2d(3, 20, 7, 2, 3), nn.ReLU(), nn.Conv2d(20, 20, 3, padding=1, groups=20)
+    )
+    zoo.randomize(model, x)
+    there, options = tmp_path / "there.bnn", {"rest": "int8", "calibration": x, "check": False}
+    here = bnn_compiler.compile(model, (x[:1],), output=tmp_path / "here.bnn", **options)
+    assert len(here.manifest["int8"]) == 3
+    bnn_compiler.compile(model, (x[:1],), target="cortex-a76", output=there, **options)
+    np.testing.assert_array_equal(emulate(there, [x[1:].numpy()])[0], here.run(x[1:]).numpy())
+
+
 class TwoInputs(nn.Module):
     def __init__(self):
         super().__init__()
