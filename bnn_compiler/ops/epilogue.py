@@ -295,8 +295,10 @@ class Output:
             return Output(half=text == "float16")
         kind, *operands = text.split(":")
         if kind == "bytes":
-            return Output("", -1, *map(int, operands))
-        return Output(kind.removeprefix("bits"), *map(int, operands))
+            factor, zero = map(int, operands)
+            return Output(factor=factor, zero=zero)
+        (threshold,) = map(int, operands)
+        return Output(kind.removeprefix("bits"), threshold)
 
 
 @dataclass(frozen=True)
