@@ -26,6 +26,8 @@ class Graph:
     _users: dict[relax.Var, list[relax.Var]] = field(default_factory=dict)
     #: What each value reads: asked anew only of values that changed.
     _reads: dict[relax.Var, list[relax.Var]] = field(default_factory=dict)
+    #: What it was read from, while it is no other.
+    _source: tvm.IRModule | None = None
 
     @staticmethod
     def of(module: tvm.IRModule) -> "Graph":
@@ -44,11 +46,17 @@ class Graph:
         tail = values.get(result)
         if isinstance(tail, relax.Tuple):
             del values[result]
-            return Graph(list(function.params), values, list(tail.fields))
-        return Graph(list(function.params), values, [result])
+            found = Graph(list(function.params), values, list(tail.fields))
+        else:
+            found = Graph(list(function.params), values, [result])
+        if set(alias) <= {function.body.body} and found._live().issuperset(values):
+            found._source = module
+        return found
 
     def module(self) -> tvm.IRModule:
         """Write ``main`` anew, without bindings nobody uses."""
+        if self._source is not None:
+            return self._source
         live = self._live()
         named = [v.name for v, e in self.values.items() if v in live and not is_var(e)]
         assert len(set(named)) == len(named), "a pass gave two values one name"
@@ -113,7 +121,13 @@ class Graph:
         self.values[var] = value
         self._forget(var)
 
+    def set_param(self, index: int, param: relax.Var) -> None:
+        """Take an input of another type."""
+        self.params[index] = param
+        self._forget()
+
     def _forget(self, *changed: relax.Var) -> None:
+        self._source = None
         for var in changed:
             self._reads.pop(var, None)
         self._users.clear()

@@ -132,7 +132,7 @@ class ByteInput:
                 raise InputError(
                     f"input {param.name} has shape {list(shape)}; bytes are for images"
                 )
-            graph.params[index] = self._rewrite(graph, param, shape)
+            graph.set_param(index, self._rewrite(graph, param, shape))
         return graph.module()
 
     def _rewrite(self, graph: Graph, param: relax.Var, shape: Sequence[int]) -> relax.Var:

@@ -94,8 +94,9 @@ class _Rewrite:
         source, pad = self._read(conv)
         if not isinstance(source, relax.Var) or self._is_sign(source):
             return
-        known = levels(self.atoms.fact(source))
-        if known is None or not is_two_valued(array(conv.args[1])):
+        # Weights are looked at first: facts are of all that is in front.
+        known = is_two_valued(array(conv.args[1])) and levels(self.atoms.fact(source))
+        if not known:
             return
         if source not in self.made:
             self.made[source] = self._signs(source, known)
