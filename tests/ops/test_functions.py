@@ -72,6 +72,10 @@ def test_powers(exponent):
     assert distance.max() < limit, X[distance.argmax()]
 
 
+def levels(x):
+    return torch.clamp(torch.round(x * 12.5) + 3, -128, 127)
+
+
 SELU = (1.6732632423543772 * 1.0507009873554805, 1.0507009873554805, 1.0)
 LIKE_TORCH = [
     ("sqrt", (), torch.sqrt),
@@ -101,6 +105,8 @@ LIKE_TORCH = [
     ("softshrink", (0.5,), F.softshrink),
     ("hardshrink", (0.5,), F.hardshrink),
     ("tanhshrink", (), F.tanhshrink),
+    ("quantize", (12.5, 3.0, -128.0, 127.0), levels),
+    ("fake_quantize", (12.5, 3.0, -128.0, 127.0, 0.08), lambda x: (levels(x) - 3) * 0.08),
 ]
 
 

@@ -76,7 +76,10 @@ def test_every_primitive_and_function(tmp_path):
     primitives = [
         (given, [*test_primitives.BEFORE.get(line, ()), line]) for line in test_primitives.CASES
     ]
-    params = {name: ",".join(["0.5", "2.0", "0.25"][: f.params]) for name, f in FUNCTIONS.items()}
+    params = {
+        name: ",".join(["0.5", "2.0", "0.25", "3.0", "1.5"][: f.params])
+        for name, f in FUNCTIONS.items()
+    }
     functions = [([np.abs(given[0])], [f"{n}(a0;{p})"]) for n, p in params.items()]
     rng = np.random.default_rng(0)
     programs = [
