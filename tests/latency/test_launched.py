@@ -41,7 +41,7 @@ def small(tmp_path_factory):
         patch.setattr(regress, "_ROUNDS", 10)
         patch.setattr(calibrate, "LEAST", 4)
         patch.setattr(calibrate, "TURN", 2)
-        patch.setattr(linked, "measuring", lambda: Measuring(ROUNDS, 0.0, 100))
+        patch.setattr(linked, "measuring", lambda: Measuring(ROUNDS, 1e-6, 100))
         patch.setattr(linked, "read", partial(linked.read, rounds=ROUNDS))
         patch.setattr(places, "REFERENCE", tiny.REFERENCE)
         for module in (calibrate, model):

@@ -6,7 +6,8 @@
 PROGRAM is this file and trial_program.py, zipped (turns.py): Python 3.10 and NVIDIA's driver are
 all that it needs. CONSTANTS is one line of JSON, then machine code and constants of each network;
 the first one is the reference. Of a round the times of every other network are: the reference, the
-network, and each of its steps. MICROSECONDS and THREADS mean nothing here.
+network, and each of its steps. MICROSECONDS are what the runs of a beginning take at most, 0 for as
+long as is usual. THREADS means nothing here.
 
 A network is a graph of launches, started early as in an artifact, and its time that from an event
 ahead of it to one behind it. The reference runs ahead of each, so that the GPU is busy while the
@@ -25,10 +26,10 @@ from typing import Any, BinaryIO
 
 from bnn_compiler.deploy.cuda.trial_program import Attribute, Config, Gpu, stop
 
-#: Runs in a round: of a whole network, of each of its beginnings, and the least of these.
+#: Runs in a round: of a whole network, of each of its beginnings, and the least of both.
 _WHOLE, _PARTS, _FEWEST = 16, 8, 3
-#: Seconds that the runs of one beginning may take.
-_LONGEST = 4e-3
+#: Seconds that the runs of one beginning may take, and how often that a whole network's.
+_LONGEST, _OFTEN = 4e-3, 4
 #: No step takes less: the next launch behind a kernel that does nothing.
 _LEAST = 1e-8
 _EARLY, _BLOCK = 6, 1 << 20
@@ -80,11 +81,17 @@ class Network:
 
 
 class Clock:
-    """Times graphs behind a run of the ``reference``."""
+    """Times graphs behind a run of the ``reference``, each for at most ``longest`` seconds."""
 
-    def __init__(self, gpu: Gpu, reference: Network) -> None:
-        self.gpu, self.reference = gpu, reference
-        self.events = [gpu.made("cuEventCreate", 0) for _ in range(2 * max(_WHOLE, _PARTS))]
+    def __init__(self, gpu: Gpu, reference: Network, longest: float) -> None:
+        self.gpu, self.reference, self.longest = gpu, reference, longest
+        self.events = [gpu.made("cuEventCreate", 0) for _ in range(2 * _WHOLE)]
+        self.usual = self.seconds(reference.graphs[-1], _FEWEST)
+
+    def runs(self, seconds: float, most: int, often: int = 1) -> int:
+        """How many of ``seconds`` each there is time for."""
+        fitting = int(often * self.longest / (seconds + self.usual))
+        return max(_FEWEST, min(most, fitting))
 
     def seconds(self, graph: ctypes.c_void_p, runs: int) -> float:
         """The mean of the middle half of ``runs``."""
@@ -108,9 +115,11 @@ class Clock:
 
     def turn(self, network: Network) -> list[float]:
         """The reference, the network, each step."""
-        reference = self.seconds(self.reference.graphs[-1], _WHOLE)
-        whole = self.seconds(network.graphs[-1], _WHOLE)
-        runs = max(_FEWEST, min(_PARTS, int(_LONGEST / (whole + reference))))
+        rough = self.seconds(network.graphs[-1], _FEWEST)
+        runs = self.runs(self.usual, _WHOLE, _OFTEN)
+        reference = self.seconds(self.reference.graphs[-1], runs)
+        whole = self.seconds(network.graphs[-1], self.runs(rough, _WHOLE, _OFTEN))
+        runs = self.runs(whole, _PARTS)
         parts = [self.seconds(graph, runs) for graph in network.graphs]
         steps = [max(_LEAST, b - a) for a, b in zip([0.0, *parts], parts)]  # noqa: B905
         return [reference, whole, *steps]
@@ -135,7 +144,7 @@ def main(argv: list[str]) -> None:
     if argv == ["--gpu"]:
         print(Gpu().name())
         return
-    path, rounds, _, limit, _ = argv
+    path, rounds, microseconds, limit, _ = argv
     gpu = Gpu()
     # A kernel that hangs is no reason to wait; a driver may take long to start.
     signal.alarm(int(limit))
@@ -144,7 +153,7 @@ def main(argv: list[str]) -> None:
         reference, *others = _networks(gpu, described["networks"], source)
     if not others:
         stop(1, "there is nothing to time")
-    clock = Clock(gpu, reference)
+    clock = Clock(gpu, reference, 1e-6 * int(microseconds) or _LONGEST)
     for network in others:
         clock.turn(network)
     seconds = [s for _ in range(int(rounds)) for one in others for s in clock.turn(one)]

@@ -87,7 +87,7 @@ def test_times_of_a_round(made, monkeypatch):
     (ahead, other), built, environment = made
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = run_here(built, Plan(repeats=2, limit=60)).found
+    found = run_here(built, Plan(repeats=2, burst=1e-6, limit=60)).found
     assert found is not None
     assert found.name == f"{turns.identity([ahead, other])} Stub 0"
     each = 1e-3 * stub.MILLISECONDS
