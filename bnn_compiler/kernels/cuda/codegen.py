@@ -111,10 +111,16 @@ def blocks(function: tirx.PrimFunc) -> int:
 
 
 def _numbered(function: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
-    """Parameter i is called p<i>: a CUDA function's are in the order of their use."""
+    """Parameter i is called p<i>: a CUDA function's are in the order of their use.
+
+    One that is aligned for its element only is called p<i>_unaligned.
+    """
     changed = {
         old: tirx.decl_buffer(
-            old.ty.shape, old.ty.dtype, f"p{i}", strides=list(old.ty.strides) or None
+            old.ty.shape,
+            old.ty.dtype,
+            f"p{i}_unaligned" if int(old.ty.data_alignment) < 8 else f"p{i}",
+            strides=list(old.ty.strides) or None,
         )
         for i, old in enumerate(function.params)
     }

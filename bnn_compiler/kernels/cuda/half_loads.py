@@ -6,6 +6,8 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
+_ALIGNED = re.compile(r"p\d+(?!\d*_unaligned)")
+
 
 @tirx.transform.prim_func_pass(opt_level=0)
 class HalfLoads:
@@ -27,7 +29,7 @@ class HalfLoads:
             if not (isinstance(a, tvm.ir.TensorLoad) and isinstance(b, tvm.ir.TensorLoad)):
                 return False
             # codegen.py names the kernel's parameters.
-            if not a.source.same_as(b.source) or not re.match(r"p\d+", str(a.source.name)):
+            if not a.source.same_as(b.source) or not _ALIGNED.match(str(a.source.name)):
                 return False
             return analyzer.can_prove_equal(
                 b.indices[0] - a.indices[0], one

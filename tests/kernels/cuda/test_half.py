@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bnn_compiler import families
 from bnn_compiler import target as targets
+from bnn_compiler.kernels.cpu.codegen import with_strides
 from bnn_compiler.kernels.cuda import codegen, nvcc
 from bnn_compiler.kernels.cuda.half import Half
 from bnn_compiler.kernels.layout import Layout
@@ -147,6 +148,32 @@ def test_small_integers_are_exact(tmp_path_factory, found):
             plain = reference.max_pool2d(reference.fma(plain, *weights[1:]), work.pooled)
         for a, b in zip(result, one.epilogue.apply(plain, operands), strict=True):
             assert np.array_equal(a, b, equal_nan=True), (one.as_dict(), point)
+
+
+def test_pairs_of_the_callers_numbers_are_not_loaded_together():
+    one = SHAPES[4]
+    function = families.function(one, Half().rule(one, gpu()))
+    for unaligned, together in (((), True), ((0,), False)):
+        named = with_strides(function, {}, "k", unaligned)
+        text, launches = codegen.kernels({"k": named}, targets.load("cuda-sm90").tvm)
+        assert ("bnn_half2_at(" in text) == together
+        assert sorted(launches["k"].order) == list(range(len(function.params)))
+
+
+def test_other_kernels_store_halves_too(tmp_path):
+    cases = []
+    for shape in ({"channels": 64, "outputs": 40}, {"channels": 16, "outputs": 4}):
+        one = kernel.task(size=4, **shape)
+        epilogue, tensors = in_halves(one.epilogue, one.tensors)
+        for outputs in (epilogue.outputs, epilogue.outputs[:1]):
+            some = replace(one, epilogue=replace(epilogue, outputs=outputs), tensors=tensors)
+            x, weights, operands = kernel.inputs(some)
+            operands[2] = operands[2].astype(np.float16).astype(np.float32)
+            cases.append((some, families.rule(some, gpu()), x, weights, operands))
+    assert {p.family for _, p, *_ in cases} == {"mma", "popc"}
+    for case, found in zip(cases, emulated.run_all(cases, tmp_path), strict=True):
+        for a, b in zip(found, kernel.expected(case[0], *case[2:]), strict=True):
+            assert np.array_equal(a, b), case[1]
 
 
 def test_a_task_survives_json():
