@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from bnn_compiler.frontend.pytorch import importer, simplify, trace
+from bnn_compiler.frontend.pytorch import importer, levels, simplify, trace
 from bnn_compiler.network import Network
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
@@ -59,7 +59,7 @@ def assert_agrees(model, *inputs):
 
 
 def imported(model, x):
-    return importer.to_relax(simplify.simplify(trace.trace(model.eval(), (x,))))
+    return importer.to_relax(simplify.simplify(levels.joined(trace.trace(model.eval(), (x,)))))
 
 
 def after(model, x, *passes):

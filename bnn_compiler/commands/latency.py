@@ -267,6 +267,7 @@ def _options(args: Arguments) -> dict[str, Any]:
 
 def _kernels(args: Arguments, batch: int | None) -> "tuple[Kernel, ...]":
     """Of the network as it is."""
+    from bnn_compiler import target as targets
     from bnn_compiler.latency import Kernel
     from bnn_compiler.network import Network, uncalibrated
     from bnn_compiler.options import Options
@@ -274,6 +275,7 @@ def _kernels(args: Arguments, batch: int | None) -> "tuple[Kernel, ...]":
 
     network = Network.of_batch(args.model, examples(args), batch, checkpoint=args.checkpoint)
     options = Options.of("exact", **_options(args))
+    options = options.on(targets.load(args.target).hardware.kind)
     kept_in_float = float_layers(args)
     if kept_in_float is not None:
         options = uncalibrated(network.imported.module, options, kept_in_float)

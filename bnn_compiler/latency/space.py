@@ -13,6 +13,7 @@ import torch
 import tvm
 from torch import nn
 
+from bnn_compiler import target as targets
 from bnn_compiler.errors import ModelError, PlanError
 from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
 from bnn_compiler.latency import crop
@@ -77,9 +78,10 @@ class PlanSpace:
     ) -> "PlanSpace":
         """The plans of an nn.Module or "package.module:factory"; the rest is as ``compile`` has it.
 
-        Raises ModelError, UnsupportedError or InputError.
+        Raises ModelError, UnsupportedError, InputError or TargetError.
         """
         options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
+        options = options.on(targets.load(target).hardware.kind)
         given = source.load_model(model, checkpoint=checkpoint, example_inputs=example_inputs)
         if not isinstance(given.model, nn.Module):
             raise ModelError(

@@ -17,6 +17,9 @@ from bnn_compiler.ops.epilogue import Epilogue
 #: ("batch" | "size" | "groups", number)
 Count = tuple[str, int]
 
+#: A workload's class, places of its layout, shape and groups, and the rest.
+_Work = tuple[type[ConvWorkload], int, int, int, dict[str, Any]]
+
 
 @dataclass
 class _Walk:
@@ -48,12 +51,12 @@ class _Walk:
     def all(self, layouts: Sequence[Layout | None]) -> tuple[int, ...]:
         return tuple(-1 if x is None else self.layout(x) for x in layouts)
 
-    def work(self, work: ConvWorkload | None) -> tuple[int, int, int, dict[str, Any]] | None:
+    def work(self, work: ConvWorkload | None) -> _Work | None:
         if work is None:
             return None
         x, shape, groups = self.layout(work.x), self.shape(work.shape), len(self.counts)
         self.counts.append(("groups", work.groups))
-        return x, shape, groups, _rest(work, "x", "shape", "groups")
+        return type(work), x, shape, groups, _rest(work, "x", "shape", "groups")
 
 
 def _rest(value: Any, *sized: str) -> dict[str, Any]:
@@ -100,9 +103,9 @@ class Substitution:
         made.append(None)
         own: dict[str, Any] = {"work": None, "tensors": tuple([made[i] for i in self._tensors])}
         if self._work is not None:
-            x, shape, groups, rest = self._work
+            kind, x, shape, groups, rest = self._work
             own["work"] = _new(
-                ConvWorkload,
+                kind,
                 rest,
                 x=made[x],
                 shape=tuple(sizes[shape : shape + 4]),

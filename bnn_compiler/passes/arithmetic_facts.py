@@ -11,7 +11,7 @@ import numpy as np
 from tvm import relax
 
 from bnn_compiler.ops import relax_ops as ops
-from bnn_compiler.ops.functions import FUNCTIONS, evaluate
+from bnn_compiler.ops.functions import FUNCTIONS, LEVELS, evaluate
 from bnn_compiler.passes.facts import Fact, Known
 from bnn_compiler.passes.lattice import (
     MOST_BIASES,
@@ -68,8 +68,9 @@ _GENERIC = {
 }
 #: Functions that are constant on no range.
 _NOWHERE_FLAT = _GENERIC | {"abs", "square", "negative"}
-#: Functions whose results are integers.
+#: Functions whose results are integers, and those that have few results whatever they are given.
 _STEPS = {"round", "floor", "ceil", "trunc"}
+_FEW = _STEPS.union(LEVELS)
 
 
 def _of(call: relax.Call) -> tuple[str, list[float]]:
@@ -94,15 +95,15 @@ def _function(atoms: Known, _: relax.Expr, value: relax.Call) -> Fact:
         low = np.where(known, np.minimum(*ends), low)
         high = np.where(known, np.maximum(*ends), high)
     points = None
-    if fact.atoms is not None and (fact.only or name not in _STEPS):
+    if fact.atoms is not None and (fact.only or name not in _FEW):
         flat = [np.where(inside, v, np.nan) for v, inside in _flats(name, params, fact)]
         points = listed([*(_at(name, params, a) for a in fact.atoms), *flat])
     discrete = fact.discrete and (points is not None or name not in _GENERIC)
     only = fact.only and points is not None
     free = fact.free if name in _NOWHERE_FLAT else frozenset()
-    if name in _STEPS and points is None:
-        points, discrete = _whole_numbers(low, high), True
-        only = points is not None
+    if name in _FEW and points is None:
+        points = _whole_numbers(low, high) if name in _STEPS else _levels(name, params, low.size)
+        discrete, only = True, points is not None
     return replace(fact, low=low, high=high, points=points, discrete=discrete, free=free, only=only)
 
 
@@ -113,6 +114,17 @@ def _whole_numbers(low: Vector, high: Vector) -> Lattice | None:
         return None
     numbers = np.arange(np.ceil(first), last + 1)
     return listed([np.where((low <= k) & (k <= high), k, np.nan) for k in numbers])
+
+
+def _levels(name: str, params: list[float], channels: int) -> Lattice | None:
+    """Every result of a quantiser; None if they are many."""
+    _, zero, first, last, *scale = params
+    if not last - first < MOST_BIASES:
+        return None
+    numbers = np.arange(first, last + 1, dtype=np.float32)
+    if scale:
+        numbers = (numbers - np.float32(zero)) * np.float32(scale[0])
+    return listed([np.full(channels, float(n)) for n in numbers])
 
 
 def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:

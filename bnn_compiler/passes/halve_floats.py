@@ -16,8 +16,8 @@ from bnn_compiler.passes.quantize_rest import image_of
 
 #: Products of an output, and outputs, below which a tile of a tensor core is mostly empty.
 _PRODUCTS, _OUTPUTS = 16, 8
-#: Images of as many channels are read as the caller has them, by kernels up to this size.
-_CHANNELS, _KERNEL = 4, 11
+#: Images of as many channels are read as the caller has them, by kernels that reach this far.
+_CHANNELS, _REACH = 4, 11
 #: Pools up to this size are computed with the convolution.
 _POOL = 3
 
@@ -55,7 +55,9 @@ def _rewrite(graph: Graph, var: relax.Var, call: relax.Call) -> None:
     epilogue, rest = ops.epilogue_of(call), list(call.args[2:])
     image = image_of(graph, call)
     _, kh, kw, channels = ops.shape_of(call.args[1])
-    if image is None or channels > _CHANNELS or max(kh, kw) > _KERNEL:
+    dilation = Window.of(call.attrs, (kh, kw)).dilation
+    reach = max((k - 1) * d + 1 for k, d in zip((kh, kw), dilation, strict=True))
+    if image is None or channels > _CHANNELS or reach > _REACH:
         data = list(call.args[:2])
         graph.set(var, ops.anchor("half_conv2d", data, epilogue, rest, **attrs))
         return
@@ -91,6 +93,8 @@ def _pool(graph: Graph, var: relax.Var, conv: relax.Call) -> _Pool | None:
         return None
     window, before = Window.of(pool.attrs), ops.epilogue_of(conv)
     if max(window.kernel) > _POOL or window.dilation != (1, 1):
+        return None
+    if any(2 * p > window.kernel[i % 2] for i, p in enumerate(window.padding)):
         return None
     outputs = ops.shape_of(conv.args[1])[0]
     scale, bias = np.ones(outputs, np.float32), np.zeros(outputs, np.float32)

@@ -22,7 +22,8 @@ def failure(path: Path, code: int) -> ArtifactError:
     """What a run raises that returned ``code``, other than HAS_NAN."""
     if code == NO_TILES:
         return ArtifactError(
-            f"{path}: the system does not let this process use AMX tiles (Linux from 5.16 on does);"
+            f"{path}: the system does not let this process use AMX tiles (Linux from 5.16 on does,"
+            " if no thread has a small alternate signal stack);"
             " compile it with --target x86-avx512-vpopcnt"
         )
     return ArtifactError(f"{path}: a kernel returned {code}")

@@ -10,7 +10,9 @@ from tvm import relax
 from bnn_compiler.frontend.oracle import Observation, Truth
 from bnn_compiler.ops import half
 from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.epilogue import Step
 from bnn_compiler.ops.graph import array, constant
+from bnn_compiler.ops.reference import Float
 from bnn_compiler.verification.report import HalfCheck
 
 
@@ -36,25 +38,42 @@ def mismatches(
     operator, count = ops.operator_of(call), ops.data_count(call)
     epilogue, operands = ops.epilogue_of(call), args[count:]
     sums = operator.meaning(call.attrs, *args[:count])
-    # Of a pool the sums are shifted already.
-    shift = max((float(np.abs(a).max(initial=0)) for a in args[2:count]), default=0.0)
-    away = half.ORDER * (float(np.abs(sums).max(initial=0.0)) + shift)
-    several = []
-    for start in (sums, sums - np.float32(away), sums + np.float32(away)):
-        value = start
-        for step in epilogue.steps:
-            value = step.apply(value, operands)
-        several.append(value)
-    low, high = np.minimum.reduce(several), np.maximum.reduce(several)
+    # What the order of a sum moves is a share of the sum of its products' sizes.
+    sizes = operator.meaning(call.attrs, *(np.abs(a) for a in args[:count]))
+    away = np.float32(half.ORDER) * sizes
+    value, low, high = sums, sums - away, sums + away
+    for step in epilogue.steps:
+        value, low, high = _interval(step, value, low, high, operands)
     out = epilogue.outputs[index]
+    # Sums without a bound are explained by anything.
+    bounded = np.isfinite(sizes)
     if out.is_bits:
         threshold = operands[out.threshold]
         sure = (low > threshold) | (high < threshold)
-        return int(np.count_nonzero(sure & ((found > 0) != (several[0] > threshold))))
-    same = (found == several[0]) | (np.isnan(found) & np.isnan(several[0]))
+        return int(np.count_nonzero(bounded & sure & ((found > 0) != (value > threshold))))
+    same = (found == value) | (np.isnan(found) & np.isnan(value))
     # Each step of the epilogue is rounded, too, and what is stored as a half.
-    slack = np.abs(several[0]) * np.float32(2.0**-10 if out.half else 2.0**-20)
-    return int(np.count_nonzero(~(same | ((found >= low - slack) & (found <= high + slack)))))
+    slack = np.abs(value) * np.float32(2.0**-10 if out.half else 2.0**-20)
+    near = (found >= low - slack) & (found <= high + slack)
+    return int(np.count_nonzero(bounded & ~(same | near)))
+
+
+def _interval(
+    step: Step, value: Float, low: Float, high: Float, operands: Sequence[Float]
+) -> tuple[Float, Float, Float]:
+    """What a step makes of a value and of everything between two others.
+
+    It may turn back between them, at 0 or elsewhere: it is asked at several places, and a quarter
+    is added for what lies between those.
+    """
+    with np.errstate(all="ignore"):
+        shares = np.linspace(0, 1, 5, dtype=np.float32)
+        turn: Float = np.clip(0 * low, low, high)
+        places = [*(low + (high - low) * s for s in shares), turn]
+        exact, *several = (step.apply(v, operands) for v in (value, *places))
+        least, most = np.fmin.reduce([exact, *several]), np.fmax.reduce([exact, *several])
+        more = (most - least) * np.float32(0.25)
+        return exact, least - more, most + more
 
 
 def error(name: str, found: NDArray[Any], truth: Truth) -> HalfCheck:

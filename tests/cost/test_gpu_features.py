@@ -61,8 +61,8 @@ def test_rough_times_are_those_that_were_measured():
     }
     for shape, microseconds in measured.items():
         assert 0.4 < rough(layer(*shape)) * 1e6 / microseconds < 2.5, shape
-    # 512 channels of 49 pixels take 6.9 us unless K is split.
-    assert rough(layer(512, 7, 1), splits=1) > 1.5 * rough(layer(512, 7, 1))
+    # 512 channels of 49 pixels take 6.9 us unless K is split, if each step waits for its loads.
+    assert rough(layer(512, 7, 1), splits=1, stages=0) > 1.5 * rough(layer(512, 7, 1))
 
 
 def test_the_rule_does_what_was_measured():

@@ -207,3 +207,20 @@ def test_options_reach_the_passes():
     model = forked()
     space = PlanSpace.of(model, (torch.zeros(1, 3, 16, 16),), input_dtype="uint8")
     assert any(k.op == "byte_conv2d" for k in space.kernels({"stem": 7}))
+
+
+def test_layers_in_half_precision():
+    """What a GPU's tensor cores compute where sums may be reordered is what a plan is made of."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 40, 7, 2, 3), nn.BatchNorm2d(40), nn.MaxPool2d(3, 2, 1), Sign()),
+        *(BinaryConv2d(40, 36, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(36, 15),
+    )
+    options = {"target": "cuda-sm90", "allow_reorder": True}
+    x = torch.zeros(1, 3, 32, 32)
+    space = PlanSpace.of(model, (x,), **options)
+    pruned = {"0": 20, "4": 33}
+    found = space.kernels(pruned)
+    assert "half 7x7/2 3->20 @8x8" in [str(k.task) for k in found]
+    assert found == PlanSpace.of(space.crop(pruned), (x,), **options).kernels({})

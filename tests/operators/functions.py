@@ -182,6 +182,10 @@ FUNCTIONS = {
     "quantile": (lambda x: torch.quantile(x, 0.3, -1, keepdim=True), TOKENS),
     "quantile of all": (lambda x: torch.quantile(x, 0.5, interpolation="midpoint"), MATRIX),
     "quantile, an element": (lambda x: torch.quantile(x, 0.6, 1, interpolation="lower"), TOKENS),
+    "quantile, a place as float32 has it": (
+        lambda x: torch.quantile(x.expand(101, 5, 16), 0.29, 0, interpolation="lower"),
+        (1, 5, 16),
+    ),
     "topk of many": (lambda x: x.flatten(1).topk(20, 1).values, TOKENS),
     "topk of many, smallest": (lambda x: x.flatten().topk(17, largest=False).indices, TOKENS),
     "diff": (lambda x: torch.diff(x, dim=-1), TOKENS),

@@ -13,6 +13,16 @@ REFUSED = {
         TOKENS,
         r"nearest in name: .*\(bnnc check --operators",
     ),
+    "median of too many": (
+        lambda x: x.repeat(1, 1, 300).median(-1).values,
+        TOKENS,
+        "this form of the operator cannot be compiled; others can",
+    ),
+    "the first of many integers": (
+        lambda x: x.argmax(1).topk(17).values.float(),
+        (1, 5, 20),
+        "the first 17 of these",
+    ),
     "computed mask": (lambda x: x[x > 0], TOKENS, r"depends on values; torch\.where"),
     "volumes": (
         lambda x: F.conv_transpose3d(x, torch.ones(4, 2, 2, 2, 2)),

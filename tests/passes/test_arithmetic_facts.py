@@ -16,6 +16,12 @@ def less_itself(x, gate):
     return x * gate - x
 
 
+@torch.no_grad()
+def quantized(x, bits=8):
+    """Multiples of a quarter."""
+    return torch.fake_quantize_per_tensor_affine(x, 0.25, 0, -(1 << bits - 1), (1 << bits - 1) - 1)
+
+
 @pytest.mark.parametrize(
     ("zero", "function", "layers"),
     [
@@ -38,6 +44,11 @@ def less_itself(x, gate):
         (False, lambda x, conv: gated(conv(x), conv(x + 1)), (CONV,)),
         (True, lambda x, conv: gated(F.relu(conv(x)), conv(x + 1)), (CONV,)),
         (True, lambda x, conv: less_itself(conv(x), F.hardtanh(conv(x + 1))), (CONV,)),
+        (True, lambda x, conv: quantized(conv(x)), (CONV,)),
+        (True, lambda x, conv: quantized(conv(x)) - 0.5, (CONV,)),
+        (True, lambda x, conv: quantized(conv(x)) - quantized(conv(x + 1)), (CONV,)),
+        (True, lambda x, conv: quantized(conv(x), bits=2) + 0.25, (CONV,)),
+        (False, lambda x, conv: quantized(conv(x), bits=2) + 0.75, (CONV,)),
     ],
 )
 def test_zeros_of_functions_and_products(zero, function, layers):

@@ -65,3 +65,8 @@ def test_weights_that_are_not_finite_stay():
     model.weight.data[3, 0, 0, 0] = float("inf")
     graph, _, _ = computed(model, torch.zeros(1, 3, 16, 16), allow_reorder=True, half=True)
     assert "bnn.float_conv2d" in names(graph)
+
+
+def test_far_taps_of_an_image_are_read_where_it_is_moved_to():
+    found, _ = operators(nn.Conv2d(3, 24, 3, dilation=9), 1, 3, 24, 24)
+    assert "half_conv2d" in found

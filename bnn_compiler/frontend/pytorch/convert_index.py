@@ -69,6 +69,10 @@ def _topk(
 ) -> list[Value]:
     """One after the other; each is left out of those that follow."""
     value = ctx.tensor(x)
+    if k > MOST_FIRST:
+        raise ctx.fail(
+            f"the first {k} of these: of integers, or of so many, up to {MOST_FIRST} can"
+        )
     axis = int(dim) % len(value.shape)
     op, last = ("reduce_max", -np.inf) if largest else ("reduce_min", np.inf)
     positions = _positions(ctx, value, axis)

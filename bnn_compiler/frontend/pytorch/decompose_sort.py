@@ -1,17 +1,21 @@
 """Sorted axes, and elements at places of them, in terms of comparisons and reductions.
 
 An element's place is how many come before it. Every pair along the axis is compared, which is the
-same on every target and any number of threads; n elements take n * n steps. Equal elements stay in
-their order. NaN has no place.
+same on every target and any number of threads; n elements take n * n steps, so that there is a
+limit. Equal elements stay in their order. NaN has no place.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
+
+#: Elements that are put in order at most: their pairs are compared, and listed when compiling.
+_MOST = 4096
 
 
 def _places(rows: Tensor, descending: bool = False) -> Tensor:
@@ -34,10 +38,12 @@ def _at(
 ) -> tuple[Tensor, Tensor]:
     """The elements at the ``wanted`` places [k] of an axis, which is k long now, and their indices.
 
-    Raises TypeError for integers: what is left out is -inf.
+    Raises TypeError for integers, as what is left out is -inf, and for too many elements.
     """
     if not x.dtype.is_floating_point:
         raise TypeError("integers in order")
+    if x.shape[dim] > _MOST:
+        raise TypeError(f"more than {_MOST} elements in order")
     rows = x.movedim(dim, -1)
     found = _places(rows, descending).unsqueeze(-2) == _numbers(wanted).unsqueeze(-1)
     values = torch.where(found, rows.unsqueeze(-2), -math.inf).amax(-1)
@@ -90,7 +96,8 @@ def _quantile(
     if not isinstance(q, float) or (dim is None and keepdim):
         raise TypeError("several shares")
     rows, axis = (x.reshape(-1), 0) if dim is None else (x, dim)
-    place = q * (rows.shape[axis] - 1)
+    # PyTorch's, in float32.
+    place = float(np.float32(q) * np.float32(rows.shape[axis] - 1))
     places = {
         "linear": (math.floor(place), math.ceil(place)),
         "midpoint": (math.floor(place), math.ceil(place)),

@@ -55,6 +55,7 @@ _QUANTIZE, _DEQUANTIZE = "quantize_per_tensor", "dequantize_per_tensor"
 #: Those that do both; the last ones have switches, their own and an observer's.
 _FAKE = (
     "fake_quantize_per_tensor_affine",
+    "fake_quantize_per_tensor_affine_cachemask",
     "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
     "fused_moving_avg_obs_fake_quant",
     "_fused_moving_avg_obs_fq_helper",

@@ -22,7 +22,15 @@ def names() -> list[str]:
 
 
 def instead_of(name: str) -> str:
-    """What an error says of an operator that is none of them: names like it, and where all are."""
+    """What an error says of an operator that is none of them: names like it, and where all are.
+
+    One of them may be asked for too, in a form that has no converter.
+    """
+    if name in names():
+        return (
+            "this form of the operator cannot be compiled; others can: of float32, of fewer elements,"
+            " or with constants for what is computed here"
+        )
     near = difflib.get_close_matches(name.strip("_"), names(), _FEW, 0.5)
     like = f"; nearest in name: {', '.join(near)}" if near else ""
     return f"this operator cannot be compiled{like} (bnnc check --operators lists those that can)"

@@ -10,6 +10,8 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 from tvm.script import tirx as T
+from tvm.target import Target as TvmTarget
+from tvm.target.codegen import target_has_features
 from tvm.tirx.buffer import buffer_data_pointer_type
 
 from bnn_compiler.target import Target
@@ -53,7 +55,7 @@ def tile_rows(function: tirx.PrimFunc) -> int:
 
 def has_tiles(target: Target) -> bool:
     """Whether LLVM makes tile instructions for ``target``; else they are calls."""
-    return "+amx-int8" in target.tvm.get("mattr", ())
+    return bool(target_has_features("amx-int8", TvmTarget(dict(target.tvm))))
 
 
 @tirx.transform.prim_func_pass(opt_level=0)

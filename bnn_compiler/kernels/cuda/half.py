@@ -47,8 +47,9 @@ class Half:
     def points(self, task: Task, hardware: Gpu) -> Iterator[HalfPoint]:
         """Every tile whose sums fit registers and shared memory."""
         form = "half" if hardware.sm >= 80 else "half8"
-        made = _staged(task, form) if _is_staged(task) else _direct(task, form)
-        yield from (p for p in made if _possible(task, p))
+        staged = [p for p in _staged(task, form) if _possible(task, p)] if _is_staged(task) else []
+        # What a tile reads may be too much: far taps.
+        yield from staged or (p for p in _direct(task, form) if _possible(task, p))
 
     def rule(self, task: Task, hardware: Gpu) -> HalfPoint:
         """The fewest instructions, if they leave every multiprocessor warps to hide latencies."""

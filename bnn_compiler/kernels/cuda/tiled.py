@@ -19,6 +19,7 @@ from bnn_compiler.kernels.epilogue import Stages, finish
 from bnn_compiler.kernels.gpu_counts import GpuCounts
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
+from bnn_compiler.kernels.workload import HalfWorkload
 from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Gpu
@@ -70,6 +71,8 @@ class Tiled:
         """Float images of one group, with pixels and channels to share loads between."""
         n, h, w, c = task.work.shape
         if task.work.x.storage is not Storage.FLOAT32 or task.work.groups > 1:
+            return False
+        if isinstance(task.work, HalfWorkload):
             return False
         return n * h * w >= WORD and c >= WORD and step(task) > 0
 
@@ -161,9 +164,9 @@ def blocks(task: Task, point: TiledPoint) -> int:
 
 
 def _shared(task: Task, point: TiledPoint) -> int:
-    """Bytes of a block: a step of both factors, and all sums."""
+    """Bytes of a block: a step of both factors; all sums take their place."""
     brought = step(task) * (point.pixels + point.channels)
-    return 4 * (brought + point.pixels * point.channels)
+    return 4 * max(brought, point.pixels * point.channels)
 
 
 def _possible(task: Task, point: TiledPoint) -> bool:

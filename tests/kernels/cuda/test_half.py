@@ -219,3 +219,15 @@ def test_machine_code(form, tmp_path):
         assert len(products) % tiles[symbol.removesuffix("_kernel")] == 0 and products
         assert all(o.endswith("F32") for o in products), products[0]
         assert not [o for o in operations if re.match(r"(LDL|STL)\b", o)], symbol
+
+
+def test_no_other_family_takes_them():
+    image = task(3, 14, 32, 3, image=True)
+    for one in (image, task(64, 8, 32, 1)):
+        assert [f.name for f in families.fitting(one, gpu())] == ["half"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_taps_that_lie_far_apart_are_read_from_memory(form):
+    one = kernel.task(15, 32, 16, pad=12, dilation=12, dtype="float32")
+    assert Half().rule(of(one.work, False, None, kernel.EPILOGUE), gpu(form)).height == 0
