@@ -28,8 +28,8 @@ def instead_of(name: str) -> str:
     """
     if name in names():
         return (
-            "this form of the operator cannot be compiled; others can: of float32, of fewer elements,"
-            " or with constants for what is computed here"
+            "this form of the operator cannot be compiled; others can: of float32, of fewer"
+            " elements, or with constants for what is computed here"
         )
     near = difflib.get_close_matches(name.strip("_"), names(), _FEW, 0.5)
     like = f"; nearest in name: {', '.join(near)}" if near else ""
