@@ -101,7 +101,7 @@ def advice(manifest: "Manifest") -> str:
     if not kernels or not here or here in measured:
         return ""
     minutes = math.ceil(len(kernels) * _MINUTES)
-    rest = " --rest int8" if manifest.int8 else ""
+    rest = " --rest auto" if manifest.rest else " --rest int8" if manifest.int8 else ""
     return f"nothing was measured on this CPU ({here}): `bnnc tune{rest}` takes about {minutes} min"
 
 
@@ -157,4 +157,5 @@ def _subject(args: Arguments) -> "Subject":
         checkpoint=args.checkpoint,
         batches=args.batch,
         float_layers=float_layers(args),
+        also_float=args.rest == "auto",
     )
