@@ -79,14 +79,9 @@ class Subject:
 
         Raises what ``bnn_compiler.compile`` raises for the same network.
         """
-        given, weights = (self.model, self.example_inputs), self.checkpoint
-        if self.batches is None:
-            networks: tuple[Network, ...] = (Network.of(*given, checkpoint=weights),)
-        else:
-            networks = Network.of_batches(*given, self.batches, checkpoint=weights)
         tasks = Counter[Any]()
-        for network in networks:
-            forms = [Counter[Any](plan.plan(network.fused(o)).tasks) for o in self._forms(network)]
+        for network in self.networks():
+            forms = [Counter[Any](plan.plan(network.fused(o)).tasks) for o in self.forms(network)]
             # Of a kernel of both forms the network has no more than one of them has.
             tasks.update(reduce(or_, forms))
         return {
@@ -95,8 +90,15 @@ class Subject:
             if isinstance(task, Task) and len(families.space(task, self.target.hardware)) > 1
         }
 
-    def _forms(self, network: Network) -> list[Options]:
-        """What its kernels are tuned for."""
+    def networks(self) -> tuple[Network, ...]:
+        """One for each batch size. Raises what ``bnn_compiler.compile`` raises."""
+        given, weights = (self.model, self.example_inputs), self.checkpoint
+        if self.batches is None:
+            return (Network.of(*given, checkpoint=weights),)
+        return Network.of_batches(*given, self.batches, checkpoint=weights)
+
+    def forms(self, network: Network) -> list[Options]:
+        """What kernels of ``network`` are tuned for."""
         if self.float_layers is None:
             return [self.options]
         int8 = uncalibrated(network.imported.module, self.options, self.float_layers)
