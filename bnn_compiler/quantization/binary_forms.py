@@ -22,6 +22,9 @@ def notes(plan: Plan, prices: Prices) -> list[str]:
             continue
         own = prices.task(call.task).seconds
         others = {name: prices.task(task).seconds for name, task in _forms(call.task).items()}
+        measured = prices.schedules.pick(call.task)
+        if measured.float_seconds and prices.task(call.task).source == "record":
+            others["float32"] = measured.float_seconds
         best = min(others, key=others.__getitem__)
         if others[best] < _WORTH * own:
             lines.append(
