@@ -46,7 +46,7 @@ class Forms:
     options: Options
     calibration: Calibration
     prices: Prices
-    _graphs: dict[tuple[str, ...], Graph] = field(default_factory=dict)
+    _graphs: dict[Options, Graph] = field(default_factory=dict)
 
     def ranges(self, layers: Collection[str]) -> tuple[Range, ...]:
         """Those of ``layers``, in the network's order."""
@@ -58,9 +58,9 @@ class Forms:
 
     def effects(self, forms: Sequence[Collection[str]], limit: float = np.inf) -> list[Effect]:
         """Of each form on all samples; one whose changes are beyond ``limit`` may be left there."""
-        graphs = [self._graph(form) for form in forms]
+        graphs = [self._exact(form) for form in forms]
         found = [_Sum() for _ in forms]
-        base = self._graph(())
+        base = self._exact(())
         total = sum(batch.count for batch in self.calibration.batches)
         for i, batch in enumerate(self.calibration.batches):
             shape = self.calibration.outputs[i].shape
@@ -73,19 +73,19 @@ class Forms:
 
     def plan(self, layers: Collection[str]) -> plan.Plan:
         """The kernels of a form."""
-        return plan.plan(self.network.fused(self._with(layers)))
+        return plan.plan(self._fused(self._with(layers)))
+
+    def _exact(self, layers: Collection[str]) -> Graph:
+        """Without reordered sums, which numpy would take long for."""
+        return self._fused(replace(self._with(layers), allow_reorder=False, half=False))
 
     def _with(self, layers: Collection[str]) -> Options:
         return replace(self.options, int8=self.ranges(layers))
 
-    def _graph(self, layers: Collection[str]) -> Graph:
-        """Without reordered sums, which numpy would take long for."""
-        key = tuple(r.layer for r in self.ranges(layers))
-        if key not in self._graphs:
-            self._graphs[key] = self.network.fused(
-                replace(self._with(layers), allow_reorder=False, half=False)
-            )
-        return self._graphs[key]
+    def _fused(self, options: Options) -> Graph:
+        if options not in self._graphs:
+            self._graphs[options] = self.network.fused(options)
+        return self._graphs[options]
 
     def _price(self, call: Call) -> Price:
         if isinstance(call.task, Task):
