@@ -6,7 +6,7 @@ network it takes longer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
 
@@ -20,6 +20,9 @@ from bnn_compiler.ops.storage import Storage
 
 #: Seconds of a cycle where nothing was measured.
 _CYCLE = 1 / 3e9
+#: Cycles of a product of floats on NEON for each that features.py counts: llvm-mca has one ``fmla``
+#: a cycle on a Cortex-A72 and a Neoverse N1, less on an A53, but other instructions in pairs.
+_NEON_FMA = 2.0
 #: Bytes that a kernel without products moves in a cycle, and cycles of a call.
 _BYTES, _CALL = 8.0, 300.0
 
@@ -82,5 +85,8 @@ class Prices:
         return record.seconds / self._cycles(record.task, record.point)
 
     def _cycles(self, task: Task, point: Point) -> float:
-        _, cycles = features.matrix(task, [point], self.schedules.target.cpu)
-        return float(cycles[0])
+        hardware = self.schedules.target.cpu
+        _, cycles = features.analyse([(task, [point])], hardware)
+        if task.work.x.storage is Storage.FLOAT32 and hardware.popcount == "cnt":
+            cycles = replace(cycles, reduction=_NEON_FMA * cycles.reduction)
+        return float(cycles.total[0])

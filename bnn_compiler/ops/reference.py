@@ -52,22 +52,21 @@ def binary_conv2d(
     x: NDArray[np.int8], w: NDArray[np.int8], window: Window, pad_value: int
 ) -> NDArray[np.int64]:
     """Exact sum over taps of (+1/-1)*(+1/-1); x [N,H,W,C], w [O,KH,KW,C/groups] -> [N,OH,OW,O]."""
-    # Integers below 2**53 are exact in float64, whose matrix product is the fast one.
-    return _summed(x.astype(np.float64), w, window, pad_value).astype(np.int64)
+    # Integers up to 2**24 are exact in float32, up to 2**53 in float64, and matrix products fast.
+    dtype = np.float32 if w[0].size <= 2**24 else np.float64
+    return _summed(x.astype(dtype), w, window, pad_value).astype(np.int64)
 
 
-def _summed(
-    x: NDArray[np.float64], w: NDArray[Any], window: Window, fill: float
-) -> NDArray[np.float64]:
-    """The convolution's sums in float64, tap by tap."""
+def _summed(x: NDArray[Any], w: NDArray[Any], window: Window, fill: float) -> NDArray[Any]:
+    """The convolution's sums in the dtype of ``x``, float32 or float64, tap by tap."""
     padded, oh, ow = windows(x, window, fill)
     groups = window.groups
     cg, og = w.shape[3], w.shape[0] // groups
-    out = np.zeros((x.shape[0], oh, ow, w.shape[0]))
+    out = np.zeros((x.shape[0], oh, ow, w.shape[0]), x.dtype)
     for ky in range(w.shape[1]):
         for kx in range(w.shape[2]):
             tap = window.tap(padded, ky, kx, oh, ow)
-            weights = w[:, ky, kx].astype(np.float64)
+            weights = w[:, ky, kx].astype(x.dtype)
             if cg == 1:
                 out += tap[..., np.arange(len(w)) // og] * weights[:, 0]
                 continue
@@ -93,8 +92,8 @@ def float_conv2d(x: Float, w: Float, window: Window) -> Float:
 
 
 def near_conv2d(x: Float, w: Float, window: Window) -> Float:
-    """``float_conv2d`` summed in float64 and rounded once: within its rounding, and far faster."""
-    return _summed(x.astype(np.float64), w, window, 0.0).astype(np.float32)
+    """``float_conv2d`` within rounding, summed in an order that is far faster here."""
+    return _summed(x, w, window, 0.0)
 
 
 def byte_base(

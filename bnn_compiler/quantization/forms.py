@@ -116,4 +116,5 @@ class _Sum:
 
     def effect(self, total: int) -> Effect:
         """Of ``total`` samples."""
-        return Effect(self.signs, self.flipped, self.changed / total)
+        # Shares of batches add up to whole samples but for their last bits.
+        return Effect(self.signs, self.flipped, round(self.changed / total, 12))

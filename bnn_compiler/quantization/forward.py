@@ -1,6 +1,6 @@
 """A fused network on samples in numpy, as fast as numpy is: to compare two forms of it.
 
-What two forms have in common is computed once; their float convolutions are summed in float64.
+What two forms have in common is computed once; float convolutions are sums of matrix products.
 """
 
 from collections.abc import Mapping, Sequence
