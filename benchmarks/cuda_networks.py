@@ -5,7 +5,7 @@ has neither TVM nor this checkout's other requirements.
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,17 +141,15 @@ def cases() -> Iterator[Case]:
     yield Case(f"square{SQUARE}", "square", _square)
 
 
-def compile_all(
-    folder: Path, target: str, trials: int, programs: int, tell: Callable[[str], None]
+def compile_cases(
+    folder: Path, target: str, chosen: Iterable[Case], tell: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Compile every case for ``target``, and those that are to be exact for this CPU, whose results
-    are kept; then kits of ``trials`` schedules of each kernel, and of ``programs`` for a latency
-    model. What cannot be compiled is listed with its error. Raises SystemExit for a folder that is
-    too large to be carried.
+    """Compile cases for ``target``, and those that are to be exact for this CPU, whose results are
+    kept. What cannot be compiled is listed in cases.json with its error.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, object]] = {}
-    for case in cases():
+    for case in chosen:
         tell(case.name)
         entry: dict[str, object] = {"part": case.part, "allow_reorder": case.allow_reorder}
         try:
@@ -161,6 +159,15 @@ def compile_all(
         found[case.name] = entry
         listed = {"target": target, "cases": found}
         (folder / "cases.json").write_text(json.dumps(listed, indent=1))
+
+
+def compile_all(
+    folder: Path, target: str, trials: int, programs: int, tell: Callable[[str], None]
+) -> None:
+    """Compile every case, then kits of ``trials`` schedules of each kernel, and of ``programs`` for
+    a latency model. Raises SystemExit for a folder that is too large to be carried.
+    """
+    compile_cases(folder, target, cases(), tell)
     for case in cases():
         if trials and case.name in TUNED:
             tell(f"kit of {case.name}")
