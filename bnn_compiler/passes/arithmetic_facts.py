@@ -131,9 +131,9 @@ def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:
     source, (name, params) = value.args[0], _of(value)
     maybe = np.ones(number.size, bool)
     flats = _flats(name, params, atoms.fact(source))
-    for v, inside in flats:
-        maybe &= (number != v) | inside
     zeros = np.zeros(number.size)
+    for v, inside in flats:
+        maybe &= (number != v) | inside | _meets(atoms, source, name, v)
     if name in _NEVER_ZERO:
         return maybe & (number != 0)
     if name in _ZERO_AT_ZERO and not any(inside.any() for _, inside in flats):
@@ -142,6 +142,14 @@ def _ask_function(atoms: Known, value: relax.Call, number: Vector) -> Mask:
         flat = np.logical_or.reduce([i for _, i in _flats(name, params, atoms.fact(source))])
         return maybe | ((number == 0) & (flat | atoms.may_equal(source, zeros)))
     return np.ones(number.size, bool)
+
+
+def _meets(atoms: Known, source: relax.Expr, name: str, number: float) -> Mask:
+    """Where a function that is ``number`` on a range is so at that number too."""
+    channels = atoms.fact(source).low.size
+    if name in ("gelu", "gelu_tanh", "hard_swish", "threshold"):
+        return atoms.may_equal(source, np.full(channels, number))
+    return np.zeros(channels, bool)
 
 
 def _facts(atoms: Known, expr: relax.Expr, value: relax.Call) -> tuple[Fact, Fact]:

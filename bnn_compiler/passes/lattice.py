@@ -16,6 +16,9 @@ COMMENSURABLE = 16
 AVERAGED = 64
 #: ... but for what computing a scale in float32 may move it by, relative to it.
 SCALE_ROUNDING = 3e-7
+#: ... as long as a number is at most so many units: what is nearer than that to a whole number of
+#: very many is so by accident.
+FEW_UNITS = 64
 #: What a chain of float64 scales may have moved an integer by, relative to it.
 ROUNDING = 1e-12
 #: More terms, or biases, are not told apart.
@@ -56,7 +59,8 @@ class Lattice:
         unit = np.where(scale == 0, 1, np.abs(scale) / parts)
         k = np.abs(rest) / unit
         integer = np.rint(k)
-        near = np.abs(k - integer) <= np.where(others > 0, SCALE_ROUNDING, ROUNDING) * k
+        rounded = (others > 0) & (k <= FEW_UNITS)
+        near = np.abs(k - integer) <= np.where(rounded, SCALE_ROUNDING, ROUNDING) * k
         near &= k < (np.abs(scale) * self.reaches[term] + others) / unit + 0.5
         if self.odd is not None:
             near &= integer % 2 == self.odd
@@ -189,6 +193,8 @@ def _limited(
 ) -> Lattice | None:
     found = {(b + 0.0).tobytes(): b for b in biases if not np.isnan(b).all()}
     scales, reaches = _together(terms)
+    if len(scales) > MOST_TERMS:
+        scales, reaches = _together(_of_units(list(zip(scales, reaches, strict=True))))
     if len(scales) > MOST_TERMS or len(found) > MOST_BIASES:
         return None
     if not found:
@@ -204,3 +210,28 @@ def _together(terms: Sequence[tuple[Vector, int]]) -> tuple[tuple[Vector, ...], 
         if scale.any():
             found[key] = scale, reach + (found[key][1] if key in found else 0)
     return tuple(s for s, _ in found.values()), tuple(r for _, r in found.values())
+
+
+def _of_units(terms: Sequence[tuple[Vector, int]]) -> list[tuple[Vector, int]]:
+    """Terms of which one's scales are as many times the other's in all channels as one."""
+    found: list[tuple[Vector, int]] = []
+    for scale, reach in terms:
+        for i, (other, most) in enumerate(found):
+            longer, shorter = _times(scale, other), _times(other, scale)
+            if longer:
+                found[i] = other, most + longer * reach
+                break
+            if shorter:
+                found[i] = scale, reach + shorter * most
+                break
+        else:
+            found.append((scale, reach))
+    return found
+
+
+def _times(a: Vector, b: Vector) -> int:
+    """The integer, up to COMMENSURABLE, which |a| is that many times |b| in all channels; or 0."""
+    first = int(np.abs(b).argmax())
+    ratio = abs(a[first] / b[first]) if b[first] else 0.0
+    times = int(ratio) if 1 <= ratio <= COMMENSURABLE else 0
+    return times if times and np.array_equal(np.abs(a), times * np.abs(b)) else 0

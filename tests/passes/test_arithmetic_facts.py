@@ -34,6 +34,8 @@ def quantized(x, bits=8):
         (True, lambda x, conv: torch.round(conv(x)), (CONV,)),
         (True, lambda x, conv: torch.tanh(conv(x)), (BINARY,)),
         (False, lambda x, conv: torch.tanh(conv(x) + 0.5), (BINARY,)),
+        (True, lambda x, conv: F.gelu(conv(x) * 0.01), (BINARY,)),
+        (True, lambda x, conv: F.threshold(F.relu(conv(x)), -1.0, 0.0), (CONV,)),
         (False, lambda x, conv: conv(x) * torch.sigmoid(F.avg_pool2d(x, 3, 1)), (CONV,)),
         (False, lambda x, conv, bn: bn(conv(x)) * torch.sigmoid(conv(x)), (CONV, norm(0.1))),
         (True, lambda x, conv: F.relu(conv(x)) * torch.sigmoid(conv(x)), (CONV,)),

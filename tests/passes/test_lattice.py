@@ -100,3 +100,20 @@ def test_channels_that_are_joined_keep_their_own():
 def test_too_many_are_not_told_apart():
     many = listed([np.array([float(i)]) for i in range(100)])
     assert lattice_sum(many, many) is None
+
+
+def test_what_is_near_one_of_very_many_multiples_is_so_by_accident():
+    fine = lattice_sum(single(1 / 64, 10**6), single(1 / 48, 10**6))
+    assert holds(fine, 0.0) and holds(fine, 5.0)
+    assert not holds(fine, 5000 + 1e-4) and holds(fine, 0.25 + 1e-9)
+
+
+def test_terms_that_are_multiples_are_one_before_they_are_too_many():
+    scales = [0.703125 * k for k in range(1, 17)] + [1.9140625 * k for k in range(1, 17)]
+    total, many = numbers(0.5), numbers(0.5)
+    for scale in [*scales, *(0.3046875 * k for k in range(1, 17)), 0.37]:
+        total = lattice_sum(total, single(scale, 3))
+    assert len(total.scales) == 4 and holds(total, 0.5 + 5 * 0.703125) and not holds(total, 0.51234)
+    for i in range(60):
+        many = lattice_sum(many, single(1.01**i, 3))
+    assert many is None
