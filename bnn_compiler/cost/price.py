@@ -17,12 +17,14 @@ from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.kernels.point import Foreign, Point
 from bnn_compiler.kernels.task import Task
 from bnn_compiler.ops.storage import Storage
+from bnn_compiler.target import Hardware
 
 #: Seconds of a cycle where nothing was measured.
 _CYCLE = 1 / 3e9
-#: Cycles of a product of floats on NEON for each that features.py counts: llvm-mca has one ``fmla``
-#: a cycle on a Cortex-A72 and a Neoverse N1, less on an A53, but other instructions in pairs.
-_NEON_FMA = 2.0
+#: Cycles for each that features.py counts, which has two vector instructions of any kind a cycle.
+#: llvm-mca has one ``fmla`` a cycle on a Cortex-A72 and a Neoverse N1, and less on an A53. Without
+#: a dot, x86 adds products of bytes on other ports than it multiplies them on: three a cycle.
+_NEON_FMA, _X86_PAIRS = 2.0, 2 / 3
 #: Bytes that a kernel without products moves in a cycle, and cycles of a call.
 _BYTES, _CALL = 8.0, 300.0
 
@@ -87,6 +89,13 @@ class Prices:
     def _cycles(self, task: Task, point: Point) -> float:
         hardware = self.schedules.target.cpu
         _, cycles = features.analyse([(task, [point])], hardware)
-        if task.work.x.storage is Storage.FLOAT32 and hardware.popcount == "cnt":
-            cycles = replace(cycles, reduction=_NEON_FMA * cycles.reduction)
-        return float(cycles.total[0])
+        reduction = _share(task.work.x.storage, hardware) * cycles.reduction
+        return float(replace(cycles, reduction=reduction).total[0])
+
+
+def _share(storage: Storage, hardware: Hardware) -> float:
+    if storage is Storage.FLOAT32 and not hardware.pairs:
+        return _NEON_FMA
+    if storage is Storage.BYTES and hardware.pairs and not hardware.dot:
+        return _X86_PAIRS
+    return 1.0
