@@ -17,9 +17,11 @@ from bnn_compiler.passes.sign_planes import SignPlanes, plane, sign_planes
 from bnn_compiler.passes.weights import (
     TernaryWeights,
     ThreeLevelWeights,
+    TwoBases,
     TwoLevelWeights,
     split_weights,
     three_levels,
+    two_bases,
     two_levels,
 )
 
@@ -36,7 +38,8 @@ class BinarizeConv:
     Zeros of the signs (``sign_planes``) and of the weights (``TernaryWeights.planes``) become
     sums of planes: i is then a sum of up to four such convolutions, and the scale is shared.
     Weights of two levels c - h and c + h, or of three, need the sum of the signs beside the
-    product: a convolution of one output channel in each group. Attribute ``weights`` names
+    product: a convolution of one output channel in each group. Weights of two sizes, as sums of
+    two binary bases and 2 bits are, are two products. Attribute ``weights`` names
     ternary ones in reports.
 
     ``zero_weight`` is one of ZERO_WEIGHT. Raises ModelError for a weight that is exactly 0 if it
@@ -92,6 +95,8 @@ class _Rewrite:
             work.product(tensors, weights.scale, weights.note if len(tensors) > 1 else "")
         elif isinstance(weights, TwoLevelWeights):
             work.two_levels(weights)
+        elif isinstance(weights, TwoBases):
+            work.two_bases(weights)
         else:
             work.three_levels(weights)
         *inner, (_, last) = work.bindings
@@ -173,6 +178,11 @@ class _Sums:
         both = self._emit(relax.op.add(above, below))
         return self._beside(both, levels.above.shape, (levels.upper - levels.lower) / 2)
 
+    def two_bases(self, bases: TwoBases) -> relax.Var:
+        """The sum of both products."""
+        first = self.product([bases.first], bases.large)
+        return self._emit(relax.op.add(first, self.product([bases.second], bases.small)))
+
     def _beside(self, product: relax.Var, shape: tuple[int, ...], center: np.ndarray) -> relax.Var:
         """``product`` and ``center`` [O] times the sum of what weights of ``shape`` read."""
         outputs, rows, columns, inputs = shape
@@ -191,14 +201,14 @@ class _Sums:
 
 def _levels(
     w: np.ndarray, zero_weight: str
-) -> TernaryWeights | TwoLevelWeights | ThreeLevelWeights | None:
+) -> TernaryWeights | TwoLevelWeights | ThreeLevelWeights | TwoBases | None:
     """Float weights as few levels, in the form of the least work; None for others.
 
     Two levels of which one is 0 are one product and a sum, as ternary weights they are two.
     """
     found = split_weights(w)
     if found is None:
-        return two_levels(w) or three_levels(w)
+        return two_levels(w) or three_levels(w) or two_bases(w)
     if found.zeros and zero_weight == "exact":
         return two_levels(w) or found
     return found

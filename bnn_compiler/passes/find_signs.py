@@ -12,10 +12,12 @@ from bnn_compiler.passes.atoms import Atoms
 from bnn_compiler.passes.facts import Fact
 from bnn_compiler.passes.lattice import Vector
 from bnn_compiler.passes.pool_before_scale import sign_below_pools
-from bnn_compiler.passes.weights import split_weights, two_levels
+from bnn_compiler.passes.weights import few_levels
 
 #: How far a level may be from where it should be, relative to the distance of the two.
 TOLERANCE = 1e-6
+#: More parts than these are not worth a convolution each.
+_MOST_PARTS = 4
 
 
 class FindSigns:
@@ -27,7 +29,11 @@ class FindSigns:
 
     Whatever makes it so: signs that are shuffled, cut, joined, flipped or upsampled, comparisons,
     choices (``Atoms`` says which numbers a value takes). ``h`` is one number. What is -h, 0 or h is
-    h times a sign with zeros. Only where ``W`` has two values too.
+    h times a sign with zeros. Only where ``W`` has few values too.
+
+        y = nn.conv2d(pad(concat(u, v)), W)  ->  y = nn.conv2d(pad(u), W_u) + nn.conv2d(pad(v), W_v)
+
+    where channels are joined that have another ``h`` each.
     """
 
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
@@ -72,11 +78,6 @@ def levels(fact: Fact) -> Levels | None:
     return None
 
 
-def is_two_valued(weights: np.ndarray) -> bool:
-    """Whether float weights [O, KH, KW, C] are those of a binary or ternary convolution."""
-    return split_weights(weights) is not None or two_levels(weights) is not None
-
-
 def _beside(number: Vector, distance: float, near: float) -> Vector:
     """A center from which a channel's one ``number`` is ``distance`` away: 0 if that is one."""
     return np.where(np.abs(np.abs(number) - distance) <= near, 0.0, number - distance)
@@ -95,8 +96,11 @@ class _Rewrite:
         if not isinstance(source, relax.Var) or self._is_sign(source):
             return
         # Weights are looked at first: facts are of all that is in front.
-        known = is_two_valued(array(conv.args[1])) and levels(self.atoms.fact(source))
-        if not known:
+        if not few_levels(array(conv.args[1])):
+            return
+        known = levels(self.atoms.fact(source))
+        if known is None:
+            self._by_parts(var, conv, source, pad)
             return
         if source not in self.made:
             self.made[source] = self._signs(source, known)
@@ -108,6 +112,44 @@ class _Rewrite:
             found = new[0][0]
         read = relax.Call(conv.op, [found, *conv.args[1:]], conv.attrs, conv.ty_args)
         self.graph.replace(var, [*new, (var, read)])
+
+    def _by_parts(
+        self, var: relax.Var, conv: relax.Call, source: relax.Var, pad: relax.Call | None
+    ) -> None:
+        """The sum of a convolution of each of joined channels, where all of them are levels."""
+        value = self.graph.value(source)
+        if value is None or not ops.is_op(value, "relax.concat") or int(conv.attrs.groups) > 1:
+            return
+        parts = list(value.args[0].fields)
+        if int(value.attrs.axis) != 3 or len(parts) > _MOST_PARTS:
+            return
+        ends = np.cumsum([ops.shape_of(p)[3] for p in parts])[:-1]
+        weights = np.split(array(conv.args[1]), ends, axis=3)
+        if not all(map(few_levels, weights)):
+            return
+        if not all(isinstance(p, relax.Var) and levels(self.atoms.fact(p)) for p in parts):
+            return
+        new: list[tuple[relax.Var, relax.Expr]] = []
+
+        def emit(what: str, expr: relax.Expr) -> relax.Var:
+            new.append((bind(expr, derived(var.name, what)), expr))
+            return new[-1][0]
+
+        made: list[relax.Var] = []
+        for i, (part, w) in enumerate(zip(parts, weights, strict=True)):
+            read = part
+            if pad is not None:
+                read = relax.Call(pad.op, [part, *pad.args[1:]], pad.attrs, pad.ty_args)
+                read = emit(f"padded{i}", read)
+            call = relax.Call(conv.op, [read, relax.const(w)], conv.attrs, conv.ty_args)
+            made.append(emit(f"part{i}", call))
+        total: relax.Expr = made[0]
+        for i, one in enumerate(made[1:], 1):
+            total = relax.op.add(total, one)
+            total = total if i == len(made) - 1 else emit(f"total{i}", total)
+        self.graph.replace(var, [*new, (var, total)])
+        for one in made:
+            self.convolution(one, self.graph.values[one])
 
     def _read(self, conv: relax.Call) -> tuple[relax.Expr, relax.Call | None]:
         """What a convolution reads, and the padding of it that the convolution can take in."""

@@ -13,7 +13,8 @@ from bnn_compiler.ops.general import Program, primitive
 from bnn_compiler.ops.graph import Graph, array, bind, derived
 from bnn_compiler.ops.primitives import Kind
 from bnn_compiler.passes.atoms import Atoms
-from bnn_compiler.passes.find_signs import is_two_valued, levels
+from bnn_compiler.passes.find_signs import levels
+from bnn_compiler.passes.weights import few_levels
 
 Order = NDArray[np.int64]
 #: float32, in which general programs move positions, counts so far.
@@ -48,7 +49,7 @@ def _read_before(graph: Graph, atoms: Atoms, var: relax.Var, conv: relax.Call) -
     if root is None or levels(atoms.fact(root)) is None:
         return
     weights = array(conv.args[1])
-    order = _order(graph, moves, root, source) if is_two_valued(weights) else None
+    order = _order(graph, moves, root, source) if few_levels(weights) else None
     if order is None:
         return
     new: list[tuple[relax.Var, relax.Expr]] = []

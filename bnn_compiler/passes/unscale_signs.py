@@ -12,7 +12,7 @@ from bnn_compiler.ops.graph import Graph, affine, affine_operands, array, bind, 
 from bnn_compiler.ops.reference import windows
 from bnn_compiler.ops.window import Window
 from bnn_compiler.passes.pool_before_scale import sign_below_pools
-from bnn_compiler.passes.weights import split_weights, three_levels, two_levels
+from bnn_compiler.passes.weights import few_levels
 
 Vector = NDArray[np.float64]
 #: How far from -1, 0 and +1 the padding value may be in the units of the signs.
@@ -89,7 +89,7 @@ def _unscale(graph: Graph, var: relax.Var, conv: relax.Call) -> None:
     if x is None:
         return
     weights = array(conv.args[1])
-    if split_weights(weights) is None and not two_levels(weights) and not three_levels(weights):
+    if not few_levels(weights):
         return
     new: list[tuple[relax.Var, relax.Expr]] = []
 

@@ -1,4 +1,4 @@
-"""Float weights of two or three levels, and the binary tensors that add up to them."""
+"""Float weights of two, three or four levels, and the binary tensors that add up to them."""
 
 from dataclasses import dataclass
 
@@ -144,6 +144,40 @@ def three_levels(w: np.ndarray) -> ThreeLevelWeights | None:
         return None
     above, below = (np.where(side, 1, -1).astype(np.int8) for side in (w > 0, w >= 0))
     return ThreeLevelWeights(above, below, upper.astype(np.float32), lower.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class TwoBases:
+    """``first`` and ``second`` int8 [O,KH,KW,C/groups] of -1/+1; ``large``, ``small`` float32 [O].
+
+    w = large * first + small * second.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    large: np.ndarray
+    small: np.ndarray
+
+
+def two_bases(w: np.ndarray) -> TwoBases | None:
+    """Weights [O,KH,KW,C] of two sizes in each channel, never 0: sums of two bases, or 2 bits."""
+    sizes = np.abs(w.reshape(len(w), -1).astype(np.float64))
+    if sizes.shape[1] < _FEW**2 or not sizes.all():
+        return None
+    low, high = sizes.min(axis=1, keepdims=True), sizes.max(axis=1, keepdims=True)
+    upper = sizes > (low + high) / 2
+    if np.any(np.where(upper, high - sizes, sizes - low) > TOLERANCE * high):
+        return None
+    large, small = ((high + low) / 2)[:, 0], ((high - low) / 2)[:, 0]
+    signs = np.where(w > 0, 1, -1).astype(np.int8)
+    second = np.where(upper.reshape(w.shape), signs, -signs).astype(np.int8)
+    return TwoBases(signs, second, large.astype(np.float32), small.astype(np.float32))
+
+
+def few_levels(w: np.ndarray) -> bool:
+    """Whether float weights [O,KH,KW,C] are a sum of few binary tensors."""
+    found = split_weights(w) or two_levels(w) or three_levels(w) or two_bases(w)
+    return found is not None
 
 
 def _one_number(sizes: np.ndarray) -> np.ndarray | None:

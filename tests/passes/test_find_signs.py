@@ -110,8 +110,20 @@ def test_zeros_are_planes(found):
 
 def test_what_takes_more_numbers_stays_float():
     assert kernels(lambda x: sign(x) + 0.5 * sign(x - T)) == (0, 1)
-    assert kernels(lambda x: torch.cat([sign(x), 0.5 * sign(x)], 1)) == (0, 1)
     assert kernels(lambda x: F.avg_pool2d(sign(x), 2)) == (0, 1)
+
+
+JOINED = {
+    "two": lambda x: torch.cat([sign(x), 0.5 * sign(x - T)], 1),
+    "of them bits": lambda x: torch.cat([0.2 * sign(x), (x > T).float(), shuffled(sign(x))], 1),
+    "padded": lambda x: F.pad(torch.cat([sign(x), 0.5 * sign(x - T)], 1), (1, 1, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("what", JOINED)
+def test_joined_channels_of_other_scales_are_a_convolution_each(what):
+    assert kernels(JOINED[what]) == (3 if what == "of them bits" else 2, 0)
+    assert kernels(JOINED[what], groups=2)[0] == 0
 
 
 SUM = torch.randn(8, 8, 3, 3)

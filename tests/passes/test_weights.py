@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bnn_compiler.errors import ModelError
-from bnn_compiler.passes.weights import split_weights, three_levels
+from bnn_compiler.passes.weights import few_levels, split_weights, three_levels, two_bases
 
 TERNARY = np.array([[[[0.5, -0.5, 0.0]]], [[[0.0, 2.0, -2.0]]]], np.float32)
 
@@ -62,3 +62,22 @@ def test_other_weights_have_no_three_levels():
     assert three_levels(rng.normal(size=(2, 3, 3, 4)).astype(np.float32)) is None
     assert three_levels(np.ones((2, 3, 3, 4), np.float32)) is None
     assert three_levels(np.array([0, 1, -2], np.float32).reshape(1, 1, 1, 3)) is None
+
+
+def test_a_sum_of_two_bases():
+    rng = np.random.default_rng(0)
+    first, second = np.sign(rng.normal(size=(2, 3, 3, 3, 8))).astype(np.float32)
+    scale = np.array([0.7, 1.0, -0.2], np.float32).reshape(3, 1, 1, 1)
+    w = scale * first + np.float32(0.3) * second
+    found = two_bases(w)
+    large, small = (v.reshape(-1, 1, 1, 1) for v in (found.large, found.small))
+    np.testing.assert_allclose(large * found.first + small * found.second, w, rtol=1e-6)
+    assert {*np.unique(found.first), *np.unique(found.second)} == {-1, 1} and few_levels(w)
+
+
+def test_other_weights_are_no_two_bases():
+    rng = np.random.default_rng(0)
+    assert two_bases(rng.normal(size=(2, 3, 3, 8)).astype(np.float32)) is None
+    assert two_bases(rng.choice([-1, -0.5, 0, 0.5, 1], (2, 3, 3, 8))) is None
+    # Few weights have two sizes by accident.
+    assert two_bases(np.array([1, -2, 2, 1], np.float32).reshape(1, 1, 1, 4)) is None

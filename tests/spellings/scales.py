@@ -101,6 +101,16 @@ class Bases(nn.Conv2d):
         return a + F.conv2d(x, second, None, 1, 1) * 0.4
 
 
+class WeightOfBases(nn.Conv2d):
+    """Two binary bases added up before they are used."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = PlainSign.apply(self.weight)
+        scale = self.weight.abs().mean((1, 2, 3), keepdim=True)
+        weight = scale * first + 0.2 * PlainSign.apply(self.weight - scale * first)
+        return self._conv_forward(PlainSign.apply(x), weight, None)
+
+
 class InputScale(nn.Conv2d):
     """XNOR-Net's map of the input's mean magnitude times the product of signs."""
 
@@ -122,5 +132,6 @@ SPELLINGS = (
     Spelling("half of each sign", lambda: _body(HalfOfEach), 1),
     Spelling("stored zeros and ones", lambda: Body(StoredZeroOne()), 1),
     Spelling("two bases", lambda: _body(Bases), 2),
+    Spelling("two bases in one weight", lambda: _body(WeightOfBases), 2),
     Spelling("scale of the input", lambda: _body(InputScale), 1),
 )
