@@ -17,6 +17,7 @@ import json
 import platform
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,6 @@ LIMITS = {
     "sanitizer": (285.0, 60.0),
     "torch_fp16_graph": (LIMIT, 30.0),
 }
-
-
-#: The kit of whole programs; none other tells of any network.
-CALIBRATION = "calibration.kit.tar.gz"
 
 
 def work(path: Path, output: Path) -> None:
@@ -87,10 +84,9 @@ def work(path: Path, output: Path) -> None:
     )  # fmt: skip
     each("torch_fp16_graph", theirs, lambda n: peers().network(n, False))
     found["seconds_without_kits"] = round(record.seconds(), 1)
-    for archive in sorted(path.glob("*.kit.tar.gz"), key=lambda p: (p.name != CALIBRATION, p.name)):
-        name = archive.name.split(".")[0]
+    for name in cuda_parts.kits(path):
         results, left = output.with_name(f"{output.stem}-{name}.json"), KITS - record.seconds()
-        measure = lambda a=archive, r=results, s=left: cuda_parts.kit(a, r, s)  # noqa: E731
+        measure = partial(cuda_parts.kit, path, name, results, left)
         record.case("kits", name, measure, (KITS, left + 10), gpu)
     found["gpu_after"] = clocks()
     found["total_seconds"] = round(record.seconds(), 1)
