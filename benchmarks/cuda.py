@@ -45,7 +45,7 @@ LIMITS = {
 
 
 def work(path: Path, output: Path) -> None:
-    """What ``output`` does not know yet. Raises OSError or RuntimeError if there is no GPU."""
+    """What ``output`` does not know yet. Raises SystemExit if there is no GPU."""
     folder, record = Folder(path), Record(output)
     found = record.found
     found["target"] = folder.target
@@ -53,7 +53,10 @@ def work(path: Path, output: Path) -> None:
     found["python"] = platform.python_version()
     found.setdefault("gpu", clocks())
 
-    gpu = folder.gpu
+    try:
+        gpu = folder.gpu
+    except (OSError, RuntimeError) as e:
+        sys.exit(f"there is no GPU that works: {e}")
 
     def each(part: str, names: list[str], what: Any) -> None:
         record.each(part, names, what, LIMITS[part], gpu)
@@ -140,6 +143,8 @@ def main(argv: list[str] | None = None) -> None:
         found = run_all(args.run, args.output, args.again)
         shown = ("exact", "exact_full", "goals", "ended", "total_seconds")
         print(json.dumps({k: found.get(k) for k in shown}, indent=1))
+        if "exact" not in found:
+            sys.exit("nothing was run: see the error above")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,21 @@ def test_every_part_runs(made):
     assert {n: again[n] for n in same} == {n: found[n] for n in same}
 
 
+def test_a_machine_without_a_gpu_says_so(made, tmp_path):
+    at, environment = made
+    (tmp_path / "libcuda.so.1").write_text("")
+    command = [sys.executable, "-m", "benchmarks.cuda", "--run", str(at / "cases")]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "found.json")],
+        env={**environment, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "there is no GPU that works: " in done.stderr
+    assert "nothing was run" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_goals():
     found = {
         "networks": {"birealnet18_64": {"median_ms": 0.6}, "birealnet18_64_reorder": {"error": ""}},
