@@ -17,6 +17,7 @@ import json
 import platform
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,8 @@ LIMITS = {
 }
 
 
-#: The kit of whole programs; none other tells of any network.
-CALIBRATION = "calibration.kit.tar.gz"
-
-
 def work(path: Path, output: Path) -> None:
-    """What ``output`` does not know yet. Raises OSError or RuntimeError if there is no GPU."""
+    """What ``output`` does not know yet. Raises SystemExit if there is no GPU."""
     folder, record = Folder(path), Record(output)
     found = record.found
     found["target"] = folder.target
@@ -56,7 +53,10 @@ def work(path: Path, output: Path) -> None:
     found["python"] = platform.python_version()
     found.setdefault("gpu", clocks())
 
-    gpu = folder.gpu
+    try:
+        gpu = folder.gpu
+    except (OSError, RuntimeError) as e:
+        sys.exit(f"there is no GPU that works: {e}")
 
     def each(part: str, names: list[str], what: Any) -> None:
         record.each(part, names, what, LIMITS[part], gpu)
@@ -87,10 +87,9 @@ def work(path: Path, output: Path) -> None:
     )  # fmt: skip
     each("torch_fp16_graph", theirs, lambda n: peers().network(n, False))
     found["seconds_without_kits"] = round(record.seconds(), 1)
-    for archive in sorted(path.glob("*.kit.tar.gz"), key=lambda p: (p.name != CALIBRATION, p.name)):
-        name = archive.name.split(".")[0]
+    for name in cuda_parts.kits(path):
         results, left = output.with_name(f"{output.stem}-{name}.json"), KITS - record.seconds()
-        measure = lambda a=archive, r=results, s=left: cuda_parts.kit(a, r, s)  # noqa: E731
+        measure = partial(cuda_parts.kit, path, name, results, left)
         record.case("kits", name, measure, (KITS, left + 10), gpu)
     found["gpu_after"] = clocks()
     found["total_seconds"] = round(record.seconds(), 1)
@@ -144,6 +143,8 @@ def main(argv: list[str] | None = None) -> None:
         found = run_all(args.run, args.output, args.again)
         shown = ("exact", "exact_full", "goals", "ended", "total_seconds")
         print(json.dumps({k: found.get(k) for k in shown}, indent=1))
+        if "exact" not in found:
+            sys.exit("nothing was run: see the error above")
 
 
 if __name__ == "__main__":

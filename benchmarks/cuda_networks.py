@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import bnn_compiler
-from benchmarks import cuda_goals
+from benchmarks import cuda_goals, cuda_parts
 from benchmarks.cuda_device import images
 from bnn_compiler import zoo
 from bnn_compiler.errors import BnnCompilerError
@@ -32,7 +33,7 @@ SQUARE = 8192
 #: Rows of weights that differ, where only times are looked at: what repeats is packed well.
 DISTINCT = 16
 #: Cases whose kernels' schedules are measured.
-TUNED = ("birealnet18_1", "birealnet18_64", "birealnet18_64_reorder", f"square{SQUARE}")
+TUNED = ("birealnet18_1", "birealnet18_64", "birealnet18_64_reorder")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,12 @@ class Halves(nn.Module):
 
 
 def _network(name: str, size: int, width: float, batch: int) -> tuple[nn.Module, Tensor]:
-    factory = zoo.get(name)
-    model = factory(width=width, size=size) if name == "bop_net" else factory(width=width)
+    options: dict[str, Any] = {"width": width}
+    if name == "bop_net":
+        options["size"] = size
+    elif width < 1 and name != "bireal_depth":
+        options["num_classes"] = 40
+    model = zoo.get(name)(**options)
     x = torch.zeros(1, 3, size, size)
     zoo.randomize(model, x, signed=name in ("xnornet", "bop_net"))
     for layer in model.modules():
@@ -168,20 +173,41 @@ def compile_all(
     a latency model. Raises SystemExit for a folder that is too large to be carried.
     """
     compile_cases(folder, target, cases(), tell)
-    for case in cases():
-        if trials and case.name in TUNED:
-            tell(f"kit of {case.name}")
-            model, x = _made(case)
-            options = Options.of(allow_reorder=case.allow_reorder)
-            tuned = Subject.of(model, (x,), target=target, options=options)
-            export_candidates(tuned, folder / f"{case.name}.kit.tar.gz", trials=trials)
-    if programs:
-        tell("kit of whole programs")
-        _programs(folder / "calibration.kit.tar.gz", target, programs)
+    kits(folder / cuda_parts.KITS, target, trials, programs, tell)
     size = sum(p.stat().st_size for p in folder.iterdir())
     tell(f"{size / 2**20:.1f} MiB")
     if size > MOST_BYTES:
         raise SystemExit(f"the folder has {size / 2**20:.1f} MiB, more than {MOST_BYTES >> 20}")
+
+
+def kits(
+    archive: Path, target: str, trials: int, programs: int, tell: Callable[[str], None]
+) -> None:
+    """All kits in one archive, as most of their constants are the same."""
+    with tempfile.TemporaryDirectory() as inside:
+        if programs:
+            tell("kit of whole programs")
+            made = Path(inside) / cuda_parts.CALIBRATION / "bnn-kit-calibration"
+            made.parent.mkdir()
+            kit.export(target, made, count=programs)
+        for case in cases():
+            if not trials or case.name not in TUNED:
+                continue
+            tell(f"kit of {case.name}")
+            model, x = _made(case)
+            options = Options.of(allow_reorder=case.allow_reorder)
+            tuned = Subject.of(model, (x,), target=target, options=options)
+            packed = Path(inside) / "kit.tar.gz"
+            export_candidates(tuned, packed, trials=trials)
+            with tarfile.open(packed) as tar:
+                tar.extractall(Path(inside) / case.name, filter="data")
+            packed.unlink()
+        names = sorted(p.name for p in Path(inside).iterdir())
+        if names:
+            # The window of this preset has 64 MiB.
+            with tarfile.open(archive, "w:xz", preset=9) as tar:
+                for name in names:
+                    tar.add(Path(inside) / name, name)
 
 
 def _made(case: Case) -> tuple[nn.Module, Tensor]:
@@ -200,14 +226,6 @@ def _compile(case: Case, folder: Path, target: str) -> int:
     if case.part in ("exact", "halves", "networks"):
         np.save(folder / f"{case.name}.npy", _on_cpu(model, images(case.name, tuple(x.shape))))
     return size
-
-
-def _programs(archive: Path, target: str, count: int) -> None:
-    with tempfile.TemporaryDirectory() as inside:
-        made = Path(inside) / "bnn-kit-calibration"
-        kit.export(target, made, count=count)
-        with tarfile.open(archive, "w:gz") as tar:
-            tar.add(made, made.name)
 
 
 def _on_cpu(model: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:

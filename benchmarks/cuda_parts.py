@@ -19,6 +19,8 @@ from bnn_compiler import runtime
 
 #: Small networks for compute-sanitizer, which slows them down by a factor of a hundred.
 SANITIZED, TOOLS = ("xnornet_small", "birealnet18_small"), ("memcheck", "racecheck")
+#: All kits of a folder, and the one of whole programs in it.
+KITS, CALIBRATION = "kits.tar.xz", "calibration"
 #: Norm of what half precision may change, where no sign is behind it, over the norm of all.
 HALF = 2.0**-9
 
@@ -188,11 +190,21 @@ def layers_each(found: dict[str, Any]) -> dict[str, dict[str, float]]:
     return each
 
 
-def kit(archive: Path, results: Path, seconds: float) -> dict[str, Any]:
+def kits(folder: Path) -> list[str]:
+    """The kits in a folder's archive, that of whole programs first: nothing else tells of any."""
+    if not (folder / KITS).is_file():
+        return []
+    with tarfile.open(folder / KITS) as tar:
+        names = {m.name.split("/")[0] for m in tar.getmembers()}
+    return sorted(names, key=lambda n: (n != CALIBRATION, n))
+
+
+def kit(folder: Path, name: str, results: Path, seconds: float) -> dict[str, Any]:
     """What a kit of schedules or programs measures, which goes to ``results``."""
-    with tempfile.TemporaryDirectory() as inside, tarfile.open(archive) as tar:
-        tar.extractall(inside, filter="data")
-        (script,) = Path(inside).glob("bnn-kit-*/run.sh")
+    with tempfile.TemporaryDirectory() as inside, tarfile.open(folder / KITS) as tar:
+        members = [m for m in tar.getmembers() if m.name.startswith(f"{name}/")]
+        tar.extractall(inside, members, filter="data")
+        (script,) = Path(inside).glob(f"{name}/bnn-kit-*/run.sh")
         command = ["sh", str(script), str(results.resolve())]
         try:
             done = subprocess.run(

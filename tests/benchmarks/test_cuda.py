@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import cuda, cuda_goals, cuda_networks, cuda_record
+from benchmarks import cuda, cuda_goals, cuda_networks, cuda_parts, cuda_record
 from bnn_compiler import zoo
 from tests import edge
 from tests.deploy.cuda import stub
@@ -74,8 +74,9 @@ def made(tmp_path_factory):
     listed = {"target": "cuda-sm90", "cases": {**cases, "lost": {"part": "exact", "error": "why"}}}
     (folder / "cases.json").write_text(json.dumps(listed))
     (at / "run.sh").write_text('echo measured >"$1"; echo done\n')
-    with tarfile.open(folder / "birealnet18_1.kit.tar.gz", "w:gz") as tar:
-        tar.add(at / "run.sh", "bnn-kit-0/run.sh")
+    with tarfile.open(folder / cuda_parts.KITS, "w:xz") as tar:
+        for name in ("birealnet18_1", cuda_parts.CALIBRATION):
+            tar.add(at / "run.sh", f"{name}/bnn-kit-0/run.sh")
     driver = stub.driver(at / "driver")
     environment = {
         "LD_LIBRARY_PATH": str(driver),
@@ -119,6 +120,7 @@ def test_every_part_runs(made):
     assert found["goals"]["int8 / square8"]["met"] is None
     assert "torch" in found["torch_products"]["all"]["error"]
     assert found["torch_compile"].keys() == {"birealnet18_1", "birealnet18_64"}
+    assert list(found["kits"]) == [cuda_parts.CALIBRATION, "birealnet18_1"]
     assert found["kits"]["birealnet18_1"] == {"measured": True, "says": ["done"]}
     assert (made[0] / "results" / "found-birealnet18_1.json").read_text() == "measured\n"
     assert "doing" not in found
@@ -126,12 +128,28 @@ def test_every_part_runs(made):
     # What an earlier run had no time for is done by the next; the rest is as it was.
     output = made[0] / "results" / "found.json"
     late = {"error": f"{cuda_record.TOO_LATE}; more"}
-    earlier = {**found, "kits": {"birealnet18_1": late}, "sessions": {"birealnet18_1": late}}
+    earlier = {**found, "kits": {cuda_parts.CALIBRATION: late}, "sessions": {"birealnet18_1": late}}
     output.write_text(json.dumps(earlier))
     again = run(made, "--continue")
-    assert again["kits"] == found["kits"] and again["sessions"]["birealnet18_1"]["exact"]
+    assert again["kits"] == {n: found["kits"]["birealnet18_1"] for n in found["kits"]}
+    assert again["sessions"]["birealnet18_1"]["exact"]
     same = ("exact", "exact_full", "networks", "layers", "square", "torch_compile")
     assert {n: again[n] for n in same} == {n: found[n] for n in same}
+
+
+def test_a_machine_without_a_gpu_says_so(made, tmp_path):
+    at, environment = made
+    (tmp_path / "libcuda.so.1").write_text("")
+    command = [sys.executable, "-m", "benchmarks.cuda", "--run", str(at / "cases")]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "found.json")],
+        env={**environment, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "there is no GPU that works: " in done.stderr
+    assert "nothing was run" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_goals():
