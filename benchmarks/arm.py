@@ -84,13 +84,25 @@ class Kernel:
         return self.cycles / CLOCKS[self.core] / 1e6
 
 
-def build(network: str, core: str, folder: Path) -> tuple[dict[str, Any], Path]:
-    """The manifest, and a static program that runs the network once on zeros."""
+def build(
+    network: str, core: str, folder: Path, rest: str = "float32"
+) -> tuple[dict[str, Any], Path]:
+    """The manifest, and a static program that runs the network once on zeros.
+
+    ``rest`` is as in ``compile``; for int8 the example input says the ranges.
+    """
     torch.manual_seed(0)
     model, x = NETWORKS[network](), torch.randn(1, 3, 224, 224)
     zoo.randomize(model, x)
     artifact = bnn_compiler.compile(
-        model, (x,), target=core, output=folder / "net", name="net", as_folder=True
+        model,
+        (x,),
+        target=core,
+        output=folder / "net",
+        name="net",
+        as_folder=True,
+        rest=rest,
+        calibration=None if rest == "float32" else [x],
     )
     manifest = artifact.manifest
     counts = [torch.Size(manifest[k][0]["shape"]).numel() for k in ("inputs", "outputs")]
@@ -106,10 +118,10 @@ def build(network: str, core: str, folder: Path) -> tuple[dict[str, Any], Path]:
     return manifest, program
 
 
-def predict(network: str, core: str) -> list[Kernel]:
+def predict(network: str, core: str, rest: str = "float32") -> list[Kernel]:
     """Every kernel call of one network on one core."""
     with tempfile.TemporaryDirectory() as name:
-        manifest, program = build(network, core, Path(name))
+        manifest, program = build(network, core, Path(name), rest)
         code = assembly.disassemble(program)
         blocks = qemu.count(program)
     total = sum(b.total for b in blocks)
@@ -260,9 +272,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--cores", nargs="+", choices=list(CLOCKS), default=list(CLOCKS))
+    parser.add_argument(
+        "--rest", choices=["float32", "int8"], default="float32", help="as in bnnc compile"
+    )
     parser.add_argument("--name", default="arm", help="of the result files")
     args = parser.parse_args(argv)
-    kernels = [k for n in args.networks for core in args.cores for k in predict(n, core)]
+    kernels = [k for n in args.networks for core in args.cores for k in predict(n, core, args.rest)]
     written = text(kernels)
     print(written)
     report.RESULTS.mkdir(exist_ok=True)

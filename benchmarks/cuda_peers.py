@@ -4,7 +4,6 @@ Imports torch alone: neither torchvision nor TVM is needed.
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -87,23 +86,16 @@ def _graph(model: Any, x: Tensor, count: int = 50) -> dict[str, float]:
     return _times(graph.replay, count)
 
 
-def networks(end: float, batches: tuple[int, ...], compiled: bool) -> dict[str, Any]:
-    """Half precision, channels last, in a CUDA graph; ``compiled`` by inductor, until ``end``."""
+def network(case: str, compiled: bool) -> dict[str, float]:
+    """A case, NAME_BATCH: half precision, channels last, in a CUDA graph; by inductor if
+    ``compiled``.
+    """
     torch.backends.cudnn.benchmark = True
-    found: dict[str, Any] = {}
-    for name, make in NETWORKS.items():
-        for batch in batches:
-            if time.monotonic() > end:
-                return {**found, "stopped": "no time was left"}
-            try:
-                model = make().eval().half().cuda().to(memory_format=torch.channels_last)
-                x = torch.randn(batch, 3, 224, 224, device="cuda").half()
-                x = x.contiguous(memory_format=torch.channels_last)
-                run = torch.compile(model) if compiled else model
-                found[f"{name}_{batch}"] = _graph(run, x)
-            except Exception as e:
-                found[f"{name}_{batch}"] = {"error": f"{type(e).__name__}: {e}"[:500]}
-    return found
+    name, _, batch = case.rpartition("_")
+    model = NETWORKS[name]().eval().half().cuda().to(memory_format=torch.channels_last)
+    x = torch.randn(int(batch), 3, 224, 224, device="cuda").half()
+    x = x.contiguous(memory_format=torch.channels_last)
+    return _graph(torch.compile(model) if compiled else model, x)
 
 
 def products(side: int) -> dict[str, Any]:

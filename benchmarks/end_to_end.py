@@ -99,8 +99,12 @@ def compile_ours(
     input_dtype: str = "float32",
     *,
     allow_reorder: bool = False,
+    rest: str = "float32",
 ) -> Subject:
-    """Compile one network of peers.NETWORKS, for images as floats or as bytes."""
+    """Compile one network of peers.NETWORKS, for images as floats or as bytes.
+
+    ``rest`` is "int8" for its layers that are not binary in int8, of ranges of the same inputs.
+    """
     model, inputs = random_network(network)
     images = None
     if input_dtype == "uint8":
@@ -113,6 +117,8 @@ def compile_ours(
         output=folder / f"{network}.bnn",
         input_dtype=input_dtype,
         allow_reorder=allow_reorder,
+        rest=rest,
+        calibration=None if rest == "float32" else list(inputs),
         **(IMAGENET if images is not None else {}),
     )
     return Subject(network, model, artifact, inputs, images)
@@ -169,6 +175,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--allow-reorder", action="store_true", help="as in bnnc compile; the peers always may"
     )
+    parser.add_argument(
+        "--rest", choices=["float32", "int8"], default="float32", help="as in bnnc compile"
+    )
     parser.add_argument("--isa", choices=isa.KNOWN, help="hold both sides to it, see isa.py")
     parser.add_argument("--target", help="what to compile ours for (default: native, or the isa)")
     parser.add_argument("--name", default="end_to_end", help="name of the result files")
@@ -195,6 +204,7 @@ def main() -> None:
                 Path(folder),
                 options.input_dtype,
                 allow_reorder=options.allow_reorder,
+                rest=options.rest,
             )
             for name in options.networks
         ]

@@ -104,7 +104,7 @@ def train(name: str, study: Study, options: argparse.Namespace) -> None:
             study.say(f"{name}: supernet, epoch {p.epoch} of {p.epochs}, loss {p.loss:.3f}")
 
     study.task.train_supernet(progress)
-    budgets = list(NETWORKS[name].budgets[: options.budgets])
+    budgets = [study.share(s) for s in NETWORKS[name].shares[: options.budgets]]
     with Workers(Judges(study.task), options.workers) as workers:
         for budget in budgets:
             for method in _methods(name, options):

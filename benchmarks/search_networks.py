@@ -90,13 +90,13 @@ def _in_memory(part: data.Part) -> data.Labelled:
 
 @dataclass(frozen=True)
 class Network:
-    """What one study searches: its factory, group counts to choose from, budgets in seconds, the
-    one first that is searched first.
+    """What one study searches: its factory, group counts to choose from, budgets as shares of the
+    full network's time, the one first that is searched first.
     """
 
     factory: Callable[[], nn.Module]
     groups: tuple[int, ...]
-    budgets: tuple[float, ...]
+    shares: tuple[float, ...]
 
     def task(self, source: str, folder: Path, size: Size, target: str) -> Some:
         """Its search."""
@@ -108,6 +108,6 @@ class Network:
 
 
 NETWORKS = {
-    "channels": Network(channels, (), (100e-6, 70e-6, 185e-6)),
-    "groups": Network(groups, GROUPS, (120e-6, 64e-6, 185e-6)),
+    "channels": Network(channels, (), (0.45, 0.3, 0.75)),
+    "groups": Network(groups, GROUPS, (0.6, 0.35, 0.9)),
 }

@@ -4,20 +4,27 @@ import logging
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.deploy import backend, package
-from bnn_compiler.deploy.manifest import manifest
+from bnn_compiler.deploy.manifest import manifest, rest_entry
 from bnn_compiler.errors import InputError
 from bnn_compiler.network import Network, with_own_ranges
 from bnn_compiler.options import Options, check_int8
 from bnn_compiler.passes.left_in_float import left_in_float
 from bnn_compiler.plan import plan, realize
-from bnn_compiler.quantization import DEFAULT_METHOD, Calibration, calibrate
+from bnn_compiler.quantization import (
+    DEFAULT_METHOD,
+    DEFAULT_TOLERANCE,
+    Calibration,
+    Choices,
+    calibrate,
+    choices,
+)
 from bnn_compiler.runtime import Artifact, load
 from bnn_compiler.verification import checking
 
@@ -45,6 +52,7 @@ def compile(
     calibration: Any = None,
     calibrate_by: str | None = None,
     float_layers: Sequence[str] = (),
+    tolerance: float | None = None,
     check: bool = True,
     batches: Sequence[int] | None = None,
     dump_dir: str | Path | None = None,
@@ -70,9 +78,12 @@ def compile(
     for ``float_layers`` (names as ``bnnc check`` lists them); their ranges come from the images of
     ``calibration`` (arrays of the program's input, one image or several each), chosen by
     ``calibrate_by``: "min-max", "percentile", "mse" (the default) or "entropy"; a network that was
-    quantised elsewhere (PT2E, QAT) needs none, its layers keep their scales. Before the
-    artifact is written, ``check`` compares it with the module on the example inputs, layer by
-    layer, if this machine can run it. ``dump_dir`` gets the IR after every phase.
+    quantised elsewhere (PT2E, QAT) needs none, its layers keep their scales. With ``rest`` "auto"
+    those of them do that are faster so, the most time saved for a sign turned around first, while
+    the top-1 class of at most ``tolerance`` of the samples (default 0.01) is another; ``rest`` of
+    the manifest says what each layer gained and cost. Before the artifact is written, ``check``
+    compares it with the module on the example inputs, layer by layer, if this machine can run it.
+    ``dump_dir`` gets the IR after every phase.
 
     Raises ModelError, UnsupportedError, InputError, TargetError, ScheduleError, BuildError,
     ArtifactError, or MismatchError if the check fails.
@@ -87,7 +98,8 @@ def compile(
     known = Schedules.load(wanted, Path(schedules) if schedules else None)
     options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
     options = options.on(wanted.hardware.kind)
-    _check_rest(rest, wanted, calibration, calibrate_by, float_layers)
+    wish = _Wish(rest, calibration, calibrate_by, tuple(float_layers), tolerance)
+    wish.check(wanted)
     progress("import")
     networks = _networks(model, example_inputs, checkpoint, batches, wanted)
     network = networks[0]
@@ -95,10 +107,7 @@ def compile(
         raise InputError("input_dtype 'uint8' is for networks whose inputs are all float32 images")
     if network.imported.note:
         log.warning(network.imported.note)
-    calibrated: Calibration | None = None
-    if rest == "int8":
-        samples = calibration, calibrate_by
-        options, calibrated = _int8(network, options, samples, float_layers, progress)
+    options, calibrated, chosen = _quantised(network, options, known, wish, progress)
     progress("passes")
     graphs = [network.fused(options, Path(dump_dir) if dump_dir else None)]
     graphs += [other.fused(options) for other in networks[1:]]
@@ -114,6 +123,7 @@ def compile(
     draft = manifest(
         program, prefix, known, network, options, static_weights=as_folder, others=networks[1:]
     )
+    draft = replace(draft, rest=None if chosen is None else rest_entry(chosen))
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
         sealed, files = machine.build(Path(folder), program, functions, wanted, draft, progress)
         if check:
@@ -121,54 +131,87 @@ def compile(
             unchecked = Path(folder) / "draft"
             package.write_artifact(unchecked, sealed, files, as_folder=as_folder)
             checking.check_draft(unchecked, networks, options, progress)
-            if calibrated is not None:
+            if calibrated is not None and calibrated.ranges:
                 checking.tell_agreement(unchecked, calibrated, progress)
         progress("package")
         package.write_artifact(Path(output), sealed, files, as_folder=as_folder)
     return load(output, run_here=False)
 
 
-def _check_rest(
-    rest: str,
-    target: targets.Target,
-    calibration: Any,
-    calibrate_by: str | None,
-    float_layers: Sequence[str],
-) -> None:
-    """Raise InputError for what ``rest`` cannot be, or for what nobody would use."""
-    if rest not in ("float32", "int8"):
-        raise InputError(f"rest {rest!r}; known: 'float32', 'int8'")
-    if rest == "float32" and (calibration is not None or calibrate_by is not None or float_layers):
-        raise InputError("calibration samples, their method and float layers are for rest 'int8'")
-    if rest == "int8":
-        check_int8(target)
+@dataclass(frozen=True)
+class _Wish:
+    """What is asked for of layers that are not binary."""
+
+    rest: str
+    samples: Any
+    method: str | None
+    float_layers: tuple[str, ...]
+    tolerance: float | None
+
+    def check(self, target: targets.Target) -> None:
+        """Raise InputError for what ``rest`` cannot be, or for what nobody would use."""
+        rest = self.rest
+        if rest not in ("float32", "int8", "auto"):
+            raise InputError(f"rest {rest!r}; known: 'float32', 'int8', 'auto'")
+        unused = self.samples is not None or self.method is not None or self.float_layers
+        if rest == "float32" and unused:
+            raise InputError(
+                "calibration samples, their method and float layers are for rest 'int8' and 'auto'"
+            )
+        if self.tolerance is not None and rest != "auto":
+            raise InputError("a tolerance is for rest 'auto'")
+        if rest != "float32":
+            check_int8(target, rest)
 
 
-def _int8(
-    network: Network,
-    options: Options,
-    samples: tuple[Any, str | None],
-    float_layers: Sequence[str],
-    progress: Progress,
-) -> tuple[Options, Calibration | None]:
-    """``options`` with ranges: those that the network brings, else by ``samples`` and their method.
+#: Options with ranges, and where those come from.
+_Quantised = tuple[Options, Calibration | None, Choices | None]
+
+
+def _quantised(
+    network: Network, options: Options, known: Schedules, wish: _Wish, progress: Progress
+) -> _Quantised:
+    """``options`` with ranges for the layers that ``wish`` has on bytes.
 
     Raises InputError for samples that there are not, and for those that nobody would look at.
     """
-    images, method = samples
-    own = with_own_ranges(network.folded(options), options, float_layers)
+    if wish.rest == "float32":
+        return options, None, None
+    if wish.rest == "int8":
+        return *_int8(network, options, wish, progress), None
+    progress("choose")
+    chosen, calibrated = choices(
+        network,
+        options,
+        known,
+        wish.samples,
+        method=wish.method,
+        float_layers=wish.float_layers,
+        tolerance=DEFAULT_TOLERANCE if wish.tolerance is None else wish.tolerance,
+    )
+    for line in chosen.lines():
+        progress(line)
+    return replace(options, int8=chosen.ranges), calibrated, chosen
+
+
+def _int8(
+    network: Network, options: Options, wish: _Wish, progress: Progress
+) -> tuple[Options, Calibration | None]:
+    """By the ranges that the network brings, else by samples."""
+    own = with_own_ranges(network.folded(options), options, wish.float_layers)
     if own is not None:
-        if images is not None or method is not None:
+        if wish.samples is not None or wish.method is not None:
             raise InputError(
                 "this network was quantised and brings its scales: leave out calibration and"
                 " calibrate_by (--calibrate, --calibrate-by)"
             )
         progress(f"int8: {len(own.int8)} layers, by the scales that the network brings")
         return own, None
-    if images is None:
+    if wish.samples is None:
         raise InputError("rest 'int8' needs samples to calibrate on: calibration (--calibrate)")
     progress("calibrate")
-    found = calibrate(network, options, images, method or DEFAULT_METHOD, float_layers)
+    method = wish.method or DEFAULT_METHOD
+    found = calibrate(network, options, wish.samples, method, wish.float_layers)
     return replace(options, int8=found.ranges), found
 
 

@@ -52,11 +52,11 @@ class Options:
         return replace(self, half=self.allow_reorder and kind == "cuda")
 
 
-def check_int8(target: Target) -> None:
-    """Raise InputError for a target that has no int8 kernels."""
+def check_int8(target: Target, rest: str = "int8") -> None:
+    """Raise InputError for a target that has no int8 kernels, which ``rest`` asks for."""
     if target.hardware.kind != "llvm":
         raise InputError(
-            f"rest 'int8' is for CPUs; for {target.name} leave it out (--rest float32)"
+            f"rest {rest!r} is for CPUs; for {target.name} leave it out (--rest float32)"
         )
 
 

@@ -22,6 +22,13 @@ _VECTORS = {
 }
 #: What the file of a CPU may leave out.
 _OPTIONAL = {"link", "cpu_part", "threads", "prefetch_kib", "schedules"}
+#: Flags of which a CPU has to have all of some row for what [hardware] says of it.
+_NEEDS = {
+    ("x86_64", "tiles"): (("amx_tile", "amx_int8"),),
+    ("x86_64", "dot"): (("avx512_vnni",), ("avx_vnni",)),
+    ("aarch64", "dot"): (("asimddp",),),
+    ("aarch64", "tiles"): (),
+}
 _ZIG = re.compile(r"\w+(-[\w.]+){2,}")
 _ARM32 = re.compile(r"arm(v[4-7].*|hf|el|11.*|32)?|cortex-(m.*|a5|a7|a8|a9|a12|a15|a17|a32)")
 _NO_ARM32 = (
@@ -170,6 +177,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Target:
     link = data.get("link", {})
     _check_keys(path, "[link]", link, set(), {f.name for f in fields(Link)})
     _check_values(path, data, hardware, link)
+    _check_features(path, data["arch"], set(data["features"]), hardware)
     return Target(
         path.stem,
         data["arch"],
@@ -259,6 +267,15 @@ def _check_values(
     ):
         if not right:
             raise TargetError(f"{path}: {name} = {value!r}; give {wanted}")
+
+
+def _check_features(path: Path, arch: str, features: Set[str], hardware: dict[str, Any]) -> None:
+    """What the kernels would use without asking has to be among the flags."""
+    for (of, name), rows in _NEEDS.items():
+        if of == arch and hardware[name] and not any(features >= set(row) for row in rows):
+            flags = " or ".join(" and ".join(map(repr, row)) for row in rows)
+            hint = f"add {flags} to features" if rows else f"there is no such thing on {arch}"
+            raise TargetError(f"{path}: {name} = true; {hint}, or leave it out")
 
 
 def _is_shipped(name: object) -> bool:

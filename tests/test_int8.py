@@ -189,6 +189,10 @@ def test_byte_images_are_the_quantised_input(tmp_path):
         ({"target": "cuda-sm90"}, "--rest float32"),
         ({"rest": "int4"}, "'float32', 'int8'"),
         ({"rest": "float32"}, "are for rest 'int8'"),
+        ({"tolerance": 0.1}, "a tolerance is for rest 'auto'"),
+        ({"rest": "auto", "calibration": None}, "rest 'auto' needs samples"),
+        ({"rest": "auto", "tolerance": 2.0}, "tolerance 2: give the share"),
+        ({"rest": "auto", "target": "cuda-sm90"}, "rest 'auto' is for CPUs"),
         ({"rest": "float32", "calibration": None, "calibrate_by": "mse"}, "are for rest 'int8'"),
     ],
 )
@@ -196,6 +200,33 @@ def test_what_cannot_be_asked_for(given, message, tmp_path):
     wanted = {"rest": "int8", "calibration": images(2), "target": "x86-64-v3", **given}
     with pytest.raises(InputError, match=message):
         bnn_compiler.compile(trained(), (images(1),), output=tmp_path / "n.bnn", **wanted)
+
+
+def test_what_pays_runs_as_int8(tmp_path, capsys):
+    """The report of ``rest="auto"`` is in the manifest; what runs is what it says."""
+    told = []
+    net = bnn_compiler.compile(
+        trained(),
+        (images(1),),
+        target="x86-avx512-vpopcnt",
+        output=tmp_path / "n.bnn",
+        rest="auto",
+        tolerance=1.0,
+        calibration=images(),
+        float_layers=["fc"],
+        progress=told.append,
+    )
+    rest = net.description.rest
+    kinds = {one.layer: one.kind for one in rest.layers}
+    assert kinds.keys() == LAYERS - {"fc"} and kinds["stem"] == "int8"
+    assert [r.layer for r in net.description.int8] == [n for n in kinds if kinds[n] == "int8"]
+    assert all((one.kind == "int8") == (one.saved > 0) for one in rest.layers)
+    assert rest.seconds < rest.float_seconds and rest.samples == len(images())
+    ops = {s.name: s.op for s in net.description.steps}
+    assert ops["stem"] == "bnn.int8_conv2d" and ops["fc"] == "bnn.float_conv2d"
+    assert any("layers run as int8" in line for line in told)
+    assert cli.main(["inspect", str(tmp_path / "n.bnn")]) == 0
+    assert "stem: int8, int8 is faster" in capsys.readouterr().out
 
 
 def test_check_lists_them_without_samples():

@@ -111,12 +111,12 @@ def test_layers_by_name():
     ("given", "message"),
     [
         ({"calibration": images(2)}, "brings its scales: leave out calibration"),
+        ({"rest": "auto", "calibration": images(2)}, "brings its scales: rest 'int8' keeps them"),
         ({"calibrate_by": "mse"}, "brings its scales: leave out calibration"),
         ({"float_layers": ["stem"]}, "no layer 'stem' would run as int8"),
     ],
 )
 def test_what_nobody_would_look_at(given, message, tmp_path):
+    wanted = {"rest": "int8", **given}
     with pytest.raises(InputError, match=message):
-        bnn_compiler.compile(
-            quantised(), (images(1),), output=tmp_path / "n.bnn", rest="int8", **given
-        )
+        bnn_compiler.compile(quantised(), (images(1),), output=tmp_path / "n.bnn", **wanted)

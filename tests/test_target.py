@@ -112,6 +112,22 @@ def test_link_and_threads_of_a_users_file(tmp_path):
     assert board.link.compiler == ("ccache", "arm-gcc") and not board.threads
 
 
+@pytest.mark.parametrize(
+    ("name", "flag", "message"),
+    [
+        ("x86-amx", '"amx_int8"', "tiles = true; add 'amx_tile' and 'amx_int8' to features"),
+        ("x86-avx512-vpopcnt", '"avx512_vnni"', "dot = true; add 'avx512_vnni' or 'avx_vnni'"),
+        ("cortex-a76", '"asimddp"', "dot = true; add 'asimddp' to features, or leave it out"),
+    ],
+)
+def test_instructions_that_the_flags_do_not_name(name, flag, message, tmp_path):
+    text = (target.DATA / "targets" / f"{name}.toml").read_text()
+    assert flag in text
+    (tmp_path / "mine.toml").write_text(text.replace(f", {flag}", "", 1))
+    with pytest.raises(TargetError, match=message):
+        target.load(tmp_path / "mine.toml")
+
+
 def test_half_of_l2_is_for_the_next_kernel_where_that_was_measured():
     for board in map(target.load, target.names("llvm")):
         wanted = board.cpu.l2_kib // 2 if board.arch == "x86_64" else 0
@@ -127,6 +143,7 @@ def test_half_of_l2_is_for_the_next_kernel_where_that_was_measured():
         ("l2_kib = 256", "l2_kib = 0", "a positive integer"),
         ('popcount = "cnt"', 'popcount = "neon"', "popcount = 'neon'"),
         ("l2_kib = 256", 'l2_kib = 256\ntiles = "yes"', "true or false"),
+        ("l2_kib = 256", "l2_kib = 256\ntiles = true", "no such thing on aarch64"),
         (
             'arch = "aarch64"',
             'arch = "aarch64"\nschedules = "pdp11"',

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ from bnn_compiler.commands.common import (
     examples,
     table,
 )
-from bnn_compiler.commands.int8 import add_rest, float_layers
+from bnn_compiler.commands.int8 import add_calibration, add_rest, chosen, float_layers
+from bnn_compiler.errors import ModelError, UnsupportedError
 
 if TYPE_CHECKING:
     from bnn_compiler.latency.preview import Preview
+    from bnn_compiler.options import Options
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_batches(parser)
     add_rest(parser)
+    add_calibration(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     parser.add_argument(
         "--operators", action=_Operators, nargs=0, help="list PyTorch's operators that compile"
@@ -45,23 +49,10 @@ class _Operators(argparse.Action):
 
 def run(args: Arguments) -> int:
     """What each layer would run as, and what cannot be compiled; 1 if anything cannot."""
-    from bnn_compiler.latency.preview import preview
     from bnn_compiler.options import Options
 
-    kept_in_float = float_layers(args)
-    found = {
-        batch: preview(
-            args.model,
-            examples(args),
-            checkpoint=args.checkpoint,
-            target=args.target,
-            schedules=args.schedules,
-            options=Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder),
-            float_layers=kept_in_float,
-            batch=batch,
-        )
-        for batch in batches(args)
-    }
+    options = Options.of("exact", args.input_dtype, args.mean, args.std, args.allow_reorder)
+    found = {batch: _previewed(args, options, batch) for batch in batches(args)}
     if args.json:
         each = {batch: one.as_dict() for batch, one in found.items()}
         print(json.dumps(each if args.batch else each[None]))
@@ -70,6 +61,30 @@ def run(args: Arguments) -> int:
             print(f"batch {batch}:")
         _show(one)
     return 0 if all(one.compiles for one in found.values()) else 1
+
+
+def _previewed(args: Arguments, options: "Options", batch: int | None) -> "Preview":
+    from bnn_compiler.latency.preview import preview
+
+    kept_in_float, rest = float_layers(args), None
+    try:
+        rest = chosen(args, options, batch)
+    except (ModelError, UnsupportedError):
+        # The preview says why.
+        kept_in_float = None
+    if rest is not None:
+        kept_in_float = [*args.float, *rest.in_float]
+    found = preview(
+        args.model,
+        examples(args),
+        checkpoint=args.checkpoint,
+        target=args.target,
+        schedules=args.schedules,
+        options=options,
+        float_layers=kept_in_float,
+        batch=batch,
+    )
+    return found if rest is None else replace(found, rest=rest)
 
 
 def _show(found: "Preview") -> None:
@@ -89,6 +104,8 @@ def _show(found: "Preview") -> None:
         table(["layer", "kind", "family", "what", "us", "share"], rows)
         time = "" if total is None else f" in {1e3 * total:.3f} ms"
         print(f"{len(rows)} kernels{time} on {found.target}; {found.about}")
+    if found.rest is not None:
+        print("\n".join(found.rest.lines()))
     if found.note:
         print(found.note)
     for problem in found.problems:

@@ -19,13 +19,15 @@ from bnn_compiler.commands.common import (
     examples,
     table,
 )
-from bnn_compiler.commands.int8 import add_rest, float_layers
+from bnn_compiler.commands.int8 import add_calibration, add_rest, chosen, float_layers
 from bnn_compiler.errors import InputError
 
 if TYPE_CHECKING:
     from bnn_compiler.latency import Kernel, LatencyModel
     from bnn_compiler.latency.calibrate import Calibration, State
     from bnn_compiler.latency.space import PlanSpace
+    from bnn_compiler.options import Options
+    from bnn_compiler.quantization import Choices
 
 _MINUTES = 10.0
 
@@ -37,6 +39,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_batches(parser)
     add_rest(parser)
+    add_calibration(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     parser.add_argument("--plan", type=Path, help="JSON object {group: channels}")
     what = parser.add_mutually_exclusive_group()
@@ -86,8 +89,10 @@ def predict(args: Arguments) -> int:
 
     if float_layers(args) is not None:
         if args.groups or args.sweep or args.plan:
-            raise InputError("--rest int8 is for the network as it is: plans are of float32")
-        check_int8(targets.load(args.target))
+            raise InputError(
+                "--rest int8 and auto are for the network as it is: plans are of float32"
+            )
+        check_int8(targets.load(args.target), args.rest)
     if args.groups:
         return _groups(args, sizes[0])
     model = LatencyModel.load(args.target, args.schedules)
@@ -105,7 +110,8 @@ def predict(args: Arguments) -> int:
 
 def _predicted(args: Arguments, model: "LatencyModel", batch: int | None) -> dict[str, Any]:
     """What is predicted of a network for ``batch``, as JSON has it."""
-    kernels = _space(args, batch).kernels(_plan(args)) if args.plan else _kernels(args, batch)
+    rest = chosen(args, _compiled(args), batch)
+    kernels = _space(args, batch).kernels(_plan(args)) if args.plan else _kernels(args, batch, rest)
     found = model.predict_kernels([kernels])
     seconds, low, high = (float(v[0]) for v in (found.seconds, found.low, found.high))
     result: dict[str, Any] = {
@@ -116,6 +122,8 @@ def _predicted(args: Arguments, model: "LatencyModel", batch: int | None) -> dic
         "measured": model.about.measured,
         "about": model.about.text,
     }
+    if rest is not None:
+        result["rest"] = {**rest.as_dict(), "lines": rest.lines()}
     if args.explain:
         result["kernels"] = [vars(row) for row in model.explain(kernels)]
     return result
@@ -138,6 +146,8 @@ def _show(found: dict[str, Any], which: str) -> None:
                 for r in found["kernels"]
             ],
         )
+    if "rest" in found:
+        print("\n".join(found["rest"]["lines"]))
     low, high = 1e3 * found["low"], 1e3 * found["high"]
     print(
         f"{which}{1e3 * found['seconds']:.3f} ms on {found['target']}"
@@ -265,19 +275,26 @@ def _options(args: Arguments) -> dict[str, Any]:
     return {n: getattr(args, n) for n in names}
 
 
-def _kernels(args: Arguments, batch: int | None) -> "tuple[Kernel, ...]":
-    """Of the network as it is."""
+def _compiled(args: Arguments) -> "Options":
+    """What ``compile`` would be asked for."""
     from bnn_compiler import target as targets
+    from bnn_compiler.options import Options
+
+    options = Options.of("exact", **_options(args))
+    return options.on(targets.load(args.target).hardware.kind)
+
+
+def _kernels(args: Arguments, batch: int | None, rest: "Choices | None") -> "tuple[Kernel, ...]":
+    """Of the network as it is."""
     from bnn_compiler.latency import Kernel
     from bnn_compiler.network import Network, uncalibrated
-    from bnn_compiler.options import Options
     from bnn_compiler.plan import plan
 
     network = Network.of_batch(args.model, examples(args), batch, checkpoint=args.checkpoint)
-    options = Options.of("exact", **_options(args))
-    options = options.on(targets.load(args.target).hardware.kind)
+    options = _compiled(args)
     kept_in_float = float_layers(args)
     if kept_in_float is not None:
+        kept_in_float = [*kept_in_float, *(() if rest is None else rest.in_float)]
         options = uncalibrated(network.imported.module, options, kept_in_float)
     return Kernel.of_plan(plan.plan(network.fused(options)))
 

@@ -135,7 +135,9 @@ def _search(args: Arguments, live: "Live", stack: ExitStack) -> "tuple[Result, l
     deliver.write(task, found, args.budget)
     artifacts.export(found.network, task, args.output / "network.pt2")
     shipped = tuple(artifacts.ship(place, result, args.output))
-    report = SearchReport(args.model, args.target, place.name, args.seed, result, shipped)
+    report = SearchReport(
+        args.model, args.target, place.name, args.seed, result, shipped, place.hint
+    )
     page.write(report, args.output)
     return result, report.summary()
 

@@ -33,6 +33,7 @@ def ship(place: Place, result: "Result", folder: Path) -> "list[Shipped]":
     if result.searched == result.uniform:
         del named["searched"]
     made: dict[str, tuple[str, Artifact]] = {}
+    networks = []
     for name, plan in named.items():
         won = plan == result.winner
         try:
@@ -42,13 +43,14 @@ def ship(place: Place, result: "Result", folder: Path) -> "list[Shipped]":
                 raise
             continue
         file = "network.bnn" if won else f"{name}.bnn"
+        networks.append(network)
         made[name] = file, place.compile(network, folder / file, check=True)
     try:
         if not place.measures:
             return [
                 Shipped(name, file, artifact.size_bytes) for name, (file, artifact) in made.items()
             ]
-        seconds = place.seconds([artifact for _, artifact in made.values()])
+        seconds = place.seconds([artifact for _, artifact in made.values()], networks)
         return [
             Shipped(
                 name,

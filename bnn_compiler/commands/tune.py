@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def run(args: Arguments) -> int:
         # Before the network is loaded, which takes a while.
         Address.parse(args.device)
     from bnn_compiler.report import tuning
-    from bnn_compiler.tune import network
+    from bnn_compiler.tune import inside, network
 
     if args.export_candidates:
         return _export(args)
@@ -68,8 +69,9 @@ def run(args: Arguments) -> int:
         report = network.import_results(_subject(args), args.import_results, journal=args.journal)
     else:
         with tuning.live(quiet=args.json) as tell:
+            subject = _subject(args)
             report = network.tune_network(
-                _subject(args),
+                subject,
                 device=args.device,
                 secret=args.secret,
                 journal=args.journal,
@@ -77,6 +79,8 @@ def run(args: Arguments) -> int:
                 minutes=args.minutes,
                 tell=tell,
             )
+        if not args.device and subject.target.hardware.kind == "llvm":
+            report = replace(report, inside=inside.seconds_inside(subject))
     if args.json:
         print(json.dumps(tuning.as_dict(report)))
         return 0
@@ -101,7 +105,7 @@ def advice(manifest: "Manifest") -> str:
     if not kernels or not here or here in measured:
         return ""
     minutes = math.ceil(len(kernels) * _MINUTES)
-    rest = " --rest int8" if manifest.int8 else ""
+    rest = " --rest auto" if manifest.rest else " --rest int8" if manifest.int8 else ""
     return f"nothing was measured on this CPU ({here}): `bnnc tune{rest}` takes about {minutes} min"
 
 
@@ -157,4 +161,5 @@ def _subject(args: Arguments) -> "Subject":
         checkpoint=args.checkpoint,
         batches=args.batch,
         float_layers=float_layers(args),
+        also_float=args.rest == "auto",
     )

@@ -13,6 +13,7 @@ from bnn_compiler.ops.graph import Graph, derived
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.options import Options
 from bnn_compiler.plan.program import Buffer, Program
+from bnn_compiler.quantization import Choices
 from bnn_compiler.runtime.manifest import (
     ALIGN,
     FORMAT,
@@ -22,6 +23,8 @@ from bnn_compiler.runtime.manifest import (
     NormalizationEntry,
     ProgramEntry,
     RangeEntry,
+    RestEntry,
+    RestLayerEntry,
     StepEntry,
     TargetEntry,
     TensorEntry,
@@ -65,6 +68,13 @@ def manifest(
     entries = [_program(p, n, h) for (n, p), h in zip(list(made)[1:], hashes, strict=True)]
     ranges = tuple(RangeEntry(r.layer, r.low, r.high) for r in options.int8)
     return replace(alone, batches=tuple(entries), int8=ranges)
+
+
+def rest_entry(chosen: Choices) -> RestEntry:
+    """How layers that are not binary were chosen."""
+    found = chosen.as_dict()
+    layers = tuple(RestLayerEntry(**one) for one in found.pop("layers"))
+    return RestEntry(**found, layers=layers)
 
 
 def describe(

@@ -10,7 +10,7 @@ from bnn_compiler.errors import ScheduleError
 from bnn_compiler.latency.features import KINDS, TERMS
 from bnn_compiler.latency.regress import Regressor
 from bnn_compiler.latency.spread import FACTS, Spread
-from bnn_compiler.target import Target
+from bnn_compiler.target import Gpu, Target
 
 #: GHz of a board; cycles for each that features.py counts, of which an A53 issues half; bytes a
 #: cycle from beyond L1; cycles of a call. With the second, Bi-Real-18 and ReActNet-A take within a
@@ -33,9 +33,11 @@ def of(target: Target) -> tuple[Regressor, Spread]:
     Raises ScheduleError, naming ``bnnc calibrate``, for a target that is not in the table.
     """
     if target.name not in TABLE:
+        kit = isinstance(target.hardware, Gpu)
         raise ScheduleError(
             f"there is no latency model of {target.name}; `bnnc calibrate --target {target.name}`"
             " on such a machine makes one"
+            + (", or a kit that is measured there (--export-kit, --import-kit)" if kit else "")
         )
     clock, scale, bandwidth, call = TABLE[target.name]
     cycles = {

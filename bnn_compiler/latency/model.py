@@ -16,7 +16,7 @@ from bnn_compiler.cost import records, sealed
 from bnn_compiler.cost.pick import Choice, Schedules
 from bnn_compiler.errors import InputError, ScheduleError
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.latency import cycles, vocabulary
+from bnn_compiler.latency import caches, cycles, vocabulary
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.regress import Kernels, Regressor
 from bnn_compiler.latency.sample import Sample
@@ -97,6 +97,8 @@ class LatencyModel:
     _seen: dict[int, tuple[Kernel, int]] = field(default_factory=dict, repr=False)
     _seconds: Floats = field(default_factory=lambda: np.zeros((0, 1)), repr=False)
     _weights: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
+    _passing: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
+    _share: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
     _kinds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
 
     @staticmethod
@@ -143,18 +145,23 @@ class LatencyModel:
         counts = [len(s.kernels) for s in samples]
         programs = np.repeat(np.arange(len(samples)), counts)
         seconds = np.concatenate([s.steps for s in samples]) * speed[programs]
-        kernels, weights = _describe([k.whole() for s in samples for k in s.kernels], schedules)
+        kernels = _describe([k.whole() for s in samples for k in s.kernels], schedules)
         inputs = np.array([_input_bytes(s.kernels) for s in samples])
+        passing = np.bincount(programs, kernels.passing).astype(float)
+        levels = caches.levels(passing, schedules.target)[programs]
         guessed = np.zeros((len(seconds), _FOLD_MEMBERS))
         folds = min(folds, len(samples))
         order = np.random.default_rng(0).permutation(len(samples)) % folds
         for fold in range(folds):
             left_out = order[programs] == fold
-            learnt = kernels.at(~left_out), seconds[~left_out], programs[~left_out]
+            kept = kernels.at(~left_out)
+            learnt = kept, seconds[~left_out], programs[~left_out], levels[~left_out]
             found = Regressor.fit(*learnt, prior, _FOLD_MEMBERS)
-            guessed[left_out] = found.predict(kernels.at(left_out))
+            asked = kernels.at(left_out)
+            factor = found.factor(asked.share, levels[left_out])
+            guessed[left_out] = found.predict(asked) * factor[:, None]
         starts = np.cumsum([0, *counts[:-1]])
-        cold = _cold(np.bincount(programs, weights).astype(float), schedules.target)
+        cold = _cold(np.bincount(programs, kernels.weights).astype(float), schedules.target)
         known, _ = _facts(
             np.add.reduceat(seconds, starts)[:, None], np.array(counts, float), inputs, cold
         )
@@ -164,7 +171,7 @@ class LatencyModel:
         shares = _shares(programs, guessed, kernels.kinds, len(kernels.words.kinds))
         spread = Spread.fit(known, facts, unsure, shares, whole)
         error = float(np.mean(np.abs(spread.seconds(facts) / whole - 1)))
-        regressor = Regressor.fit(kernels, seconds, programs, prior)
+        regressor = Regressor.fit(kernels, seconds, programs, levels, prior)
         about = About(cpu, len(samples), error, nominal)
         return LatencyModel(schedules.target, schedules, regressor, spread, about)
 
@@ -195,20 +202,27 @@ class LatencyModel:
 
     def _sum(self, at: NDArray[np.int64], counts: NDArray[np.int64], inputs: Floats) -> Prediction:
         """Of networks of ``counts`` [n] kernels each, which are ``at`` in ``_seconds``."""
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        sums = np.add.reduceat(self._seconds[at], starts, axis=0)
+        starts, parts = _starts(counts), self._parts(at, counts)
+        sums = np.add.reduceat(parts, starts, axis=0)
         cold = _cold(np.add.reduceat(self._weights[at], starts), self.target)
         facts, unsure = _facts(sums, counts.astype(float), inputs, cold)
         networks, kinds = np.repeat(np.arange(len(counts)), counts), self._kinds[at]
         size = len(self.regressor.words.kinds)
-        shares = _shares(networks, self._seconds[at], kinds, size)
+        shares = _shares(networks, parts, kinds, size)
         seconds, factor = self.spread.seconds(facts), self.spread.factor(unsure, shares)
         return Prediction(seconds, seconds / factor, seconds * factor)
 
+    def _parts(self, at: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+        """Seconds [sum of counts, members] of kernels in their networks, as in ``_sum``."""
+        passing = np.add.reduceat(self._passing[at], _starts(counts))
+        levels = np.repeat(caches.levels(passing, self.target), counts)
+        return np.asarray(
+            self._seconds[at] * self.regressor.factor(self._share[at], levels)[:, None]
+        )
+
     def explain(self, kernels: Sequence[Kernel]) -> list[Row]:
         """What each kernel takes of the network's predicted time, in order."""
-        at, _ = self._look_up([kernels])
-        parts = np.exp(np.log(self._seconds[at]).mean(axis=1))
+        parts = self.kernel_seconds(kernels)
         scale = float(self.predict_kernels([kernels]).seconds[0]) / parts.sum()
         rows = []
         for kernel, part in zip(kernels, parts, strict=True):
@@ -227,15 +241,13 @@ class LatencyModel:
 
     def kernel_seconds(self, kernels: Sequence[Kernel]) -> Floats:
         """Of each kernel in a network [n]."""
-        at, _ = self._look_up([kernels])
-        return np.asarray(np.exp(np.log(self._seconds[at]).mean(axis=1)))
+        parts = self._parts(*self._look_up([kernels]))
+        return np.asarray(np.exp(np.log(parts).mean(axis=1)))
 
     def disagreement(self, networks: Sequence[Sequence[Kernel]]) -> Floats:
         """How far the ensemble's members are from each other [n], as a share of the time."""
         at, counts = self._look_up(networks)
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        sums = np.add.reduceat(self._seconds[at], starts, axis=0)
-        return disagreement(sums)
+        return disagreement(np.add.reduceat(self._parts(at, counts), _starts(counts), axis=0))
 
     def save(self, path: Path) -> None:
         """Write it (sealed). Raises ScheduleError if it cannot be written."""
@@ -260,6 +272,7 @@ class LatencyModel:
             self._index.clear()
             self._seen.clear()
             self._seconds, self._weights = self._seconds[:0], self._weights[:0]
+            self._passing, self._share = self._passing[:0], self._share[:0]
             self._kinds = self._kinds[:0]
             self.schedules.forget()
         if len(self._seen) > _MOST_KERNELS:
@@ -279,12 +292,14 @@ class LatencyModel:
         keys = [(k.task, k.reads, k.writes) for k in wholes]
         new = {key: k for key, k in zip(keys, wholes, strict=True) if key not in self._index}
         if new:
-            described, weights = _describe(list(new.values()), self.schedules)
+            described = _describe(list(new.values()), self.schedules)
             seconds = self.regressor.predict(described)
             first = len(self._weights)
             before = self._seconds.reshape(first, seconds.shape[1] if not first else -1)
             self._seconds = np.concatenate([before, seconds])
-            self._weights = np.concatenate([self._weights, weights])
+            self._weights = np.concatenate([self._weights, described.weights])
+            self._passing = np.concatenate([self._passing, described.passing])
+            self._share = np.concatenate([self._share, described.share])
             self._kinds = np.concatenate([self._kinds, described.kinds])
             self._index.update({key: first + i for i, key in enumerate(new)})
         for key, kernel in zip(keys, kernels, strict=True):
@@ -321,14 +336,19 @@ def read(path: Path, schedules: Schedules) -> LatencyModel:
     return LatencyModel(target, schedules, regressor, spread, about)
 
 
-def _describe(kernels: Sequence[Kernel], schedules: Schedules) -> tuple[Kernels, Floats]:
-    """What the regressor is told of kernels, and the bytes of their constants [n]."""
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where networks of ``counts`` kernels begin in a list of all."""
+    return np.concatenate([[0], np.cumsum(counts)[:-1]])
+
+
+def _describe(kernels: Sequence[Kernel], schedules: Schedules) -> Kernels:
+    """What the regressor is told of kernels."""
     tasks = [k.task for k in kernels]
     picked = iter(schedules.pick_all([t for t in tasks if isinstance(t, Task)]))
     choices: list[Choice | None] = [next(picked) if isinstance(t, Task) else None for t in tasks]
     words = vocabulary.of(schedules.target)
     x, terms, kinds = vocabulary.matrix(kernels, choices, schedules.target)
-    return Kernels(x, terms, kinds, words), terms[:, words.terms.index("weights")]
+    return Kernels(x, terms, kinds, words)
 
 
 def _facts(sums: Floats, calls: Floats, inputs: Floats, cold: Floats) -> tuple[Floats, Floats]:

@@ -19,6 +19,7 @@ from bnn_compiler.ops.storage import Storage
 from bnn_compiler.options import Options, check_int8
 from bnn_compiler.passes.left_in_float import left_in_float
 from bnn_compiler.plan import plan
+from bnn_compiler.quantization import Choices
 from bnn_compiler.target import Target
 
 
@@ -41,7 +42,8 @@ class Preview:
 
     With ``problems``, ``lines`` are those of the rest of the network, as far as it can be seen.
     ``about`` says where the seconds come from, or why there are none, ``note`` what was frozen to
-    import the network, and which layers with weights of signs run in float, "" for nothing.
+    import the network, and which layers with weights of signs run in float, "" for nothing;
+    ``rest`` how layers that are not binary were chosen, if they were.
     """
 
     target: str
@@ -49,6 +51,7 @@ class Preview:
     problems: tuple[Problem, ...]
     about: str
     note: str = ""
+    rest: Choices | None = None
 
     @property
     def compiles(self) -> bool:
@@ -71,6 +74,7 @@ class Preview:
             "seconds": self.seconds,
             "about": self.about,
             "note": self.note,
+            "rest": None if self.rest is None else self.rest.as_dict(),
         }
 
 

@@ -7,13 +7,14 @@ seconds; several are trained on different programs: where they disagree, too lit
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
+from bnn_compiler.latency.caches import LEVELS, Caches
 from bnn_compiler.latency.vocabulary import CPU, Vocabulary
 
 Floats = NDArray[np.float64]
@@ -28,6 +29,8 @@ _PARAMETERS = {
     "nthread": 1,
 }
 _ROUNDS = 250
+#: To tell caches from kernels: passes, and rounds of each, too few to learn networks by heart.
+_PASSES, _FEW = 6, 50
 #: Of an ensemble.
 MEMBERS = 4
 #: No kernel takes less, and no prediction is further from the rough estimate: seconds, a factor.
@@ -47,10 +50,30 @@ class Kernels:
         """Some of them."""
         return Kernels(self.x[index], self.terms[index], self.kinds[index], self.words)
 
+    @property
+    def weights(self) -> Floats:
+        """Bytes of constants [n]."""
+        return self._term("weights")
+
+    @property
+    def passing(self) -> Floats:
+        """Bytes that stay in the caches, for as long as others do not push them out [n]."""
+        return self.weights + self._term("written")
+
+    @property
+    def share(self) -> Floats:
+        """Of the bytes, what is constants [n]."""
+        others = self._term("read") + self._term("tensors") + self._term("written")
+        return np.asarray(self.weights / np.maximum(self.weights + others, 1.0))
+
+    def _term(self, name: str) -> Floats:
+        return np.asarray(self.terms[:, self.words.terms.index(name)])
+
 
 @dataclass(frozen=True)
 class Regressor:
-    """``coefficients`` [kinds, terms] make the rough estimate in seconds; ``trees`` correct it.
+    """``coefficients`` [kinds, terms] make the rough estimate in seconds; ``trees`` correct it, and
+    ``caches`` what they say, by the network that a kernel is in.
 
     With a ``prior``, another machine's regressor, its seconds times ``scales`` [kinds] are the
     rough estimate, and what was measured here only corrects them.
@@ -61,16 +84,20 @@ class Regressor:
     prior: "Regressor | None" = None
     scales: Floats | None = None
     words: Vocabulary = CPU
+    caches: Caches = field(default_factory=Caches)
 
     @staticmethod
     def fit(
         kernels: Kernels,
         seconds: Floats,
         programs: NDArray[np.int64],
+        levels: NDArray[np.int64],
         prior: "Regressor | None" = None,
         members: int = MEMBERS,
     ) -> "Regressor":
-        """Learn from ``seconds`` [n]; ``programs`` [n] says which program a kernel was timed in."""
+        """Learn from ``seconds`` [n]; ``programs`` [n] says which program a kernel was timed in,
+        ``levels`` [n] how large that is (caches.py).
+        """
         coefficients = _coefficients(kernels, seconds)
         scales = None if prior is None else _scales(kernels, seconds, prior)
         rough = Regressor(coefficients, (), prior, scales, kernels.words)._rough(kernels)
@@ -78,25 +105,31 @@ class Regressor:
         whole = np.bincount(programs, seconds)[programs]
         # A kernel weighs what it can do to the error of its program.
         weights = np.sqrt(seconds / whole)
-        names, columns = np.unique(programs), list(kernels.words.names)
-        trees = []
-        for member in range(members):
-            rng = np.random.default_rng(member)
-            drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-            times = drawn[np.searchsorted(names, programs)] + 0.5
-            data = xgboost.DMatrix(kernels.x, goal, weight=weights * times, feature_names=columns)
-            trees.append(xgboost.train({**_PARAMETERS, "seed": member}, data, _ROUNDS))
-        return Regressor(coefficients, tuple(trees), prior, scales, kernels.words)
+        caches = Caches() if prior is None else prior.caches
+        for _ in range(_PASSES):
+            left = goal - caches.logs(kernels.share, levels)
+            known = _grow(kernels, left, weights, programs, 0, _FEW)
+            left = left - known.predict(_matrix(kernels))
+            caches = caches.improved(left, weights**2, kernels.share, levels)
+        goal = goal - caches.logs(kernels.share, levels)
+        trees = tuple(_grow(kernels, goal, weights, programs, m, _ROUNDS) for m in range(members))
+        return Regressor(coefficients, trees, prior, scales, kernels.words, caches)
 
     def predict(self, kernels: Kernels) -> Floats:
-        """Seconds [n, members]; one member if there are no trees."""
+        """Seconds [n, members], but for ``factor``; one member if there are no trees."""
         rough = self._rough(kernels)[:, None]
         if not self.trees or not len(rough):
             return rough
-        data = xgboost.DMatrix(kernels.x, feature_names=list(self.words.names))
+        data = _matrix(kernels)
         logs = np.stack([tree.predict(data) for tree in self.trees], axis=1)
         furthest = np.log(_FURTHEST)
         return np.asarray(rough * np.exp(np.clip(logs.astype(np.float64), -furthest, furthest)))
+
+    def factor(self, share: Floats, levels: NDArray[np.int64]) -> Floats:
+        """How much longer kernels take in networks of ``levels`` [n], whose bytes are constants by
+        ``share`` [n].
+        """
+        return np.asarray(np.exp(self.caches.logs(share, levels)))
 
     def _rough(self, kernels: Kernels) -> Floats:
         if self.prior is not None and self.scales is not None:
@@ -115,6 +148,7 @@ class Regressor:
             "trees": [base64.b85encode(bytes(t.save_raw("ubj"))).decode() for t in self.trees],
             "prior": None if self.prior is None else self.prior.as_dict(),
             "scales": None if self.scales is None else self.scales.tolist(),
+            "caches": list(self.caches.longer),
         }
 
     @staticmethod
@@ -127,13 +161,39 @@ class Regressor:
             if tuple(data[name]) != here:
                 raise ValueError(f"it was made for other {name}")
         prior, scales = data["prior"], data["scales"]
+        # Models were made before there was this.
+        longer = tuple(map(float, data.get("caches", Caches().longer)))
+        if len(longer) != LEVELS:
+            raise ValueError(f"{len(longer)} sizes of networks instead of {LEVELS}")
         return Regressor(
             np.array(data["coefficients"], float).reshape(len(words.kinds), len(words.terms)),
             tuple(_tree(text) for text in data["trees"]),
             None if prior is None else Regressor.from_dict(prior, words),
             None if scales is None else np.array(scales, float).reshape(len(words.kinds)),
             words,
+            Caches(longer),
         )
+
+
+def _matrix(kernels: Kernels, **others: Any) -> xgboost.DMatrix:
+    return xgboost.DMatrix(kernels.x, feature_names=list(kernels.words.names), **others)
+
+
+def _grow(
+    kernels: Kernels,
+    goal: Floats,
+    weights: Floats,
+    programs: NDArray[np.int64],
+    member: int,
+    rounds: int,
+) -> xgboost.Booster:
+    """Trees of one member of the ensemble, which sees some programs more often than others."""
+    names = np.unique(programs)
+    rng = np.random.default_rng(member)
+    drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+    times = drawn[np.searchsorted(names, programs)] + 0.5
+    data = _matrix(kernels, label=goal, weight=weights * times)
+    return xgboost.train({**_PARAMETERS, "seed": member}, data, rounds)
 
 
 def _tree(text: str) -> xgboost.Booster:

@@ -16,7 +16,7 @@ from bnn_compiler.ops.epilogue import Epilogue
 from bnn_compiler.ops.graph import Graph, array, constant
 from bnn_compiler.ops.rounding import ceil_div, round_up
 from bnn_compiler.ops.storage import Storage
-from bnn_compiler.plan import tasks
+from bnn_compiler.plan import sizes, tasks
 from bnn_compiler.plan.program import Buffer
 
 
@@ -389,7 +389,9 @@ def _pad_vectors(operands: list[relax.Expr], epilogue: Epilogue, channels: int) 
 def plan(graph: Graph) -> Plan:
     """The buffers and calls of a fused graph.
 
-    Raises UnsupportedError for an operator without a kernel, or for convolutions that need
-    different halos around one tensor.
+    Raises UnsupportedError for an operator without a kernel, for convolutions that need different
+    halos around one tensor, or for a tensor too large for 32-bit indices.
     """
-    return _Planner(graph).run()
+    found = _Planner(graph).run()
+    sizes.check(found.calls)
+    return found

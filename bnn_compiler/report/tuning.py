@@ -8,9 +8,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bnn_compiler.cost.records import Record
 from bnn_compiler.tune.outcome import Tell, TuningProgress, TuningReport
 
-COLUMNS = ("kernel", "family", "tile", "us", "rule us", "best / rule", "% of roofline", "trials")
+COLUMNS = (
+    "kernel",
+    "family",
+    "tile",
+    "us",
+    "inside us",
+    "rule us",
+    "best / rule",
+    "% of roofline",
+    "trials",
+)
 
 
 @contextmanager
@@ -49,13 +60,15 @@ def rows(report: TuningReport) -> list[list[str]]:
     """One row for each kernel."""
     found = []
     for record in report.records:
-        point, bound = record.point, report.bounds.get(record.task.key)
+        key = record.task.key
+        point, bound, inside = record.point, report.bounds.get(key), report.inside.get(key)
         found.append(
             [
                 str(record.task),
                 point.family,
                 point.tile,
                 f"{record.seconds * 1e6:.1f}",
+                f"{inside * 1e6:.1f}" if inside else "",
                 f"{record.rule_seconds * 1e6:.1f}" if record.rule_seconds else "",
                 f"{record.seconds / record.rule_seconds:.2f}" if record.rule_seconds else "",
                 f"{100 * bound / record.seconds:.0f}" if bound else "",
@@ -68,6 +81,13 @@ def rows(report: TuningReport) -> list[list[str]]:
 def summary(report: TuningReport) -> list[str]:
     """What to say below the table."""
     lines = [f"{report.trials} trials, {report.failed} failed; records in {report.path}"]
+    both = [(r.seconds, report.inside[r.task.key]) for r in report.records if _is_known(report, r)]
+    if both:
+        alone, inside = (sum(column) for column in zip(*both, strict=True))
+        lines.append(
+            f"measured alone these kernels take {1e3 * alone:.3f} ms, each once; inside the network"
+            f" {1e3 * inside:.3f}, {inside / alone:.2f} times that"
+        )
     if report.quality:
         q = report.quality
         lines.append(
@@ -78,10 +98,15 @@ def summary(report: TuningReport) -> list[str]:
     return lines
 
 
+def _is_known(report: TuningReport, record: Record) -> bool:
+    return record.task.key in report.inside
+
+
 def as_dict(report: TuningReport) -> dict[str, Any]:
     """The JSON form."""
     return {
         "records": [r.as_dict() for r in report.records],
+        "inside_seconds": [report.inside.get(r.task.key) for r in report.records],
         "trials": report.trials,
         "failed": report.failed,
         "path": str(report.path),

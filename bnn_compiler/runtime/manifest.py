@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 #: The version of the artifact's format that this package writes and reads.
-FORMAT = 5
+FORMAT = 6
 #: Bytes to which the workspace and every buffer in it are aligned.
 ALIGN = 64
 
@@ -59,6 +59,35 @@ class RangeEntry:
     layer: str
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class RestLayerEntry:
+    """A layer that is not binary, what it runs as and why; on bytes alone it saves so many seconds,
+    and so many of the signs behind it and of the samples' classes change (quantization/choose.py).
+    """
+
+    layer: str
+    kind: str
+    why: str
+    saved: float
+    flipped: float
+    changed: float
+    together: float | None
+
+
+@dataclass(frozen=True)
+class RestEntry:
+    """How layers that are not binary were chosen: shares of samples, seconds of kernels."""
+
+    tolerance: float
+    samples: int
+    changed: float
+    seconds: float
+    float_seconds: float
+    about: str
+    layers: tuple[RestLayerEntry, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -196,6 +225,7 @@ class Manifest:
     buffers: tuple[BufferEntry, ...]
     batches: tuple[ProgramEntry, ...] = ()
     int8: tuple[RangeEntry, ...] = ()
+    rest: RestEntry | None = None
     code_bytes: int = 0
     weights_offset: int = 0
     files: dict[str, FileEntry] = field(default_factory=dict)

@@ -83,7 +83,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class SearchReport:
-    """A search, its result, where it was made, and the artifacts that came of it."""
+    """A search, its result, where it was made, and the artifacts that came of it.
+
+    ``hint`` says what would time them where nothing did.
+    """
 
     name: str
     target: str
@@ -91,6 +94,7 @@ class SearchReport:
     seed: int
     result: Result
     shipped: tuple[Shipped, ...] = ()
+    hint: str = "--device times it"
 
     def artifact(self, name: str) -> Shipped | None:
         """That of "searched" or "uniform", if it was made."""
@@ -221,7 +225,7 @@ class SearchReport:
             lines.append(self._final(self.final_seconds))
         else:
             lines.append(
-                f"Predicted, no board: the code of {self.target} was not timed; --device times it."
+                f"Predicted, no board: the code of {self.target} was not timed; {self.hint}."
             )
         if state.corrections:
             lines.append(

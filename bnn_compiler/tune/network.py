@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,8 @@ class Subject:
     """What is tuned: a network, as ``compile`` takes it, for a target; records go to ``schedules``.
 
     ``batches`` are the batch sizes whose kernels are tuned, None for that of the inputs. Given
-    ``float_layers``, all others that can are int8. The network is loaded when its kernels are asked
-    for.
+    ``float_layers``, all others that can are int8, and with ``also_float`` those kernels too are
+    tuned that they are in float. The network is loaded when its kernels are asked for.
     """
 
     model: Any
@@ -42,6 +44,7 @@ class Subject:
     checkpoint: str | Path | None = None
     batches: tuple[int, ...] | None = None
     float_layers: tuple[str, ...] | None = None
+    also_float: bool = False
 
     @staticmethod
     def of(
@@ -54,6 +57,7 @@ class Subject:
         checkpoint: str | Path | None = None,
         batches: Sequence[int] | None = None,
         float_layers: Sequence[str] | None = None,
+        also_float: bool = False,
     ) -> "Subject":
         """Without ``schedules``, the shipped file.
 
@@ -61,34 +65,44 @@ class Subject:
         """
         chosen = targets.load(target)
         if float_layers is not None:
-            check_int8(chosen)
+            check_int8(chosen, "auto" if also_float else "int8")
         path = Path(schedules) if schedules else records.shipped(chosen)
         sizes = tuple(batches) if batches else None
         options = options.on(chosen.hardware.kind)
         floats = None if float_layers is None else tuple(float_layers)
-        return Subject(model, example_inputs, chosen, path, options, checkpoint, sizes, floats)
+        return Subject(
+            model, example_inputs, chosen, path, options, checkpoint, sizes, floats, also_float
+        )
 
     def tasks(self) -> dict[Task, int]:
         """The distinct kernels that have several schedules, and how often each occurs.
 
         Raises what ``bnn_compiler.compile`` raises for the same network.
         """
-        given, weights = (self.model, self.example_inputs), self.checkpoint
-        if self.batches is None:
-            networks: tuple[Network, ...] = (Network.of(*given, checkpoint=weights),)
-        else:
-            networks = Network.of_batches(*given, self.batches, checkpoint=weights)
         tasks = Counter[Any]()
-        for network in networks:
-            options = self.options
-            if self.float_layers is not None:
-                options = uncalibrated(network.imported.module, options, self.float_layers)
-            tasks.update(plan.plan(network.fused(options)).tasks)
+        for network in self.networks():
+            forms = [Counter[Any](plan.plan(network.fused(o)).tasks) for o in self.forms(network)]
+            # Of a kernel of both forms the network has no more than one of them has.
+            tasks.update(reduce(or_, forms))
         return {
             task: times
             for task, times in tasks.items()
             if isinstance(task, Task) and len(families.space(task, self.target.hardware)) > 1
         }
+
+    def networks(self) -> tuple[Network, ...]:
+        """One for each batch size. Raises what ``bnn_compiler.compile`` raises."""
+        given, weights = (self.model, self.example_inputs), self.checkpoint
+        if self.batches is None:
+            return (Network.of(*given, checkpoint=weights),)
+        return Network.of_batches(*given, self.batches, checkpoint=weights)
+
+    def forms(self, network: Network) -> list[Options]:
+        """What kernels of ``network`` are tuned for."""
+        if self.float_layers is None:
+            return [self.options]
+        int8 = uncalibrated(network.imported.module, self.options, self.float_layers)
+        return [int8, self.options] if self.also_float else [int8]
 
 
 def tune_network(

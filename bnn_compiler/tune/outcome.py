@@ -1,7 +1,7 @@
 """What a tuning run says of itself: how far it is, and what it found."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnn_compiler.cost.model import Quality
@@ -33,7 +33,8 @@ Tell = Callable[[TuningProgress], None]
 class TuningReport:
     """What a tuning run found; ``quality`` is the model's, if there were samples enough.
 
-    ``bounds`` has the roofline in seconds by task key, where it is known.
+    ``bounds`` has the roofline in seconds by task key, where it is known, ``inside`` what kernels
+    take inside the network (inside.py): a record is of a kernel alone.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class TuningReport:
     failed: int
     quality: Quality | None
     bounds: dict[str, float]
+    inside: dict[str, float] = field(default_factory=dict)
 
 
 def progress(

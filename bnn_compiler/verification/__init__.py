@@ -17,10 +17,10 @@ from bnn_compiler.errors import InputError, VerifyError
 from bnn_compiler.frontend.oracle import Observation, Truth
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
+from bnn_compiler.quantization.agreement import top1
 from bnn_compiler.runtime import Artifact
 from bnn_compiler.runtime.tensors import is_tensor, widened
 from bnn_compiler.verification import halves, playback
-from bnn_compiler.verification.agreement import top1
 from bnn_compiler.verification.kernels import kernel_checks
 from bnn_compiler.verification.quantized import Meanings
 from bnn_compiler.verification.report import (

@@ -7,9 +7,9 @@ from bnn_compiler.errors import ArtifactError, MismatchError
 from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.quantization import Calibration
+from bnn_compiler.quantization.agreement import top1
 from bnn_compiler.runtime import load
 from bnn_compiler.verification import check, check_bytes
-from bnn_compiler.verification.agreement import top1
 
 #: A batch whose values take more memory is left to ``verify``.
 _MOST = 2 << 30

@@ -93,7 +93,7 @@ def studied(tmp_path, monkeypatch):
         tmp_path / "small", TINY.recipe, TINY.supernet_epochs, groups=(1, 2),
         images=TINY.images, chosen_by=TINY.choose,
     )  # fmt: skip
-    monkeypatch.setitem(NETWORKS, "small", Network(search_networks.channels, (1, 2), (10e-6,)))
+    monkeypatch.setitem(NETWORKS, "small", Network(search_networks.channels, (1, 2), (0.5,)))
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     study = Study(task, TINY, Arithmetic(), lambda text: None)
     options = Namespace(

@@ -42,6 +42,11 @@ TINY = ["tests.test_cli:tiny", "--shape", "1,3,6,6", "--target", "x86-64-v3"]
         ("check", ["--rest", "int8", "--target", "cuda-sm90"], "--rest float32"),
         ("predict", ["--rest", "int8", "--target", "cuda-sm90"], "--rest float32"),
         ("tune", ["--rest", "int8", "--target", "cuda-sm90"], "--rest float32"),
+        ("compile", ["-o", "n.bnn", "--tolerance", "0.1"], "no meaning without --rest auto"),
+        ("check", ["--rest", "auto"], "needs samples to calibrate on"),
+        ("predict", ["--rest", "auto", "--target", "cuda-sm90"], "rest 'auto' is for CPUs"),
+        ("check", ["--rest", "auto", "--target", "cuda-sm90"], "rest 'auto' is for CPUs"),
+        ("tune", ["--rest", "auto", "--target", "cuda-sm90"], "rest 'auto' is for CPUs"),
         ("check", ["--batch", "2,1,2"], "--batch 2,1,2: give different sizes"),
         ("predict", ["--batch", "2,2"], "--batch 2,2: give different sizes"),
     ],
@@ -76,7 +81,9 @@ def test_compile_says_what_it_made_without_a_terminal(tmp_path, capsys, caplog):
 
 
 def given(path):
-    return argparse.Namespace(rest="int8", float=[], calibrate=str(path), calibrate_by=None)
+    return argparse.Namespace(
+        rest="int8", float=[], calibrate=str(path), calibrate_by=None, tolerance=None
+    )
 
 
 def test_samples_of_files(tmp_path):
@@ -152,3 +159,27 @@ def test_what_is_tuned_is_what_is_compiled():
     assert (found.point, found.source) == (point, "record")
     in_float = Subject.of(model, (x,), target="x86-64-v3", float_layers=("0",)).tasks()
     assert in_float == Subject.of(model, (x,), target="x86-64-v3").tasks()
+    # Both forms of what is not binary, for whoever chooses between them.
+    both = Subject.of(model, (x,), target="x86-64-v3", float_layers=(), also_float=True).tasks()
+    assert set(both) == set(in_float) | set(subject.tasks())
+    assert max(both.values()) <= max(in_float.values())
+
+
+def few():
+    return torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+
+
+AUTO = ["--rest", "auto", "--calibrate", "tests.commands.test_int8:few", "--tolerance", "1"]
+
+
+def test_check_and_predict_choose_as_compile_does(capsys):
+    vnni = [*TINY[:-1], "x86-avx512-vpopcnt"]
+    assert main(["check", *vnni, *AUTO, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (stem,) = [one for one in found["rest"]["layers"] if one["layer"] == "0"]
+    kinds = {line["layer"]: line["kind"] for line in found["layers"]}
+    assert kinds["0"] == ("int8" if stem["kind"] == "int8" else "float")
+    assert main(["predict", *TINY, *AUTO, "--explain"]) == 0
+    assert "layers run as int8" in capsys.readouterr().out
+    assert main(["check", *vnni, "--rest", "int8", *AUTO[2:4]]) == 2
+    assert "--calibrate has no meaning here without --rest auto" in capsys.readouterr().err

@@ -29,4 +29,4 @@ def test_the_contract_says_what_becomes_of_zeros(zeros, bias, said, tmp_path):
     model, x = contract(bias, *(Sign(zero=z) for z in zeros))
     net = bnn_compiler.compile(model, (x,), output=tmp_path / "net.bnn")
     assert net.manifest["contract"]["zero_activation"] == said
-    assert net.manifest["format"] == 5
+    assert net.manifest["format"] == 6

@@ -6,7 +6,7 @@ import pytest
 from bnn_compiler.deploy import package
 from bnn_compiler.errors import ArtifactError
 
-MANIFEST = {"format": 5, "files": {}}
+MANIFEST = {"format": 6, "files": {}}
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_any_schedule_computes_what_x86_does(shape, tmp_path):
     ids=str,
 )
 def test_bytes_by_their_own_instructions(shape, tmp_path):
-    """``smlal`` of 16 bits, and ``sdot`` where the core has it.
+    """``smull`` and ``sadalp``, and ``sdot`` where the core has it.
 
     A halo holds byte 0 in a network (tests/deploy/cpu/test_emulate.py), but here whatever comes.
     """

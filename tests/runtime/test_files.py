@@ -117,7 +117,7 @@ def test_the_form_of_a_manifest(members, tmp_path):
         text + b" ",
         text.replace(b"\n", b""),
         text.replace(b'"threads": true', b'"threads": false, "threads": true'),
-        text.replace(b'"format": 5', b'"format": 5.0'),
+        text.replace(b'"format": 6', b'"format": 6.0'),
         b"{",
         b"\xff",
         b"[]",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from bnn_compiler.errors import ModelError
+from bnn_compiler.errors import ModelError, UnsupportedError
 from bnn_compiler.frontend.pytorch.constants import Constants
 from bnn_compiler.frontend.pytorch.trace import TracedGraph, argument, describe, op_name
 
@@ -63,6 +63,22 @@ _FAKE = (
 )
 #: What users may know of these; the operators of single channels are of constants only.
 OPERATORS = (_QUANTIZE, _DEQUANTIZE, "fake_quantize_per_tensor_affine")
+#: What makes no other numbers of integers than they are.
+_MOVES = (
+    "view", "reshape", "_unsafe_view", "permute", "transpose", "t", "movedim", "slice",
+    "select", "narrow", "squeeze", "unsqueeze", "flatten", "unflatten", "expand", "repeat",
+    "tile", "clone", "contiguous", "alias", "detach", "cat", "stack", "getitem", "split",
+    "split_with_sizes", "chunk", "unbind", "flip", "roll", "index", "index_select", "gather",
+    "where", "max_pool1d", "max_pool2d", "adaptive_max_pool2d", "max_pool2d_with_indices",
+    "amax", "amin", "max", "min", "maximum", "minimum", "clamp", "clamp_min", "clamp_max",
+    "relu", "relu6", "hardtanh", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
+    "unfold", "upsample_nearest2d", "constant_pad_nd", "pad", "replication_pad2d",
+    "reflection_pad2d",
+)  # fmt: skip
+#: Casts, which are exact to what holds the number.
+_CASTS = ("to", "_to_copy")
+#: Those that wrap around at numbers which occur.
+_NARROW = (torch.int8, torch.uint8, torch.int16, torch.uint16)
 _INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32)
 
 
@@ -78,7 +94,7 @@ def joined(traced: TracedGraph) -> TracedGraph:
     quantize(x, s, z)                    ->  quantize(x, 1 / s, z, low, high)
     dequantize(q, s, z)                  ->  (q - z) * s
 
-    Raises ModelError for a QAT module that still observes.
+    Raises ModelError for a QAT module that still observes, UnsupportedError for sums of bytes.
     """
     if not any(op_name(n) in (_QUANTIZE, _DEQUANTIZE, *_FAKE) for n in traced.graph.nodes):
         return traced
@@ -131,17 +147,34 @@ def _quantized(constants: Constants, node: Node) -> None:
         return
     made = _insert(node, _quantize, (node.args[0], *levels.quantize))
     made.meta["val"] = node.meta["val"].to(torch.float32)
+    dtype = node.meta["val"].dtype
     _replace(node, made)
-    _widen(made)
+    _widen(made, dtype)
 
 
-def _widen(node: Node) -> None:
-    """What is made of integers that are floats now is float too."""
+def _widen(node: Node, dtype: torch.dtype) -> None:
+    """What is made of integers, of ``dtype``, that are floats now is float too.
+
+    Raises UnsupportedError for arithmetic that wraps around in PyTorch.
+    """
     for user in node.users:
         value = user.meta.get("val")
         if isinstance(value, torch.Tensor) and value.dtype in _INTEGERS:
+            _check_wrap(user, dtype, value.dtype)
             user.meta["val"] = value.to(torch.float32)
-            _widen(user)
+            _widen(user, value.dtype)
+
+
+def _check_wrap(node: Node, before: torch.dtype, after: torch.dtype) -> None:
+    name = op_name(node)
+    holds = torch.promote_types(before, after) == after
+    if name in _MOVES or after not in _NARROW or (name in _CASTS and holds):
+        return
+    kind = str(after).removeprefix("torch.")
+    raise UnsupportedError(
+        f"{describe(node)} makes {kind} numbers between quantize and dequantize, which wrap around"
+        " in PyTorch; dequantize first, or compute in int32 (x.to(torch.int32)) up to dequantize"
+    )
 
 
 def _faked(constants: Constants, node: Node) -> None:

@@ -1,11 +1,11 @@
 """Convolution of bytes with 8-bit weights: exact in 32 bits, then one fma.
 
 A step of the reduction is four products, of bytes that lie one after the other, for every output
-of a tile. Where a CPU has an instruction for that (``vpdpbusd``, ``sdot``) it is one; elsewhere
-factors have 16 bits, which any product of a byte and a weight fits. Two such products are one
-instruction on x86 (``vpmaddwd``: with the sums 4 instructions for 4 products of 8 outputs, where
-``vpmaddubsw`` would take 3, but saturates unless weights have 7 bits), one is on NEON (``smlal``).
-quads.py names them.
+of a tile. Where a CPU has an instruction for that (``vpdpbusd``, ``sdot``) it is one. Elsewhere x86
+multiplies pairs of 16 bits (``vpmaddwd``: with the sums 4 instructions for 4 products of 8 outputs,
+where ``vpmaddubsw`` would take 3, but saturates unless weights have 7 bits), and NEON bytes
+(``smull``), whose products of 16 bits are added to the sums in pairs (``sadalp``): 4 instructions
+for 4 products of 4 outputs. quads.py names them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,8 +37,8 @@ OFFSET = 128
 @dataclass(frozen=True)
 class Int8Point(Tile):
     """``word`` is 8 where four products of bytes are one instruction, 32 where two of 16 bits are,
-    else 16. ``signed`` bytes are what the instruction takes: 128 less, which a sum of the weights
-    makes up for.
+    16 where two of bytes are added by one. ``signed`` bytes are what the instruction takes: 128
+    less, which a sum of the weights makes up for.
     """
 
     family = "int8"
@@ -47,8 +47,8 @@ class Int8Point(Tile):
 
     @property
     def in_lanes(self) -> int:
-        """On NEON: of 16 bytes, or of 8 that become 16 bits."""
-        return 4 if self.signed else {8: 0, 16: 2, 32: 0}[self.word]
+        """On NEON, of 16 bytes."""
+        return 4 if self.signed and self.word == 8 else 0
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,10 @@ class Int8:
     ) -> list[np.ndarray]:
         """Weights [block, ky, kx, step, ...]; scale [O]; the bias by border class; the classes.
 
-        The last axes are [lane, tap] of bytes, [half, lane, tap] of 16 bits for pairs (taps 0 and
-        2, then 1 and 3), [tap, lane] of 16 bits. ``signed`` ones have sums of weights [O] at the
-        end. ``weights`` are int8 [O,KH,KW,C/groups], the scale [O] and the bias [O,KH,KW].
+        The last axes are [lane, tap] of bytes, [half, lane, tap] for pairs: of 16 bits (taps 0 and
+        2, then 1 and 3), or of bytes (0 and 1, then 2 and 3). ``signed`` ones have sums of weights
+        [O] at the end. ``weights`` are int8 [O,KH,KW,C/groups], the scale [O] and the bias
+        [O,KH,KW].
         """
         taps, scale, bias = weights
         work, g = task.work, grouping(task.work)
@@ -134,11 +135,11 @@ class Int8:
         runs[..., : r.length] = wide.reshape(lanes, r.rows, r.columns, r.length)
         blocks = runs.reshape(-1, point.lanes, r.rows, r.columns, r.steps, QUAD)
         packed: np.ndarray = blocks.transpose(0, 2, 3, 4, 1, 5)
+        pairs = packed.reshape(*packed.shape[:-1], 2, 2)
         if point.word == 32:
-            pairs = packed.astype(np.int16).reshape(*packed.shape[:-1], 2, 2)
-            packed = pairs.transpose(0, 1, 2, 3, 6, 4, 5)
+            packed = pairs.astype(np.int16).transpose(0, 1, 2, 3, 6, 4, 5)
         elif point.word == 16:
-            packed = packed.astype(np.int16).swapaxes(4, 5)
+            packed = pairs.transpose(0, 1, 2, 3, 5, 4, 6)
         constants = [np.ascontiguousarray(packed), *vectors(work, lanes, scale, bias)]
         if point.signed:
             sums = np.zeros(lanes, np.int32)
@@ -156,7 +157,7 @@ class Int8:
         r = _Reduction.of(task.work)
         accumulators, weights = point.registers(32, hardware)
         # Instructions for each accumulator and for each pixel; vectors of weights.
-        each, widen, wide = {8: (1, 0, 1), 32: (4, 2, 2), 16: (4, 1, 2)}[point.word]
+        each, widen, wide = {8: (1, 0, 1), 32: (4, 2, 2), 16: (4, 3, 1)}[point.word]
         vector = each * accumulators + widen * point.pixels
         return Counts(
             grouping=grouping(task.work),
@@ -189,13 +190,13 @@ class _Form:
 def _form(hardware: Hardware) -> _Form:
     if hardware.dot:
         return _Form(8, not hardware.pairs)
-    return _Form(32 if hardware.pairs else 16, False)
+    return _Form(32, False) if hardware.pairs else _Form(16, True)
 
 
 def _registers(point: Int8Point, hardware: Hardware) -> float:
     """Accumulators, the weights of a step, bytes in all their forms, a product."""
     accumulators, weights = point.registers(32, hardware)
-    return accumulators + {8: weights + 1, 32: 2 * weights + 4, 16: weights + 2}[point.word]
+    return accumulators + {8: weights + 1, 32: 2 * weights + 4, 16: weights + 4}[point.word]
 
 
 def vectors(
@@ -230,8 +231,8 @@ def stages(task: Task, point: Int8Point) -> Stages:
     blocks = g.merged * per_group
     _, rows, columns, channels = work.x.physical
     x = te.placeholder((n, rows, columns * channels), "uint8", name="x")
-    last = {8: (lanes, QUAD), 32: (2, lanes, 2), 16: (QUAD, lanes)}[point.word]
-    dtype = "int8" if point.word == 8 else "int16"
+    last = (lanes, QUAD) if point.word == 8 else (2, lanes, 2)
+    dtype = "int16" if point.word == 32 else "int8"
     w = te.placeholder((blocks, r.rows, r.columns, r.steps, *last), dtype, name="w")
     scale, base, row_class, column_class = constants = placeholders(work, blocks * lanes)
     tap = work.tap()
@@ -241,7 +242,8 @@ def stages(task: Task, point: Int8Point) -> Stages:
         row, column = tap(y, ry, z, rx)
         at = column * channels + b // per_group * g.inputs + rq * QUAD + one
         value = x[i, row, at].astype("int32")
-        inside = {8: (lane, one), 32: (one % 2, lane, one // 2), 16: (one, lane)}[point.word]
+        halves = {8: (lane, one), 32: (one % 2, lane, one // 2), 16: (one // 2, lane, one % 2)}
+        inside = halves[point.word]
         weight = w[(b, ry, rx, rq, *inside)].astype("int32")
         return (value - OFFSET if point.signed else value) * weight
 

@@ -18,6 +18,9 @@ _X86_DOT = {
     16: "llvm.x86.avx512.vpdpbusd.512",
 }
 _ARM_DOT = "llvm.aarch64.neon.sdot.v4i32.v16i8"
+#: Products of 8 bytes, and sums of two neighbours of 16 bits.
+_ARM_PRODUCT = "llvm.aarch64.neon.smull.v8i16"
+_ARM_PAIRS = "llvm.aarch64.neon.saddlp.v4i32.v8i16"
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class QuadProducts:
     """sum + i32(x[i]) * i32(w[0::4]) + ... + i32(x[i + 3]) * i32(w[3::4])  ->  dot(sum, x, w).
 
     The weights are bytes, ``x[i]`` is one byte for all lanes (int8.py); on ARM it comes less 128.
-    Where weights have 16 bits, taps 0 and 2 of each lane lie side by side, then 1 and 3, and each
-    two products are one instruction, of the even and the odd bytes of x.
+    Without such an instruction two taps of each lane lie side by side, then the others: 0 and 2 of
+    16 bits on x86, where two products are one instruction, of the even and the odd bytes of x; 0
+    and 1 on ARM, whose products of 16 bits are added in pairs.
     """
 
     def __init__(self, target: Target) -> None:
@@ -98,10 +102,8 @@ class QuadProducts:
                 for at in range(0, first.lanes, lanes)
             ]
             return _joined(parts, first.lanes)
-        if first.stride == 1 and self.arm:
-            for factor in factors:
-                total = total + self._single(factor)
-            return total
+        if first.stride == 2 and self.arm:
+            return self._arm_pairs(total, first, third)
         if first.stride == 2:
             even, odd = self._halves(first)
             return total + self._pairs(even, first) + self._pairs(odd, third)
@@ -117,38 +119,39 @@ class QuadProducts:
         )
 
     def _arm_dot(self, total: tvm.ir.Expr, factor: _Factor, at: int, lanes: int) -> tvm.ir.Expr:
-        known = self.analyzer.modular_set(factor.index)
-        lane = int(known.base) % 16
-        if int(known.coeff) % 16 or lane % 4:
-            less = tirx.Broadcast(_quad(factor) ^ tirx.const(0x80808080 - 2**32, "int32"), lanes)
-        else:
-            # A lane of a whole vector, which LLVM loads once.
-            whole = tirx.BufferLoad(factor.x, [tirx.Ramp(factor.index - lane, 1, 16)])
-            flipped = whole ^ tirx.Broadcast(tirx.const(128, "uint8"), 16)
-            words = T.reinterpret("int32x4", _whole(T.reinterpret("float32x4", flipped)))
-            less = tirx.Broadcast(tirx.Shuffle([words], [lane // 4]), lanes)
         return tirx.call_llvm_pure_intrin(
             "int32x4",
             _ARM_DOT,
             total,
             _weights(factor, 4 * at, 16),
-            T.reinterpret("int8x16", less),
+            T.reinterpret("int8x16", tirx.Broadcast(self._arm_quad(factor), lanes)),
         )
 
-    def _single(self, factor: _Factor | None) -> tvm.ir.Expr:
-        assert factor is not None, "all were found"
+    def _arm_pairs(self, total: tvm.ir.Expr, first: _Factor, third: _Factor) -> tvm.ir.Expr:
+        quads = _whole(T.reinterpret("float32x4", tirx.Broadcast(_quad(first), 4)))
+        flip = tirx.Broadcast(tirx.const(0x80808080 - 2**32, "int32"), 4)
+        words = T.reinterpret("int16x8", T.reinterpret("int32x4", quads) ^ flip)
+        for half, factor in enumerate((first, third)):
+            two = tirx.Broadcast(tirx.Shuffle([words], [half]), 8)
+            x = T.reinterpret("int8x16", two)
+            sums = []
+            for at in range(0, factor.lanes, 8):
+                w = _weights(factor, 2 * at, 16)
+                sums += [_pair_sums(w, x, low) for low in (0, 8)]
+            total = total + _joined(sums, factor.lanes)
+        return total
+
+    def _arm_quad(self, factor: _Factor) -> tvm.ir.Expr:
+        """The four bytes less 128 as one number, of a whole vector where that is at hand."""
         known = self.analyzer.modular_set(factor.index)
-        lane = int(known.base) % 8
-        if int(known.coeff) % 8:
-            byte = tirx.BufferLoad(factor.x, [factor.index]).astype("int32")
-            x = tirx.Broadcast(byte, factor.lanes)
-        else:
-            bytes_ = tirx.BufferLoad(factor.x, [tirx.Ramp(factor.index - lane, 1, 8)])
-            words = _whole(T.reinterpret("float32x4", bytes_.astype("uint16x8")))
-            one = tirx.Shuffle([T.reinterpret("int16x8", words)], [lane])
-            x = tirx.Broadcast(one, factor.lanes).astype(f"int32x{factor.lanes}")
-        w = tirx.BufferLoad(factor.w, [tirx.Ramp(factor.base, 1, factor.lanes)])
-        return x * w.astype(f"int32x{factor.lanes}")
+        lane = int(known.base) % 16
+        if int(known.coeff) % 16 or lane % 4:
+            return _quad(factor) ^ tirx.const(0x80808080 - 2**32, "int32")
+        # A lane of a whole vector, which LLVM loads once.
+        whole = tirx.BufferLoad(factor.x, [tirx.Ramp(factor.index - lane, 1, 16)])
+        flipped = whole ^ tirx.Broadcast(tirx.const(128, "uint8"), 16)
+        words = T.reinterpret("int32x4", _whole(T.reinterpret("float32x4", flipped)))
+        return tirx.Shuffle([words], [lane // 4])
 
     def _halves(self, factor: _Factor) -> tuple[tvm.ir.Expr, tvm.ir.Expr]:
         """Bytes 0 and 2, and bytes 1 and 3, as 16 bits in every lane."""
@@ -168,6 +171,14 @@ class QuadProducts:
             for at in range(0, factor.lanes, lanes)
         ]
         return _joined(parts, factor.lanes)
+
+
+def _pair_sums(w: tvm.ir.Expr, x: tvm.ir.Expr, low: int) -> tvm.ir.Expr:
+    """Four sums of two products each, of 8 of 16 bytes from ``low`` on."""
+    some = list(range(low, low + 8))
+    eight = [tirx.Shuffle([v], some) for v in (w, x)]
+    products = tirx.call_llvm_pure_intrin("int16x8", _ARM_PRODUCT, *eight)
+    return tirx.call_llvm_pure_intrin("int32x4", _ARM_PAIRS, products)
 
 
 def _whole(vector: tvm.ir.Expr) -> tvm.ir.Expr:

@@ -29,7 +29,8 @@ from tests.deploy.cuda import stub
 GPU = targets.load("cuda-sm90")
 NVCC = """#!/bin/sh
 while [ "$1" != -ptx ]; do shift; done
-sed -n 's/.*__global__.* \\(\\w*\\)(.*/.entry \\1 griddepcontrol.wait/p' "$2" >"$4"
+echo .target sm_90 >"$4"
+sed -n 's/.*__global__.* \\(\\w*\\)(.*/.entry \\1 griddepcontrol.wait/p' "$2" >>"$4"
 """
 PTXAS = """#!/bin/sh
 while [ "$1" != -o ]; do shift; done

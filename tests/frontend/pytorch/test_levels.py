@@ -5,7 +5,7 @@ import torch
 import torch.ao.quantization.fx._decomposed
 from torch import nn
 
-from bnn_compiler.errors import ModelError
+from bnn_compiler.errors import ModelError, UnsupportedError
 from bnn_compiler.network import Network
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops import relax_ops as ops
@@ -125,3 +125,35 @@ def test_rounding_decides_near_the_middle_of_two_levels():
     truth = network.imported.oracle.observe([x.numpy()], {name}).values[name]
     assert truth.ambiguous[..., 0, 0, :].all() and truth.ambiguous.sum() == 4
     assert truth.rounding == 0
+
+
+def as_int8(x):
+    return dq(x.to(torch.int8))
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: dq(q(x) + q(x, 0.1)),
+        lambda x: dq(-q(x)),
+        lambda x: dq(q(x) * 2),
+        lambda x: as_int8(q(x).to(torch.int32) * 2),
+        lambda x: dq(torch.flatten(q(x), 2) - 1),
+    ],
+)
+def test_arithmetic_that_wraps_around_is_refused(between):
+    with pytest.raises(UnsupportedError, match=r"int8 numbers between .* wrap around in PyTorch"):
+        Network.of(Call(between), (torch.randn(1, 3, 4, 4),))
+
+
+def test_wider_integers_do_not_wrap():
+    def between(x):
+        wide = q(x).to(torch.int32) + q(x, 0.1).to(torch.int32)
+        return wide.to(torch.float32) * 0.05
+
+    model, x = Call(between).eval(), 9 * torch.randn(1, 3, 4, 4)
+    network = Network.of(model, (x,))
+    graph = network.fused(DEFAULT)
+    (output,) = graph.outputs
+    found = evaluate.run(graph, [x.numpy()])[output]
+    torch.testing.assert_close(torch.from_numpy(found).reshape(model(x).shape), model(x))
