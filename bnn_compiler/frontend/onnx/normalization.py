@@ -9,9 +9,6 @@ from torch.nn import functional
 
 from bnn_compiler.frontend.onnx.node import Node
 
-#: From this version of ONNX on a group norm has a scale for each channel, before for each group.
-_SCALES_OF_CHANNELS = 21
-
 
 def _batch(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     if node.attr("training_mode", 0):
@@ -37,9 +34,6 @@ def _instance(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 
 def _group(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     groups, eps = int(node.attr("num_groups")), node.attr("epsilon", 1e-5)
-    if node.opset < _SCALES_OF_CHANNELS and len(scale) == groups != x.shape[1]:
-        each = x.shape[1] // groups
-        scale, bias = scale.repeat_interleave(each), bias.repeat_interleave(each)
     return functional.group_norm(x, groups, scale, bias, eps)
 
 

@@ -55,8 +55,9 @@ def _quant(node: Node, x: Tensor, scale: Tensor, zero: Tensor, bits: Tensor) -> 
     rounding = _rounding(node, "ROUND")
     whole = offset is not None and float(offset).is_integer() and low <= offset <= high
     holds = next((row for row in _HOLDS if row[0] >= count), None)
-    # One bit is a sign, which is recognised by its arithmetic.
-    is_pair = whole and step and count > 1 and rounding is torch.round
+    if high - low == 1 and rounding is torch.round:
+        return _one_bit(node, x, scale, zero, low)
+    is_pair = whole and step and rounding is torch.round
     if node.constants[0] is None and holds is not None and is_pair:
         dtype = holds[1] if node.attr("signed", 1) else holds[2]
         numbers = step, int(offset or 0), low, high, dtype
@@ -68,6 +69,14 @@ def _quant(node: Node, x: Tensor, scale: Tensor, zero: Tensor, bits: Tensor) -> 
     by, at = scalar(node, 1, scale, x.dim()), scalar(node, 2, zero, x.dim())
     level = rounding(torch.clamp(x / by + at, low, high))
     return (level - at) * by
+
+
+def _one_bit(node: Node, x: Tensor, scale: Tensor, zero: Tensor, low: int) -> Tensor:
+    """A comparison with the middle of both levels, which is the even one of them."""
+    by, at = scalar(node, 1, scale, x.dim()), scalar(node, 2, zero, x.dim())
+    middle = (low + 0.5 - at) * by
+    above = x >= middle if low % 2 else x > middle
+    return torch.where(above, (low + 1.0 - at) * by, (low - at) * by)
 
 
 def _bipolar(node: Node, x: Tensor, scale: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """What an ONNX file computes by another program: onnxruntime, or the package's own evaluator."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,16 @@ from bnn_compiler.frontend.onnx.file import OnnxFile
 from bnn_compiler.frontend.onnx.package import onnx as load_onnx
 from bnn_compiler.frontend.onnx.package import onnxruntime
 
-log = logging.getLogger("bnn_compiler")
+#: Takes the package onnx, a model, the names of its outputs, its inputs; None if it is not here.
+Program = Callable[[Any, Any, Sequence[str], dict[str, Any]], dict[str, NDArray[Any]] | None]
 
 
-def values(file: OnnxFile, inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Every value of the graph on ``inputs``, by name.
+def values(
+    file: OnnxFile, inputs: Sequence[NDArray[Any]], programs: Sequence[Program] = ()
+) -> dict[str, NDArray[Any]]:
+    """Every value of the graph on ``inputs``, by name; the first of ``programs`` that can run it.
 
-    Raises ModelError if neither program can run it.
+    Raises ModelError if none can.
     """
     onnx = load_onnx(file.path)
     names = [o for n in file.proto.graph.node for o in n.output if o]
@@ -30,7 +32,7 @@ def values(file: OnnxFile, inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[
     proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in listed)
     names = [o.name for o in proto.graph.output]
     reasons = []
-    for run in (_by_onnxruntime, _by_evaluator):
+    for run in programs or (by_onnxruntime, by_evaluator):
         try:
             results = run(onnx, proto, names, feeds)
         # Both raise what they like for what they cannot run.
@@ -44,10 +46,10 @@ def values(file: OnnxFile, inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[
     )
 
 
-def _by_onnxruntime(
+def by_onnxruntime(
     onnx: Any, proto: Any, names: Sequence[str], feeds: dict[str, Any]
 ) -> dict[str, NDArray[Any]] | None:
-    """None where it is not installed, or does not know the operators."""
+    """By onnxruntime; None where it is not installed, or does not know the operators."""
     runtime = onnxruntime()
     if runtime is None or any(n.domain in qonnx.DOMAINS for n in proto.graph.node):
         return None
@@ -60,37 +62,66 @@ def _by_onnxruntime(
     return dict(zip(names, session.run(list(names), feeds), strict=True))
 
 
-def _by_evaluator(
+def by_evaluator(
     onnx: Any, proto: Any, names: Sequence[str], feeds: dict[str, Any]
 ) -> dict[str, NDArray[Any]]:
-    evaluator = onnx.reference.ReferenceEvaluator(proto, new_ops=_operators(onnx))
+    """By the evaluator of the package onnx."""
+    version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    operators = [*_of_qonnx(onnx), *_of_old(onnx, version)]
+    evaluator = onnx.reference.ReferenceEvaluator(proto, new_ops=operators)
     results = evaluator.run(list(names), feeds)
     return {n: np.asarray(x) for n, x in zip(names, results, strict=True)}
 
 
-def _operators(onnx: Any) -> list[Any]:
+def _of_qonnx(onnx: Any) -> list[Any]:
     """Those of QONNX, as its documents define them, in each of its domains."""
-    base = onnx.reference.op_run.OpRun
     meanings = {"Quant": _quant, "IntQuant": _quant, "BipolarQuant": _bipolar, "Trunc": _trunc}
     return [
-        type(name, (base,), {"op_domain": domain, "_run": _returning(meaning)})
+        _operator(onnx, name, domain, meaning)
         for domain in qonnx.DOMAINS
         for name, meaning in meanings.items()
     ]
 
 
-def _returning(meaning: Any) -> Any:
-    def run(self: Any, *inputs: Any, **attributes: Any) -> tuple[NDArray[Any]]:
-        given = {a.name: a for a in self.onnx_node.attribute}
-        known = {
-            name: a.s.decode() if a.s else a.i for name, a in given.items() if name in _ATTRIBUTES
-        }
-        return (np.asarray(meaning(*inputs, **known)).astype(inputs[0].dtype),)
+def _of_old(onnx: Any, version: int) -> list[Any]:
+    """Those whose former meanings the evaluator does not have."""
+    found = []
+    if version < 13:
+        found.append(_operator(onnx, "Softmax", "", _softmax_of_matrix))
+        found.append(_operator(onnx, "LogSoftmax", "", _log_softmax_of_matrix))
+    if version < 19:
+        found.append(_operator(onnx, "DequantizeLinear", "", _dequantize))
+    return found
 
-    return run
+
+def _operator(onnx: Any, name: str, domain: str, meaning: Callable[..., NDArray[Any]]) -> Any:
+    """A class of the evaluator's; ``meaning`` takes the inputs, and attributes by name."""
+
+    def run(self: Any, *inputs: Any, **_: Any) -> tuple[NDArray[Any]]:
+        given = {a.name: a.s.decode() if a.s else a.i for a in self.onnx_node.attribute}
+        return (np.asarray(meaning(*inputs, **given)).astype(np.float32),)
+
+    return type(name, (onnx.reference.op_run.OpRun,), {"op_domain": domain, "_run": run})
 
 
-_ATTRIBUTES = ("signed", "narrow", "rounding_mode")
+def _softmax_of_matrix(x: NDArray[Any], axis: int = 1) -> NDArray[Any]:
+    return np.exp(_log_softmax_of_matrix(x, axis))
+
+
+def _log_softmax_of_matrix(x: NDArray[Any], axis: int = 1) -> NDArray[Any]:
+    rows = x.reshape(int(np.prod(x.shape[: axis % x.ndim])), -1).astype(np.float64)
+    rows = rows - rows.max(1, keepdims=True)
+    return (rows - np.log(np.exp(rows).sum(1, keepdims=True))).reshape(x.shape)
+
+
+def _dequantize(
+    x: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any] | None = None, axis: int = 1
+) -> NDArray[Any]:
+    wide = [-1 if i == axis % max(x.ndim, 1) and scale.size > 1 else 1 for i in range(x.ndim)]
+    level = x.astype(np.int64)
+    if zero is not None:
+        level = level - zero.astype(np.int64).reshape(wide)
+    return np.asarray(level.astype(np.float32) * scale.reshape(wide))
 
 
 def _rounded(x: NDArray[Any], mode: str) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """A graph of ONNX becomes a module of PyTorch, one step for each operator that computes."""
 
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Step(nn.Module):
         for position, name in enumerate(node.inputs):
             self.places.append(None)
             if position in constants:
-                buffer = _unique(_identifier(name), {n for n in self.places if n})
+                buffer = _unique(_identifier(name), set(dir(self)))
                 self.places[position] = buffer
                 self.register_buffer(buffer, constants[position])
 
@@ -211,7 +212,7 @@ def _refuse_unknown(file: OnnxFile, nodes: Sequence[Node]) -> None:
 def _identifier(name: str) -> str:
     """A name as PyTorch can have it: "/layer1/0/conv/Conv" is "layer1_0_conv_Conv"."""
     text = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "x"
-    return f"n{text}" if text[0].isdigit() else text
+    return f"n{text}" if text[0].isdigit() or keyword.iskeyword(text) else text
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -35,8 +35,12 @@ def model(nodes, inputs, outputs=("y",), constants=None, opset=17, domains=(), i
         same = next((o for o in inferred.graph.output if o.name == result.name), None)
         if same is not None and same.type.HasField("tensor_type"):
             result.CopyFrom(same)
-        if not result.type.HasField("tensor_type"):
-            result.type.tensor_type.elem_type = TensorProto.FLOAT
+        if not result.type.tensor_type.HasField("shape"):
+            # Of a function: like the first input.
+            rank = len(found.graph.input[0].type.tensor_type.shape.dim)
+            sizes = [f"size{i}" for i in range(rank)]
+            kind = result.type.tensor_type.elem_type or TensorProto.FLOAT
+            result.CopyFrom(helper.make_tensor_value_info(result.name, kind, sizes))
     return found
 
 
