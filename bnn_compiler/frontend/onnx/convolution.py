@@ -79,6 +79,12 @@ def gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     return y + (c if beta == 1.0 else c * beta)
 
 
+def _matmul(node: Node, a: Tensor, b: Tensor) -> Tensor:
+    if node.constants[1] is not None and b.dim() == 2:
+        return functional.linear(a, b.t())
+    return torch.matmul(a, b)
+
+
 def _einsum(node: Node, *tensors: Tensor) -> Tensor:
     return torch.einsum(node.text("equation", ""), *tensors)
 
@@ -88,6 +94,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Conv": conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": gemm,
-    "MatMul": lambda node, a, b: torch.matmul(a, b),
+    "MatMul": _matmul,
     "Einsum": _einsum,
 }

@@ -37,7 +37,8 @@ def _max_pool(node: Node, x: Tensor) -> Tensor:
     return result
 
 
-def _average_pool(node: Node, x: Tensor) -> Tensor:
+def average_pool(node: Node, x: Tensor) -> Tensor:
+    """AveragePool, of one to three dimensions."""
     window = _window(node, x)
     if any(d != 1 for d in window.dilations):
         raise node.fail(f"an average of dilations {list(window.dilations)}")
@@ -76,7 +77,7 @@ def _lp_pool(node: Node, x: Tensor) -> Tensor:
 #: ONNX operator -> its translation.
 OPERATORS: dict[str, Callable[..., Any]] = {
     "MaxPool": _max_pool,
-    "AveragePool": _average_pool,
+    "AveragePool": average_pool,
     "LpPool": _lp_pool,
     "GlobalAveragePool": _global(torch.mean),
     "GlobalMaxPool": _global(torch.amax),

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from bnn_compiler.frontend.onnx.convolution import conv
 from bnn_compiler.frontend.onnx.node import Node
+from bnn_compiler.frontend.onnx.pooling import average_pool
 from bnn_compiler.frontend.onnx.quantization import dequantize, quantize
 
 
@@ -62,6 +63,18 @@ def _two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     return translate
 
 
+def _one(function: Callable[[Node, Tensor], Tensor]) -> Callable[..., Tensor]:
+    def translate(node: Node, x: Tensor, *given: Tensor) -> Tensor:
+        return _result(node, function(node, dequantize(node, x, 0)), 3, x)
+
+    return translate
+
+
+def _concat(node: Node, scale: Tensor, zero: Tensor, *given: Tensor) -> Tensor:
+    parts = [dequantize(node, given[i], i + 2) for i in range(0, len(given), 3)]
+    return _result(node, torch.cat(parts, node.attr("axis", 1)), 0, given[0])
+
+
 def _average(node: Node, x: Tensor, *given: Tensor) -> Tensor:
     if node.attr("channels_last", 0):
         raise node.fail("channels_last cannot be compiled")
@@ -77,4 +90,8 @@ MICROSOFT: dict[str, Callable[..., Any]] = {
     "QLinearAdd": _two(torch.add),
     "QLinearMul": _two(torch.mul),
     "QLinearGlobalAveragePool": _average,
+    "QLinearAveragePool": _one(average_pool),
+    "QLinearSigmoid": _one(lambda node, x: torch.sigmoid(x)),
+    "QLinearLeakyRelu": _one(lambda node, x: functional.leaky_relu(x, node.attr("alpha", 0.01))),
+    "QLinearConcat": _concat,
 }
