@@ -60,8 +60,8 @@ def compile(
 ) -> Artifact:
     """Compile a trained network for one target and load the result, whether or not it runs here.
 
-    ``model`` is an nn.Module, an ExportedProgram, a ``.pt2`` path or ``package.module:factory``;
-    ``example_inputs`` are tensors of the shapes to compile for (batch size included); ``batches``
+    ``model`` is an nn.Module, an ExportedProgram, an onnx.ModelProto, a ``.pt2`` or ``.onnx`` path
+    or ``package.module:factory``; ``example_inputs`` are tensors of the shapes to compile for (batch size included); ``batches``
     are the batch sizes to compile for instead, in one artifact with one copy of the weights, whose
     schedules are chosen for the first of them. ``target``
     is a shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or

@@ -47,7 +47,8 @@ def _selu(node: Node, x: Tensor) -> Tensor:
     alpha, gamma = (node.attr(n, d) for n, d in zip(("alpha", "gamma"), _SELU, strict=True))
     if abs(alpha - _SELU[0]) < 1e-6 and abs(gamma - _SELU[1]) < 1e-6:
         return functional.selu(x)
-    return functional.elu(x, alpha) * gamma
+    scaled: Tensor = functional.elu(x, alpha) * gamma
+    return scaled
 
 
 def _celu(node: Node, x: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def average_pool(node: Node, x: Tensor) -> Tensor:
     result = function(window.padded(x), *args)
     if counts:
         return result
-    inside = function(window.padded(torch.ones(1, 1, *x.shape[2:])), *args)
+    inside: Tensor = function(window.padded(torch.ones(1, 1, *x.shape[2:])), *args)
     return result / inside
 
 

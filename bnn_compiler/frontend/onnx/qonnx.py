@@ -68,19 +68,22 @@ def _quant(node: Node, x: Tensor, scale: Tensor, zero: Tensor, bits: Tensor) -> 
         return made
     by, at = scalar(node, 1, scale, x.dim()), scalar(node, 2, zero, x.dim())
     level = rounding(torch.clamp(x / by + at, low, high))
-    return (level - at) * by
+    meant: Tensor = (level - at) * by
+    return meant
 
 
 def _one_bit(node: Node, x: Tensor, scale: Tensor, zero: Tensor, low: int) -> Tensor:
     """A comparison with the middle of both levels, which is the even one of them."""
     by, at = scalar(node, 1, scale, x.dim()), scalar(node, 2, zero, x.dim())
     middle = (low + 0.5 - at) * by
-    above = x >= middle if low % 2 else x > middle
+    above: Tensor = x >= middle if low % 2 else x > middle
     return torch.where(above, (low + 1.0 - at) * by, (low - at) * by)
 
 
 def _bipolar(node: Node, x: Tensor, scale: Tensor) -> Tensor:
-    return torch.where(x >= 0, 1.0, -1.0) * scalar(node, 1, scale, x.dim())
+    signs = torch.where(x >= 0, 1.0, -1.0)
+    result: Tensor = signs * scalar(node, 1, scale, x.dim())
+    return result
 
 
 def _trunc(node: Node, x: Tensor, scale: Tensor, zero: Tensor, *more: Tensor) -> Tensor:
@@ -89,14 +92,16 @@ def _trunc(node: Node, x: Tensor, scale: Tensor, zero: Tensor, *more: Tensor) ->
     level = torch.round(x / by + at)
     if len(more) == 2:
         less = 2.0 ** (_bits(node, 3) - _bits(node, 4))
-        return (rounding(level / less) - at) * by
+        kept: Tensor = (rounding(level / less) - at) * by
+        return kept
     # Version 2 has the scale of what is left.
     step, left = node.known(1), node.known(4)
     if not step or not left:
         raise node.fail("scales that differ by channel, or are computed at run time")
     less = 2.0 ** round(float(torch.log2(torch.tensor(left / step))))
     low, high = _range(node, _bits(node, 5))
-    return (rounding(torch.clamp(level / less, low, high)) - at / less) * left
+    kept = (rounding(torch.clamp(level / less, low, high)) - at / less) * left
+    return kept
 
 
 #: Operator of QONNX -> its translation.

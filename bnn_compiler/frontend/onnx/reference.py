@@ -73,9 +73,18 @@ def by_evaluator(
     return {n: np.asarray(x) for n, x in zip(names, results, strict=True)}
 
 
+#: Takes the inputs, and attributes by name.
+Meaning = Callable[..., NDArray[Any]]
+
+
 def _of_qonnx(onnx: Any) -> list[Any]:
     """Those of QONNX, as its documents define them, in each of its domains."""
-    meanings = {"Quant": _quant, "IntQuant": _quant, "BipolarQuant": _bipolar, "Trunc": _trunc}
+    meanings: dict[str, Meaning] = {
+        "Quant": _quant,
+        "IntQuant": _quant,
+        "BipolarQuant": _bipolar,
+        "Trunc": _trunc,
+    }
     return [
         _operator(onnx, name, domain, meaning)
         for domain in qonnx.DOMAINS
@@ -94,8 +103,8 @@ def _of_old(onnx: Any, version: int) -> list[Any]:
     return found
 
 
-def _operator(onnx: Any, name: str, domain: str, meaning: Callable[..., NDArray[Any]]) -> Any:
-    """A class of the evaluator's; ``meaning`` takes the inputs, and attributes by name."""
+def _operator(onnx: Any, name: str, domain: str, meaning: Meaning) -> Any:
+    """A class of the evaluator's."""
 
     def run(self: Any, *inputs: Any, **_: Any) -> tuple[NDArray[Any]]:
         given = {a.name: a.s.decode() if a.s else a.i for a in self.onnx_node.attribute}
@@ -105,13 +114,13 @@ def _operator(onnx: Any, name: str, domain: str, meaning: Callable[..., NDArray[
 
 
 def _softmax_of_matrix(x: NDArray[Any], axis: int = 1) -> NDArray[Any]:
-    return np.exp(_log_softmax_of_matrix(x, axis))
+    return np.asarray(np.exp(_log_softmax_of_matrix(x, axis)))
 
 
 def _log_softmax_of_matrix(x: NDArray[Any], axis: int = 1) -> NDArray[Any]:
     rows = x.reshape(int(np.prod(x.shape[: axis % x.ndim])), -1).astype(np.float64)
     rows = rows - rows.max(1, keepdims=True)
-    return (rows - np.log(np.exp(rows).sum(1, keepdims=True))).reshape(x.shape)
+    return np.reshape(rows - np.log(np.exp(rows).sum(1, keepdims=True)), x.shape)
 
 
 def _dequantize(
@@ -129,7 +138,7 @@ def _rounded(x: NDArray[Any], mode: str) -> NDArray[Any]:
     toward = {"UP": np.ceil(size), "DOWN": np.floor(size), "ROUND_TO_ZERO": np.floor(size)}
     toward |= {"HALF_UP": np.floor(size + 0.5), "HALF_DOWN": np.ceil(size - 0.5)}
     if mode in toward:
-        return np.copysign(toward[mode], x)
+        return np.asarray(np.copysign(toward[mode], x))
     plain = {"CEIL": np.ceil, "FLOOR": np.floor, "ROUND": np.rint, "HALF_EVEN": np.rint}
     return np.asarray(plain[mode](x))
 

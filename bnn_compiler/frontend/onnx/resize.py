@@ -99,7 +99,7 @@ def _indices(node: Node, size: int, by: float, to: int) -> NDArray[Any]:
     rounding = node.text("nearest_mode", "round_prefer_floor")
     if rounding not in _ROUND:
         raise node.wrong(f"nearest_mode {rounding!r}; ONNX knows {', '.join(_ROUND)}")
-    return np.clip(_ROUND[rounding](found), 0, size - 1).astype(np.int64)
+    return array(np.clip(_ROUND[rounding](found), 0, size - 1))
 
 
 #: ONNX operator -> its translation.

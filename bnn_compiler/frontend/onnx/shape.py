@@ -46,7 +46,7 @@ def _transpose(node: Node, x: Tensor) -> Tensor:
 
 
 def _expand(node: Node, x: Tensor, shape: Tensor) -> Tensor:
-    sizes = torch.broadcast_shapes(x.shape, tuple(node.integers(1, "shape")))
+    sizes = np.broadcast_shapes(tuple(x.shape), tuple(node.integers(1, "shape")))
     return x.expand(sizes)
 
 

@@ -145,7 +145,7 @@ def qdq(opset=13):
 
 
 def qonnx(bits=4):
-    """Activations of ``bits`` bits and bipolar ones, weights of 8 bits and bipolar, as Brevitas'."""
+    """Activations of ``bits`` bits and bipolar ones, weights of 8 bits and bipolar."""
     held = {
         "scale": F(0.1), "zero": F(0), "bits": F(bits), "eight": F(8), "wscale": F(0.01),
         "stem.weight": images(16, 3, 3, 3, seed=1) * F(0.2),
