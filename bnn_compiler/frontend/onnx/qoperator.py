@@ -1,7 +1,6 @@
 """Operators on levels (QOperator format): the operator between an inverse and a quantisation."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +11,22 @@ from bnn_compiler.frontend.onnx.node import Node
 from bnn_compiler.frontend.onnx.pooling import average_pool
 from bnn_compiler.frontend.onnx.quantization import dequantize, quantize
 
+#: The real result of an operator, from the node and its inputs.
+Real = Callable[..., Tensor]
 
-def _result(node: Node, y: Tensor, position: int, like: Tensor) -> Tensor:
-    """``y`` as levels by the scale at ``position``, of the dtype of its zero point or ``like``."""
-    dtype = like.dtype
-    if node.has(position + 1):
-        dtype = torch.from_numpy(node.constant(position + 1, "zero point").reshape(-1)).dtype
-    return quantize(node, y, position, position + 1, dtype)
+
+def _levels(real: Real, position: int) -> Callable[..., Tensor]:
+    """The translation: the real result as levels by the scale at ``position``."""
+
+    def translate(node: Node, *inputs: Tensor) -> Tensor:
+        y = real(node, *inputs)
+        if not node.has(position):
+            return y
+        # Without a zero point they are like the first input.
+        like = inputs[position + 1 if node.has(position + 1) else 0]
+        return quantize(node, y, position, position + 1, like.dtype)
+
+    return translate
 
 
 def _bias(node: Node, levels: Tensor | None, steps: tuple[int, int]) -> Tensor | None:
@@ -31,18 +39,16 @@ def _bias(node: Node, levels: Tensor | None, steps: tuple[int, int]) -> Tensor |
 
 def _conv(node: Node, x: Tensor, *given: Tensor) -> Tensor:
     weight, bias = given[2], given[7] if len(given) > 7 else None
-    y = conv(
+    return conv(
         node,
         dequantize(node, x, 0),
         dequantize(node, weight, 3, axis=0),
         _bias(node, bias, (1, 4)),
     )
-    return _result(node, y, 6, x)
 
 
 def _matmul(node: Node, a: Tensor, *given: Tensor) -> Tensor:
-    y = torch.matmul(dequantize(node, a, 0), dequantize(node, given[2], 3, axis=-1))
-    return _result(node, y, 6, a)
+    return torch.matmul(dequantize(node, a, 0), dequantize(node, given[2], 3, axis=-1))
 
 
 def _gemm(node: Node, a: Tensor, *given: Tensor) -> Tensor:
@@ -51,47 +57,54 @@ def _gemm(node: Node, a: Tensor, *given: Tensor) -> Tensor:
     transposed = node.attr("transB", 0)
     b = dequantize(node, given[2], 3, axis=0 if transposed else 1)
     bias = _bias(node, given[5] if len(given) > 5 else None, (1, 4))
-    y = functional.linear(dequantize(node, a, 0), b if transposed else b.t(), bias)
-    return _result(node, y, 7, a) if node.has(7) else y
+    return functional.linear(dequantize(node, a, 0), b if transposed else b.t(), bias)
 
 
-def _two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    def translate(node: Node, a: Tensor, *given: Tensor) -> Tensor:
-        y = function(dequantize(node, a, 0), dequantize(node, given[2], 3))
-        return _result(node, y, 6, a)
+def _two(function: Callable[[Tensor, Tensor], Tensor]) -> Real:
+    def real(node: Node, a: Tensor, *given: Tensor) -> Tensor:
+        return function(dequantize(node, a, 0), dequantize(node, given[2], 3))
 
-    return translate
+    return real
 
 
-def _one(function: Callable[[Node, Tensor], Tensor]) -> Callable[..., Tensor]:
-    def translate(node: Node, x: Tensor, *given: Tensor) -> Tensor:
-        return _result(node, function(node, dequantize(node, x, 0)), 3, x)
+def _one(function: Callable[[Node, Tensor], Tensor]) -> Real:
+    def real(node: Node, x: Tensor, *given: Tensor) -> Tensor:
+        return function(node, dequantize(node, x, 0))
 
-    return translate
+    return real
 
 
 def _concat(node: Node, scale: Tensor, zero: Tensor, *given: Tensor) -> Tensor:
     parts = [dequantize(node, given[i], i + 2) for i in range(0, len(given), 3)]
-    return _result(node, torch.cat(parts, node.attr("axis", 1)), 0, given[0])
+    return torch.cat(parts, node.attr("axis", 1))
 
 
 def _average(node: Node, x: Tensor, *given: Tensor) -> Tensor:
     if node.attr("channels_last", 0):
         raise node.fail("channels_last cannot be compiled")
-    y = torch.mean(dequantize(node, x, 0), tuple(range(2, x.dim())), True)
-    return _result(node, y, 3, x)
+    return torch.mean(dequantize(node, x, 0), tuple(range(2, x.dim())), True)
 
+
+#: Operator -> its real result, and the position of the scale of the result's levels.
+REAL: dict[str, tuple[Real, int]] = {
+    "QLinearConv": (_conv, 6),
+    "QLinearMatMul": (_matmul, 6),
+    "QGemm": (_gemm, 7),
+    "QLinearAdd": (_two(torch.add), 6),
+    "QLinearMul": (_two(torch.mul), 6),
+    "QLinearGlobalAveragePool": (_average, 3),
+    "QLinearAveragePool": (_one(average_pool), 3),
+    "QLinearSigmoid": (_one(lambda node, x: torch.sigmoid(x)), 3),
+    "QLinearLeakyRelu": (
+        _one(lambda node, x: functional.leaky_relu(x, node.attr("alpha", 0.01))),
+        3,
+    ),
+    "QLinearConcat": (_concat, 0),
+}
+_TRANSLATED = {name: _levels(*of) for name, of in REAL.items()}
+_ONNX = ("QLinearConv", "QLinearMatMul")
 
 #: Operator of ONNX -> its translation.
-OPERATORS: dict[str, Callable[..., Any]] = {"QLinearConv": _conv, "QLinearMatMul": _matmul}
+OPERATORS = {name: made for name, made in _TRANSLATED.items() if name in _ONNX}
 #: The same of com.microsoft, as onnxruntime's quantize_static writes them.
-MICROSOFT: dict[str, Callable[..., Any]] = {
-    "QGemm": _gemm,
-    "QLinearAdd": _two(torch.add),
-    "QLinearMul": _two(torch.mul),
-    "QLinearGlobalAveragePool": _average,
-    "QLinearAveragePool": _one(average_pool),
-    "QLinearSigmoid": _one(lambda node, x: torch.sigmoid(x)),
-    "QLinearLeakyRelu": _one(lambda node, x: functional.leaky_relu(x, node.attr("alpha", 0.01))),
-    "QLinearConcat": _concat,
-}
+MICROSOFT = {name: made for name, made in _TRANSLATED.items() if name not in _ONNX}

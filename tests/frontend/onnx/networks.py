@@ -147,7 +147,7 @@ def qdq(opset=13):
 def qonnx(bits=4):
     """Activations of ``bits`` bits and bipolar ones, weights of 8 bits and bipolar."""
     held = {
-        "scale": F(0.1), "zero": F(0), "bits": F(bits), "eight": F(8), "wscale": F(0.01),
+        "scale": F(0.0973), "zero": F(0), "bits": F(bits), "eight": F(8), "wscale": F(0.01),
         "stem.weight": images(16, 3, 3, 3, seed=1) * F(0.2),
         "layer.weight": images(16, 16, 3, 3, seed=2), "half": F(0.5),
         "wscales": np.linspace(0.02, 0.05, 16, dtype=F).reshape(16, 1, 1, 1),

@@ -7,6 +7,7 @@ import torch
 from bnn_compiler.errors import ModelError
 from bnn_compiler.frontend.onnx import agreement, operators, reference
 from bnn_compiler.frontend.onnx.file import read
+from bnn_compiler.frontend.onnx.node import Node
 from bnn_compiler.frontend.onnx.translate import translate
 from tests.frontend.onnx import networks
 from tests.frontend.onnx.graphs import images, single
@@ -37,7 +38,7 @@ def test_a_wrong_translation_is_refused(operator, wrong, what, monkeypatch):
 def test_what_was_folded_is_compared_too(monkeypatch):
     first = torch.tensor([0])
     monkeypatch.setitem(operators.ONNX, "Gather", lambda node, x, index: first)
-    with pytest.raises(ModelError, match="Gather of node .* differs"):
+    with pytest.raises(ModelError, match=r"Gather of node .* differs"):
         demand(networks.binary(), images(1, 3, 12, 12))
 
 
@@ -59,7 +60,7 @@ def test_levels_between_which_rounding_decides(monkeypatch):
     monkeypatch.setitem(
         operators.ONNX, "QuantizeLinear", lambda node, x, *rest: made(node, x, *rest) + 1
     )
-    with pytest.raises(ModelError, match="QuantizeLinear of node .* differs"):
+    with pytest.raises(ModelError, match=r"QuantizeLinear of node .* differs"):
         demand(quantised(x + np.float32(0.03)), x + np.float32(0.03))
 
 
@@ -75,7 +76,7 @@ def test_what_cannot_be_run_cannot_be_checked(monkeypatch):
         raise RuntimeError("no kernel")
 
     file = read(networks.binary())
-    with pytest.raises(ModelError, match="cannot be run, .* cannot be checked: no kernel"):
+    with pytest.raises(ModelError, match=r"cannot be run, .* cannot be checked: no kernel"):
         reference.values(file, [images(1, 3, 12, 12)], (refuses,))
 
 
@@ -88,3 +89,29 @@ def test_both_programs_compute_the_same():
     assert by[0].keys() == by[1].keys()
     np.testing.assert_allclose(by[0]["stem_weight"], by[1]["stem_weight"])
     np.testing.assert_allclose(by[0]["s"], by[1]["s"], rtol=1e-4, atol=1e-4)
+
+
+def test_levels_of_sums_are_excused_in_the_middle_only(monkeypatch):
+    a, b = (np.random.default_rng(s).integers(0, 255, (1, 2, 8, 8), np.uint8) for s in (0, 1))
+    u, f = np.uint8, np.float32
+    arrays = [a, f(0.05), u(9), b, f(0.05), u(4), f(0.1), u(20)]
+    known = [1, 2, 4, 5, 6, 7]
+    proto, given = single("QLinearAdd", arrays, known, domain="com.microsoft")
+    real = (a.astype(f) - 9 + b.astype(f) - 4) * 0.5
+    half_up = np.clip(np.floor(real + 0.5) + 20, 0, 255).astype(u)
+    theirs = {"y0": half_up}
+    monkeypatch.setattr(reference, "values", lambda *_: dict(theirs))
+    demand(proto, *given)
+    theirs["y0"] = half_up + (real % 1 == 0) * (half_up < 255).astype(u)
+    with pytest.raises(ModelError, match=r"QLinearAdd of node .* differs"):
+        demand(proto, *given)
+
+
+@pytest.mark.parametrize(
+    ("operator", "mode", "near"),
+    [("Quant", "ROUND", [True, False, False]), ("Quant", "FLOOR", [False, True, False]),
+     ("Trunc", "FLOOR", [True, True, False])],
+)  # fmt: skip
+def test_where_rounding_turns_around(operator, mode, near):
+    node = Node("n", operator, "", 1, {"rounding_mode": mode})
+    assert (agreement._from_edge(node, np.array([0.4999, 1.0001, 1.3])) < 1e-3).tolist() == near

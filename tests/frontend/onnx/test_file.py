@@ -1,4 +1,3 @@
-import builtins
 import importlib
 
 import numpy as np
@@ -37,14 +36,14 @@ def test_missing_and_malformed_files(tmp_path):
 
 def test_without_the_package(monkeypatch):
     def missing(name, *args):
-        if name.startswith("onnx"):
-            raise ImportError("No module named 'onnx'")
-        return importlib.__import__(name, *args)
+        assert name.startswith("onnx")
+        raise ImportError("No module named 'onnx'")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ModelError, match=r"net\.onnx needs .* pip install 'bnn_compiler\[onnx\]'"):
+    with pytest.raises(
+        ModelError, match=r"net\.onnx needs .*\(pip install 'bnn_compiler\[onnx\]'\)"
+    ):
         file.read("net.onnx")
-    assert builtins.__import__ is not missing
 
 
 def test_old_versions_are_refused():
@@ -89,7 +88,7 @@ def test_functions_are_inlined():
 
 def test_integers_of_four_bits_are_of_eight():
     node = helper.make_node("DequantizeLinear", ["w", "s"], ["y"])
-    proto = model([node], {}, constants={"s": np.float32(0.5)}, opset=21, ir=10)
+    proto = model([node], {"x": (1,)}, constants={"s": np.float32(0.5)}, opset=21, ir=10)
     w = helper.make_tensor("w", TensorProto.INT4, [3], np.array([-8, 0, 7]))
     proto.graph.initializer.append(w)
     assert file.read(proto).constants["w"].tolist() == [-8, 0, 7]

@@ -1,6 +1,8 @@
 """ONNX networks, from the file to a verified artifact."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,6 +14,8 @@ from bnn_compiler import cli
 from bnn_compiler.errors import InputError, ModelError
 from bnn_compiler.latency.space import PlanSpace
 from bnn_compiler.network import Network
+from bnn_compiler.ops import relax_ops as ops
+from bnn_compiler.ops.graph import base_name
 from bnn_compiler.options import DEFAULT
 from tests.frontend.onnx import networks
 from tests.frontend.onnx.graphs import images
@@ -29,8 +33,8 @@ def operators(net):
 @pytest.mark.parametrize("spelling", networks.SPELLINGS)
 def test_a_sign_is_one_however_it_is_spelled(spelling):
     graph = Network.of(networks.binary(spelling), None).fused(DEFAULT)
-    found = [str(v.name) for v, c in graph.values.items() if c.op.name == "relax.bnn.conv2d"]
-    assert [name.split("__")[0] for name in found] == ["layer1_0_Conv"]
+    found = [v.name for v, c in graph.values.items() if ops.called(c) == "relax.bnn.conv2d"]
+    assert [base_name(name) for name in found] == ["layer1_0_Add"]
 
 
 def test_a_binary_network_by_the_command_line(tmp_path, capsys):
@@ -109,3 +113,18 @@ def test_operators_are_listed(capsys):
 def test_what_needs_a_module_says_so():
     with pytest.raises(ModelError, match="an ONNX model has its channels written into it"):
         PlanSpace.of("net.onnx", (torch.zeros(1, 3, 12, 12),))
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, capsys):
+    """With the shapes of a small network; the one of several batches leaves its batch open."""
+    page = Path(__file__).parents[3] / "docs" / "onnx.md"
+    commands = re.findall(r"^    bnnc (.+)$", page.read_text(), re.M)
+    assert len(commands) == 4
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        given = command.replace("224,224", "12,12").split()
+        onnx.save(networks.qdq() if "--batch" in given else networks.binary(), "net.onnx")
+        if "--batch" in given:
+            given[given.index("net.bnn")] = "several.bnn"
+        assert cli.main(given) == 0, command
+        capsys.readouterr()

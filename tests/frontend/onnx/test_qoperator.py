@@ -48,7 +48,9 @@ def test_levels_are_those_of_the_real_result(name):
     tensors = [torch.from_numpy(x) for x in given]
     found = translate(read(proto), tensors)(*tensors)[0].numpy()
     scale, zero = Q
-    wanted = np.clip(np.rint(result() / scale) + zero, 0, 255)
+    real = result().astype(np.float64) / scale
+    wanted = np.clip(np.rint(real) + zero, 0, 255)
     assert found.dtype == np.uint8 and found.shape == wanted.shape
     apart = np.abs(found.astype(int) - wanted)
-    assert apart.max() <= 1 and (apart > 0).mean() < 0.01
+    middle = np.abs(real - np.floor(real) - 0.5) < 1e-3
+    assert apart.max() <= 1 and not apart[~middle].any() and middle.mean() < 0.5
