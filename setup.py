@@ -42,6 +42,7 @@ setup(
             "mlxtend",
             "mypy",
             "nvidia-cuda-nvdisasm",
+            "onnx>=1.23",
             "pillow",
             "pymoo==0.6.2",
             "pytest",
@@ -54,6 +55,8 @@ setup(
         ],
         # `bnnc search --ray`.
         "distributed": ["ray>=2.50,<3"],
+        # Networks from .onnx files; with onnxruntime they are checked faster.
+        "onnx": ["onnx>=1.23"],
         # TVM's tracker imports it without requiring it.
         "device": ["tornado"],
         "bench": [

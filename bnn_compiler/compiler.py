@@ -60,11 +60,11 @@ def compile(
 ) -> Artifact:
     """Compile a trained network for one target and load the result, whether or not it runs here.
 
-    ``model`` is an nn.Module, an ExportedProgram, a ``.pt2`` path or ``package.module:factory``;
-    ``example_inputs`` are tensors of the shapes to compile for (batch size included); ``batches``
-    are the batch sizes to compile for instead, in one artifact with one copy of the weights, whose
-    schedules are chosen for the first of them. ``target``
-    is a shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or
+    ``model`` is an nn.Module, an ExportedProgram, an onnx.ModelProto, a ``.pt2`` or ``.onnx`` path
+    or ``package.module:factory``; ``example_inputs`` are tensors of the shapes to compile for
+    (batch size included); ``batches`` are the batch sizes to compile for instead, in one artifact
+    with one copy of the weights, whose schedules are chosen for the first of them. ``target`` is a
+    shipped name, a TOML file or "native". ``output`` is the artifact's path: one zip file, or
     a folder if ``as_folder``. ``schedules`` is a file of tuned records that go before the shipped
     ones. ``zero_weight`` says what becomes of binary weights that are exactly 0: "exact" computes
     them, at twice the work of their layer, "error" refuses them, "+1" and "-1" read them as that,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from bnn_compiler.frontend.onnx.operators import names as onnx_names
 from bnn_compiler.frontend.pytorch.convert_general import GENERAL
 from bnn_compiler.frontend.pytorch.converters import HANDLERS
 from bnn_compiler.frontend.pytorch.decompositions import DECOMPOSITIONS
@@ -21,6 +22,7 @@ def table() -> str:
         "PyTorch operators of images, rows and matrices": _public(HANDLERS),
         "of tensors of any rank": _public(GENERAL),
         "written in others, as PyTorch's own decompositions are": _public(DECOMPOSITIONS),
+        "ONNX operators, QONNX's and onnxruntime's on levels": onnx_names(),
         "operators with a kernel": (n for n, o in OPERATORS.items() if o.anchor or o.bits),
         "fused into the kernel in front": STEPS,
         "primitives of any rank": PRIMITIVES,

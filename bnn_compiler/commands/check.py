@@ -33,7 +33,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_calibration(parser)
     parser.add_argument("--schedules", type=Path, help="tuned records, before the shipped ones")
     parser.add_argument(
-        "--operators", action=_Operators, nargs=0, help="list PyTorch's operators that compile"
+        "--operators",
+        action=_Operators,
+        nargs=0,
+        help="list the operators of PyTorch and of ONNX that compile",
     )
 
 
@@ -41,9 +44,10 @@ class _Operators(argparse.Action):
     """Like --version: it needs no network."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from bnn_compiler.frontend.onnx import operators
         from bnn_compiler.frontend.pytorch import supported
 
-        print("\n".join(supported.names()))
+        print("\n".join([*supported.names(), *(f"onnx.{name}" for name in operators.names())]))
         parser.exit()
 
 

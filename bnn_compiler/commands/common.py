@@ -47,12 +47,13 @@ def add_input(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """A network and its weights."""
-    parser.add_argument("model", help="a .pt2 file or package.module:factory")
+    parser.add_argument("model", help="a .pt2 or .onnx file, or package.module:factory")
     parser.add_argument("--checkpoint", type=Path, help="weights to load, strictly")
     parser.add_argument(
         "--shape",
         action="append",
-        help="input shape for a factory, e.g. 1,3,224,224 or 1,128:int64; again for each input",
+        help="input shape for a factory or a file that leaves it open, e.g. 1,3,224,224 or"
+        " 1,128:int64; again for each input",
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from bnn_compiler.errors import ModelError
 from bnn_compiler.frontend.imported import Imported
+from bnn_compiler.frontend.onnx import file as onnx_file
+from bnn_compiler.frontend.onnx.load import load as load_onnx
 from bnn_compiler.frontend.pytorch import source
 from bnn_compiler.frontend.pytorch.load import load as load_pytorch
 
@@ -27,6 +29,12 @@ class FrontEnd:
 
 #: The first that recognises a network imports it.
 FRONTENDS: dict[str, FrontEnd] = {
+    "onnx": FrontEnd(
+        ("an onnx.ModelProto",),
+        ("a .onnx file",),
+        onnx_file.recognises,
+        load_onnx,
+    ),
     "pytorch": FrontEnd(
         ("an nn.Module", "an ExportedProgram"),
         ("a .pt2 file", "'package.module:factory'"),

@@ -15,6 +15,7 @@ from torch import nn
 
 from bnn_compiler import target as targets
 from bnn_compiler.errors import ModelError, PlanError
+from bnn_compiler.frontend.onnx import file as onnx_file
 from bnn_compiler.frontend.pytorch import importer, simplify, source, trace
 from bnn_compiler.latency import crop
 from bnn_compiler.latency.cuts import is_certain, is_cut, trials
@@ -82,6 +83,8 @@ class PlanSpace:
         """
         options = Options.of(zero_weight, input_dtype, mean, std, allow_reorder)
         options = options.on(targets.load(target).hardware.kind)
+        if onnx_file.recognises(model):
+            raise ModelError("an ONNX model has its channels written into it; give the nn.Module")
         given = source.load_model(model, checkpoint=checkpoint, example_inputs=example_inputs)
         if not isinstance(given.model, nn.Module):
             raise ModelError(

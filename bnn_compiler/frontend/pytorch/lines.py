@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 _HERE = str(Path(__file__).parent) + os.sep
-_LIBRARIES = (*(m.__path__[0] + os.sep for m in (torch, np)), _HERE, "<")
+#: Steps of ONNX graphs are nobody's lines.
+_ONNX = str(Path(__file__).parents[1] / "onnx") + os.sep
+_LIBRARIES = (*(m.__path__[0] + os.sep for m in (torch, np)), _HERE, _ONNX, "<")
 _STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 

@@ -59,15 +59,16 @@ def load_model(
         example_inputs = model.example_inputs[0]
     if example_inputs is None:
         raise InputError("no example inputs: give tensors (or --shape 1,3,224,224)")
-    return Source(model, _tensors(example_inputs))
+    return Source(model, tensors(example_inputs))
 
 
-def _tensors(examples: Any) -> tuple[torch.Tensor, ...]:
+def tensors(examples: Any) -> tuple[torch.Tensor, ...]:
+    """Example inputs as tensors of float32 or integers. Raises InputError for anything else."""
     if not isinstance(examples, list | tuple):
         raise InputError(f"example_inputs is a {type(examples).__name__}; give a tuple of tensors")
     if not examples:
         raise InputError("example_inputs is empty; give one tensor for each input")
-    tensors = []
+    found = []
     for i, x in enumerate(examples):
         try:
             tensor = precision.widened(torch.as_tensor(x).detach())
@@ -84,8 +85,8 @@ def _tensors(examples: Any) -> tuple[torch.Tensor, ...]:
             raise InputError(
                 f"example input {i} has shape {list(tensor.shape)}; every size must be at least 1"
             )
-        tensors.append(tensor)
-    return tuple(tensors)
+        found.append(tensor)
+    return tuple(found)
 
 
 def _resolve(spec: Any) -> torch.nn.Module | ExportedProgram:
