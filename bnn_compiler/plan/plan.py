@@ -393,5 +393,5 @@ def plan(graph: Graph) -> Plan:
     halos around one tensor, or for a tensor too large for 32-bit indices.
     """
     found = _Planner(graph).run()
-    sizes.check(found.calls)
+    sizes.check((c.name, b) for c in found.calls for b in (*c.data, *c.writes))
     return found

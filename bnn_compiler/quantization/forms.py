@@ -66,7 +66,7 @@ class Forms:
             shape = self.calibration.outputs[i].shape
             float32 = forward(base, batch.inputs)
             for graph, one in zip(graphs, found, strict=True):
-                if one.changed > limit * total:
+                if one.effect(total).changed > limit:
                     continue
                 one.add(batch, shape, float32, forward(graph, batch.inputs, float32.values))
         return [one.effect(total) for one in found]

@@ -114,13 +114,15 @@ LIKE_TORCH = [
     ("name", "params", "torch_function"), LIKE_TORCH, ids=[f"{n}{p}" for n, p, _ in LIKE_TORCH]
 )
 def test_the_others_are_pytorchs(name, params, torch_function):
-    found, wanted = evaluate(name, X, params), torch_function(torch.from_numpy(X)).numpy()
+    # PyTorch's gelu of infinity is NaN on CPUs with AVX-512.
+    x = X[~np.isinf(X)] if name == "gelu" else X
+    found, wanted = evaluate(name, x, params), torch_function(torch.from_numpy(x)).numpy()
     assert np.array_equal(np.isnan(found), np.isnan(wanted))
     number = np.isfinite(wanted)
     assert np.array_equal(found[~number & ~np.isnan(wanted)], wanted[~number & ~np.isnan(wanted)])
     # Where a small result is the difference of larger numbers, PyTorch's digits are no better.
     cancelled = name in ("gelu", "gelu_tanh", "tanhshrink")
-    least = 1e-7 * np.minimum(np.abs(X[number]), 4) if cancelled else 1e-36
+    least = 1e-7 * np.minimum(np.abs(x[number]), 4) if cancelled else 1e-36
     error = np.abs(found[number] - wanted[number])
     assert np.all(error <= 5e-7 * np.abs(wanted[number]) + least)
 
