@@ -121,8 +121,9 @@ def test_the_others_are_pytorchs(name, params, torch_function):
     number = np.isfinite(wanted)
     assert np.array_equal(found[~number & ~np.isnan(wanted)], wanted[~number & ~np.isnan(wanted)])
     # Where a small result is the difference of larger numbers, PyTorch's digits are no better.
-    cancelled = name in ("gelu", "gelu_tanh", "tanhshrink")
-    least = 1e-7 * np.minimum(np.abs(x[number]), 4) if cancelled else 1e-36
+    # With AVX-512 those of its gelu are fewer: 181 of these numbers are further from float64's.
+    cancelled = {"gelu": 3.0, "gelu_tanh": 1.0, "tanhshrink": 1.0}.get(name)
+    least = 1e-7 * cancelled * np.minimum(np.abs(x[number]), 4) if cancelled else 1e-36
     error = np.abs(found[number] - wanted[number])
     assert np.all(error <= 5e-7 * np.abs(wanted[number]) + least)
 
