@@ -114,8 +114,8 @@ LIKE_TORCH = [
     ("name", "params", "torch_function"), LIKE_TORCH, ids=[f"{n}{p}" for n, p, _ in LIKE_TORCH]
 )
 def test_the_others_are_pytorchs(name, params, torch_function):
-    # PyTorch's gelu of infinity is NaN on CPUs with AVX-512.
-    x = X[~np.isinf(X)] if name == "gelu" else X
+    # With AVX-512 PyTorch's gelu of the largest numbers is infinite, that of infinity NaN.
+    x = X[~(np.abs(X) > 1e38)] if name == "gelu" else X
     found, wanted = evaluate(name, x, params), torch_function(torch.from_numpy(x)).numpy()
     assert np.array_equal(np.isnan(found), np.isnan(wanted))
     number = np.isfinite(wanted)
