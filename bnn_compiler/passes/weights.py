@@ -104,7 +104,7 @@ def two_levels(w: np.ndarray) -> TwoLevelWeights | None:
     upper = flat > (low + high) / 2
     distance = np.where(upper, high - flat, flat - low)
     # A third value in one channel, or a channel of one value alone, is no sign.
-    if np.any(distance > TOLERANCE * size) or np.any(high - low <= 10 * TOLERANCE * size):
+    if not np.all(distance <= TOLERANCE * size) or np.any(high - low <= 10 * TOLERANCE * size):
         return None
     counts = upper.sum(axis=1), (~upper).sum(axis=1)
     means = (
@@ -166,7 +166,8 @@ def two_bases(w: np.ndarray) -> TwoBases | None:
         return None
     low, high = sizes.min(axis=1, keepdims=True), sizes.max(axis=1, keepdims=True)
     upper = sizes > (low + high) / 2
-    if np.any(np.where(upper, high - sizes, sizes - low) > TOLERANCE * high):
+    # As "all are near": what is not finite is near nothing.
+    if not np.all(np.where(upper, high - sizes, sizes - low) <= TOLERANCE * high):
         return None
     large, small = ((high + low) / 2)[:, 0], ((high - low) / 2)[:, 0]
     signs = np.where(w > 0, 1, -1).astype(np.int8)
@@ -183,6 +184,6 @@ def few_levels(w: np.ndarray) -> bool:
 def _one_number(sizes: np.ndarray) -> np.ndarray | None:
     """What all of a row's [O, K] that are not 0 are, 0 for a row of zeros; None if they differ."""
     largest = sizes.max(axis=1, keepdims=True)
-    if np.any((sizes > 0) & (largest - sizes > TOLERANCE * largest)):
+    if not np.all((sizes <= 0) | (largest - sizes <= TOLERANCE * largest)):
         return None
     return np.asarray(sizes.sum(axis=1) / np.maximum((sizes > 0).sum(axis=1), 1))

@@ -81,3 +81,16 @@ def test_other_weights_are_no_two_bases():
     assert two_bases(rng.choice([-1, -0.5, 0, 0.5, 1], (2, 3, 3, 8))) is None
     # Few weights have two sizes by accident.
     assert two_bases(np.array([1, -2, 2, 1], np.float32).reshape(1, 1, 1, 4)) is None
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_is_not_finite_is_no_level(odd):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((2, 3, 3, 64)).astype(np.float32)
+    w[0, 0, 0, 0] = odd
+    assert not few_levels(w)
+    w[1:] = np.where(w[1:] > 0, 1, -1)
+    w[0] = np.where(rng.standard_normal(w[0].shape) > 0, 1, -1)
+    w[0, 0, 0, 0] = odd
+    assert not few_levels(w)
