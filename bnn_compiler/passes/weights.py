@@ -97,7 +97,7 @@ class TwoLevelWeights:
 def two_levels(w: np.ndarray) -> TwoLevelWeights | None:
     """Weights [O,KH,KW,C] of which each output channel has two values (AdaBin); None for others."""
     flat = w.reshape(len(w), -1).astype(np.float64)
-    if flat.shape[1] < _FEW:
+    if flat.shape[1] < _FEW or not np.isfinite(flat).all():
         return None
     low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
     size = np.maximum(np.abs(low), np.abs(high))
@@ -162,11 +162,10 @@ class TwoBases:
 def two_bases(w: np.ndarray) -> TwoBases | None:
     """Weights [O,KH,KW,C] of two sizes in each channel, never 0: sums of two bases, or 2 bits."""
     sizes = np.abs(w.reshape(len(w), -1).astype(np.float64))
-    if sizes.shape[1] < _FEW**2 or not sizes.all():
+    if sizes.shape[1] < _FEW**2 or not sizes.all() or not np.isfinite(sizes).all():
         return None
     low, high = sizes.min(axis=1, keepdims=True), sizes.max(axis=1, keepdims=True)
     upper = sizes > (low + high) / 2
-    # As "all are near": what is not finite is near nothing.
     if not np.all(np.where(upper, high - sizes, sizes - low) <= TOLERANCE * high):
         return None
     large, small = ((high + low) / 2)[:, 0], ((high - low) / 2)[:, 0]
