@@ -180,6 +180,7 @@ def test_byte_images_are_the_quantised_input(tmp_path):
     [
         ({"calibration": None}, "needs samples"),
         ({"calibration": []}, "no calibration samples"),
+        ({"calibration": "images.npy"}, "not the path 'images.npy': load it first"),
         ({"calibration": torch.zeros(2, 3, 32, 31)}, r"\[1, 3, 32, 31\]"),
         ({"calibration": torch.zeros(2, 3, 32, 32, dtype=torch.float64)}, "float64"),
         ({"calibration": torch.full((1, 3, 32, 32), torch.nan)}, "NaN"),
@@ -191,7 +192,8 @@ def test_byte_images_are_the_quantised_input(tmp_path):
         ({"rest": "float32"}, "are for rest 'int8'"),
         ({"tolerance": 0.1}, "a tolerance is for rest 'auto'"),
         ({"rest": "auto", "calibration": None}, "rest 'auto' needs samples"),
-        ({"rest": "auto", "tolerance": 2.0}, "tolerance 2: give the share"),
+        ({"rest": "auto", "tolerance": "0.1"}, "tolerance '0.1': give the share"),
+        ({"rest": "auto", "tolerance": 2.0}, "tolerance 2.0: give the share"),
         ({"rest": "auto", "target": "cuda-sm90"}, "rest 'auto' is for CPUs"),
         ({"rest": "float32", "calibration": None, "calibrate_by": "mse"}, "are for rest 'int8'"),
     ],

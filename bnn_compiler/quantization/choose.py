@@ -6,6 +6,7 @@ for such a sign, until the share of samples whose largest class is another is us
 """
 
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 from bnn_compiler.errors import InputError
@@ -142,9 +143,9 @@ def choose(forms: Forms, tolerance: float, notes: tuple[str, ...] = ()) -> Choic
 
 def check_tolerance(tolerance: float) -> None:
     """Raise InputError for what is no share of samples."""
-    if not 0 <= tolerance <= 1:
+    if not isinstance(tolerance, Real) or not 0 <= tolerance <= 1:
         raise InputError(
-            f"tolerance {tolerance:g}: give the share of samples whose class may change, 0 to 1"
+            f"tolerance {tolerance!r}: give the share of samples whose class may change, 0 to 1"
         )
 
 

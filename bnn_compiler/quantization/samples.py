@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ def batches(network: Network, options: Options, samples: Any) -> list[Batch]:
     Raises InputError for none, and for another shape or dtype.
     """
     wanted = network.imported.samples
+    if isinstance(samples, str | PathLike):
+        raise InputError(
+            f"calibration samples are arrays, not the path {str(samples)!r}: load it first, or use"
+            " `bnnc compile --calibrate`"
+        )
     items = list(samples) if isinstance(samples, Iterable) else []
     if not items:
         raise InputError("no calibration samples: give images, a few dozen at least")
