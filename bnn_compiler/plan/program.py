@@ -7,6 +7,7 @@ import numpy as np
 
 from bnn_compiler.kernels.layout import Layout
 from bnn_compiler.ops.rounding import round_up
+from bnn_compiler.ops.storage import Storage
 from bnn_compiler.runtime.manifest import ALIGN
 
 
@@ -106,7 +107,7 @@ def largest_live(steps: list[Step]) -> int:
     return max(
         (
             sum(
-                round_up(b.layout.bytes, ALIGN)
+                round_up(_room(b.layout), ALIGN)
                 for b, (born, dies) in spans.values()
                 if born <= at <= dies
             )
@@ -114,6 +115,12 @@ def largest_live(steps: list[Step]) -> int:
         ),
         default=0,
     )
+
+
+def _room(layout: Layout) -> int:
+    """Bytes to keep for a tensor: rows of bytes are read in fours (kernels/cpu/int8.py)."""
+    in_fours = layout.dense and layout.storage is Storage.BYTES
+    return layout.bytes + (3 if in_fours else 0)
 
 
 def _lifetimes(steps: list[Step]) -> dict[int, tuple[Buffer, tuple[int, int]]]:
@@ -157,7 +164,7 @@ class _Slot:
 
     @property
     def bytes(self) -> int:
-        return self.buffers[0].layout.bytes
+        return _room(self.buffers[0].layout)
 
 
 def plan_memory(steps: list[Step], *, keep_halos: bool = False) -> int:

@@ -98,3 +98,11 @@ def test_halos_that_are_kept_share_memory_with_their_like_alone():
     assert halos[2].offset == halos[5].offset != halos[0].offset
     assert max(b.offset + b.layout.bytes for b in order) <= kept
     assert free < kept < sum(b.layout.bytes for b in order)
+
+
+def test_rows_of_bytes_are_read_in_fours_to_the_last():
+    """An image of 64 bytes ends where another vector begins; its last four start in it."""
+    image = Buffer(0, "arena", "image", Layout((1, 1, 64, 1), "uint8", dense=True))
+    wide = Buffer(1, "arena", "wide", Layout((1, 1, 4, 16), "uint8"))
+    assert plan_memory([Step("s", "bnn.map", "k", [], [], [image])]) == 128
+    assert plan_memory([Step("s", "bnn.map", "k", [], [], [wide])]) == 64
