@@ -14,12 +14,14 @@ WANTED = json.loads(Path(__file__).with_name("features.json").read_text())
 
 
 def found(name):
-    """Of the schedules in every record that is shipped, as if for the hardware of one target."""
+    """Of the schedules in every record that is shipped, as if for the hardware of one target; those
+    of int8 came after the models.
+    """
     hardware = targets.load(name).hardware
     rows = {}
     for shipped in ("x86-64-v3", "x86-64-v4", "x86-avx512-vpopcnt"):
         known = records.read(records.shipped(targets.load(shipped))).values()
-        for record in (r for r in known if r.cpu == "znver4"):
+        for record in (r for r in known if r.cpu == "znver4" and r.point.family in WANTED[name]):
             for task in (record.task, record.task.of_batch(1)):
                 rows.setdefault(record.point.family, []).append(
                     features.matrix(task, [record.point], hardware)
