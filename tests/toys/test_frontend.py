@@ -223,7 +223,9 @@ def test_errors_name_the_operator_and_its_layer(toy, tmp_path):
 
 
 def test_without_its_entry_what_is_known_is_listed(tmp_path):
-    with pytest.raises(ModelError, match=r"cannot compile a list; give an nn\.Module, an Exported"):
+    with pytest.raises(
+        ModelError, match=r"cannot compile a list; give an onnx\.ModelProto, an nn\.Module"
+    ):
         bnn_compiler.compile(_net(), (_image(),), output=tmp_path / "n.bnn")
 
 
