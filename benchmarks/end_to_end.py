@@ -226,7 +226,8 @@ def main() -> None:
     bounds = {
         name: 1e3 * roofline.shortest(peaks, roofline.NETWORKS[name])
         for name in options.networks
-        if name in roofline.NETWORKS
+        # Of float32 arithmetic.
+        if name in roofline.NETWORKS and options.rest == "float32"
     }
     path = report.write(
         options.name,
