@@ -40,7 +40,8 @@ _THREADS = 4
 class Tiles(Point):
     """Tiles of ``pixels`` x 16 outputs, of which ``rows`` x ``vectors`` are summed at a time.
 
-    ``height`` image rows are copied at a time, for one of ``parts`` of the outputs.
+    ``height`` image rows are copied at a time, for one of ``parts`` of the outputs. With
+    ``overlap`` the epilogue of tiles runs while the next ones are summed (overlap.py).
     """
 
     pixels: int
@@ -48,6 +49,7 @@ class Tiles(Point):
     vectors: int
     height: int
     parts: int = 1
+    overlap: bool = False
 
     @property
     def tile(self) -> str:
@@ -97,20 +99,32 @@ def points(work: ConvWorkload) -> Iterator[Tiles]:
                 if rows_of(work, height) * width(work, point) > _STACK:
                     break
                 for parts in (p for p in _PARTS if blocks // vectors % p == 0):
-                    yield replace(point, parts=parts)
+                    one = replace(point, parts=parts)
+                    yield one
+                    if blocks_of(work, one) > 1:
+                        yield replace(one, overlap=True)
 
 
 def rule(work: ConvWorkload) -> Tiles:
-    """The fewest loads for a product, work for a few threads, then few bytes copied twice."""
+    """The fewest loads for a product, work for a few threads, then few bytes copied twice.
+
+    The epilogue overlaps where it can: that is reasoned (overlap.py), not measured.
+    """
     n, oh, _, _ = work.shape
 
-    def cost(point: Tiles) -> tuple[float, bool, float, int]:
+    def cost(point: Tiles) -> tuple[float, bool, float, int, bool]:
         # A product takes a cycle for each pixel, in which two cache lines are loaded.
         lines = point.pixels / point.vectors + ROWS / point.rows
         padded = round_up(oh, point.rows) / oh
         copied = rows_of(work, point.height) / point.height * point.parts
         shared = n * ceil_div(oh, point.height) * point.parts
-        return padded * (1 + lines / point.pixels / 2), shared < _THREADS, copied, point.height
+        return (
+            padded * (1 + lines / point.pixels / 2),
+            shared < _THREADS,
+            copied,
+            point.height,
+            not point.overlap,
+        )
 
     return min(points(work), key=cost)
 
@@ -150,12 +164,19 @@ def counts(work: ConvWorkload, point: Tiles) -> Counts:
         word_waste=r.columns * r.steps * DEPTH / (work.kernel[1] * work.x.shape[3]),
         rows=point.rows,
         order="rows",
+        unroll=int(point.overlap),
     )
 
 
 def _pixels(width: int) -> int:
     """Of a tile: the fewest tiles to a row, of pixels as equal as can be."""
     return ceil_div(width, ceil_div(width, ROWS))
+
+
+def blocks_of(work: ConvWorkload, point: Tiles) -> int:
+    """Tiles that are summed one after the other for the rows that are copied at a time."""
+    outputs = ceil_div(work.shape[3], LANES) // point.vectors // point.parts
+    return outputs * (point.height // point.rows) * ceil_div(work.shape[2], point.pixels)
 
 
 def rows_of(work: ConvWorkload, height: int) -> int:
@@ -218,6 +239,8 @@ def _schedule(made: Stages, point: Tiles, copied: str) -> tirx.PrimFunc:
     part, c, vector, lane = sch.split(c, [point.parts, None, point.vectors, LANES])
     sch.reorder(n, outer, part, c, y, x, row, pixel, vector, lane)
     parallel = sch.fuse(n, outer, part)
+    if point.overlap:
+        sch.annotate(c, TILE, Role.BLOCKS)
     sch.compute_at(acc, x, preserve_unit_loops=True)
     sch.compute_at(block, parallel, preserve_unit_loops=True)
     for one in (acc, block):
