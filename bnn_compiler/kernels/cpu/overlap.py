@@ -6,7 +6,7 @@ holds, so what is behind them in the program cannot start. In turns, both units 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import tvm
@@ -88,10 +88,10 @@ class _Loops:
 
 
 def _pipelined(blocks: _Loops) -> tirx.Stmt:
-    stmts = list(blocks.body.seq)
-    held = [s for s in stmts if isinstance(s, tirx.AllocBuffer)]
-    zeros, sums, epilogue = (s for s in stmts if not isinstance(s, tirx.AllocBuffer))
+    held, (zeros, sums, epilogue) = _allocations(blocks.body)
     steps, pixels = _Loops.of(sums), _Loops.of(epilogue)
+    more, left = _allocations(steps.body)
+    steps = replace(steps, body=_sequence(left))
 
     def alone(number: int) -> list[tirx.Stmt]:
         found = _loop("step", 0, steps.count, lambda s: steps.iteration(s, blocks.at(number)))
@@ -105,11 +105,19 @@ def _pipelined(blocks: _Loops) -> tirx.Stmt:
     return _sequence(
         [
             *held,
+            *more,
             *alone(0),
             *_loop("block", 1, blocks.count, shared),
             *_loop("pixel", 0, pixels.count, lambda p: pixels.iteration(p, end)),
         ]
     )
+
+
+def _allocations(body: tirx.Stmt) -> tuple[list[tirx.Stmt], list[tirx.Stmt]]:
+    """Those of ``body``, which hold nothing from one iteration to the next, and its other parts."""
+    stmts = list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
+    held = [s for s in stmts if isinstance(s, tirx.AllocBuffer)]
+    return held, [s for s in stmts if not isinstance(s, tirx.AllocBuffer)]
 
 
 def _turns(steps: _Loops, now: Values, pixels: _Loops, before: Values) -> list[tirx.Stmt]:

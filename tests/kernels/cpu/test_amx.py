@@ -78,7 +78,7 @@ def real(tmp_path_factory):
 
 
 def check(found, name, folder, count):
-    """The rule, the same without its overlap, and ``count`` schedules at random."""
+    """The rule, that without its overlap or with bits for weights, and ``count`` at random."""
     one = SHAPES[name]
     space = list(family(one).points(one, AMX.cpu))
     rule = family(one).rule(one, AMX.cpu)
@@ -125,6 +125,24 @@ def test_an_epilogue_overlaps_where_there_is_another_block():
         for point in BINARY.points(one, AMX.cpu):
             assert not point.overlap or amx.blocks_of(one.work, point) > 1
     assert {p.overlap for p in BINARY.points(many, AMX.cpu)} == {False, True}
+
+
+def test_weights_are_bits_where_every_bit_is_a_tap_and_the_rule_if_bytes_leave_l2():
+    small, large = kernel.task(256, 14, 256), kernel.task(512, 7, 512)
+    assert {p.expand for p in BINARY.points(small, AMX.cpu)} == {False, True}
+    assert BINARY.rule(large, AMX.cpu).expand and not BINARY.rule(small, AMX.cpu).expand
+    for one in (SHAPES["odd channels"], kernel.task(64, 8, 40), kernel.task(96, 8, 32, kernel=1)):
+        assert not any(p.expand for p in BINARY.points(one, AMX.cpu))
+
+
+def test_code_of_weights_as_bits():
+    task, point = kernel.task(512, 7, 64), AmxPoint(7, 4, 1, 8, overlap=True, expand=True)
+    function = codegen.with_strides(families.function(task, point), {}, "kernel")
+    assert [str(p.ty.dtype) for p in function.params[:2]] == ["uint64"] * 2
+    text = codegen.build({"kernel": function}, AMX).inspect_source("s")
+    step = text[text.rindex("tilezero") :].split("tdpbssd")[0]
+    assert "vpblendmb" in step and "vpshufb" not in step, "a step's weights are made before it"
+    assert len(re.findall(r"andq\s+\$-64", text)) == 3, "rows of tiles are whole cache lines"
 
 
 def test_sums_and_operands_fit_eight_tiles():
