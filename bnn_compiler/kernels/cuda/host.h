@@ -223,9 +223,11 @@ BNN_DEVICE void bnn_load2_if(bool inside, unsigned &a, unsigned &b, const unsign
   a = b = 0;
   if (inside) bnn_load2(a, b, at);
 }
-// Copies come as late as they may: not before they are waited for.
+// Copies come as late as they may: not before they are waited for. From the beginning on nothing else
+// is there any more.
 static inline void copy(bool inside, void *to, const void *from, size_t bytes) {
   if (uintptr_t(to) % bytes || uintptr_t(from) % bytes) __builtin_trap();
+  __builtin_memset(to, 0xa5, bytes);
   bnn::block.self->begun.push_back({to, inside ? from : nullptr, bytes});
 }
 BNN_DEVICE void bnn_copy4(bool inside, void *to, const void *from) { copy(inside, to, from, 4); }

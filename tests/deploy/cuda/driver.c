@@ -285,8 +285,11 @@ int cuMemFree_v2(address at) {
 }
 int cuMemcpyHtoD_v2(address to, const void *from, size_t bytes) {
   CALL; NEED_CONTEXT; NOT_CAPTURING;
-  void *at = reach(to, bytes, __func__);
-  return at ? (memcpy(at, from, bytes), 0) : INVALID_VALUE;
+  run_stream(stream_of(NULL), NULL, 0);
+  if (!reach(to, bytes, __func__)) return INVALID_VALUE;
+  /* Of ordinary host memory: it has been read then, but is not there yet, and no stream that waits for no other waits for it. */
+  void *staged = memcpy(malloc(bytes), from, bytes);
+  return enqueue(NULL, &(struct op){.what = COPY_IN, .to = to, .from = (address)(uintptr_t)staged, .bytes = bytes});
 }
 int cuMemcpyDtoH_v2(void *to, address from, size_t bytes) {
   CALL; NEED_CONTEXT; NOT_CAPTURING;

@@ -82,6 +82,8 @@ class Array:
             ctypes.c_ulonglong(self.at), ctypes.c_void_p(data), ctypes.c_size_t(self.value.nbytes)
         )
         assert copied == 0
+        # Whoever has its copy is not told of the stream that brings it.
+        assert stub.cu.cuStreamSynchronize(None) == 0
         self.__cuda_array_interface__ = {
             "shape": self.value.shape,
             "typestr": self.value.dtype.str,

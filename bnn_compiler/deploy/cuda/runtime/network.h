@@ -121,6 +121,8 @@ static int32_t load_weights(struct bnn_network *network) {
   if (WEIGHTS_BYTES) {
     TRY(cuMemAlloc_v2, &network->weights, WEIGHTS_BYTES);
     TRY(cuMemcpyHtoD_v2, network->weights, BNN(weights), WEIGHTS_BYTES);
+    /* They may still be under way in the default stream, for which sessions' streams do not wait. */
+    TRY(cuStreamSynchronize, NULL);
   }
 done:
   return code;
