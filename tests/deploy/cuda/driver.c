@@ -219,6 +219,8 @@ int cuModuleLoadDataEx(void **module, const char *image, unsigned n, void *optio
     version = atoi(target + 11), later = 1;
     if (set.version < 13000) return UNSUPPORTED_PTX;
   }
+  /* A GPU that takes no code of its family. */
+  if (!later && set.sm == 91) return NO_BINARY;
   if (later ? version > set.sm : version / 10 != set.sm / 10 || version > set.sm) return NO_BINARY;
   struct object *o = make(MODULE);
   o->version = version;
