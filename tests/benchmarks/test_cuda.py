@@ -119,7 +119,8 @@ def test_every_part_runs(made):
     assert found["goals"]["layer16_1 us"] == {"found": 0.0, "goal": 3.0, "met": True}
     assert found["goals"]["int8 / square8"]["met"] is None
     assert "torch" in found["torch_products"]["all"]["error"]
-    assert found["torch_compile"].keys() == {"birealnet18_1", "birealnet18_64"}
+    for part in ("torch_compile", "torch_int8", "torch_fp16_graph"):
+        assert found[part].keys() == {"birealnet18_1", "birealnet18_64"}
     assert list(found["kits"]) == [cuda_parts.CALIBRATION, "birealnet18_1"]
     assert found["kits"]["birealnet18_1"] == {"measured": True, "says": ["done"]}
     assert (made[0] / "results" / "found-birealnet18_1.json").read_text() == "measured\n"
