@@ -86,7 +86,7 @@ class Int8(nn.Module):
 
 
 def in_int8(model: nn.Module, step: float = 0.05) -> nn.Module:
-    """``model`` with every convolution in int8 but the first: cuBLAS takes no rows of 3 channels."""
+    """``model`` with all convolutions in int8 but the first: cuBLAS takes no rows of 3 channels."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d) and child.in_channels % 8 == 0:
