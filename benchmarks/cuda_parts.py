@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cuda_device import Array, Gpu, described, images
-from benchmarks.cuda_record import TOO_LATE
+from benchmarks.cuda_record import TOO_LATE, limited
 from bnn_compiler import runtime
 
 #: Small networks for compute-sanitizer, which slows them down by a factor of a hundred.
@@ -94,11 +93,8 @@ def sanitized(folder: Folder, named: str, seconds: float) -> dict[str, Any]:
         return {"error": "there is no compute-sanitizer"}
     command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable]
     command += ["-m", "benchmarks.cuda", "--once", str(folder.path / f"{name}.bnn")]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=max(1.0, seconds)
-        )
-    except subprocess.TimeoutExpired:
+    done = limited(command, seconds)
+    if done is None:
         return {"error": TOO_LATE}
     last = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1:]
     return {"clean": done.returncode == 0, "says": last}
@@ -206,11 +202,8 @@ def kit(folder: Path, name: str, results: Path, seconds: float) -> dict[str, Any
         tar.extractall(inside, members, filter="data")
         (script,) = Path(inside).glob(f"{name}/bnn-kit-*/run.sh")
         command = ["sh", str(script), str(results.resolve())]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=max(1.0, seconds)
-            )
-        except subprocess.TimeoutExpired:
+        done = limited(command, seconds)
+        if done is None:
             return {"error": f"{TOO_LATE}; {results}.partial can be gone on with"}
     says = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
     return {"measured": results.is_file(), "says": says}

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -151,6 +152,17 @@ def test_a_machine_without_a_gpu_says_so(made, tmp_path):
     )
     assert done.returncode == 1 and "there is no GPU that works: " in done.stderr
     assert "nothing was run" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_command_that_takes_too_long_leaves_nothing():
+    start = time.monotonic()
+    # What it starts has its pipes, and would outlive it.
+    assert cuda_record.limited(["sh", "-c", "sleep 61.5 & sleep 61.5"], 0.0) is None
+    assert time.monotonic() - start < 30
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert "sleep 61.5" not in left
+    done = cuda_record.limited(["sh", "-c", "echo out; echo err >&2; exit 3"], 60.0)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
 
 
 def test_goals():
