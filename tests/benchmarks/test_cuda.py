@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import cuda, cuda_goals, cuda_networks, cuda_parts, cuda_record
 from bnn_compiler import zoo
+from bnn_compiler.runtime.manifest import FORMAT
 from tests import edge
 from tests.deploy.cuda import stub
 
@@ -72,9 +73,11 @@ def made(tmp_path_factory):
     cases = {n: {"part": p, "allow_reorder": n in halves} for n, p in CASES.items()}
     # A thousandth is far less than a sign that turns around, more than rounding.
     np.save(folder / "halves.npy", known["out0"] * np.float32(1.001))
-    listed = {"target": "cuda-sm90", "cases": {**cases, "lost": {"part": "exact", "error": "why"}}}
+    listed = {"format": FORMAT, "target": "cuda-sm90"}
+    listed |= {"cases": {**cases, "lost": {"part": "exact", "error": "why"}}}
     (folder / "cases.json").write_text(json.dumps(listed))
-    (at / "run.sh").write_text('echo measured >"$1"; echo done\n')
+    lines = json.dumps({"lines": [{"kit": "k"}, {"code": 0}, {"code": 1}, {"code": 0}]})
+    (at / "run.sh").write_text(f"echo '{lines}' >\"$1\"; echo done\n")
     with tarfile.open(folder / cuda_parts.KITS, "w:xz") as tar:
         for name in ("birealnet18_1", cuda_parts.CALIBRATION):
             tar.add(at / "run.sh", f"{name}/bnn-kit-0/run.sh")
@@ -123,8 +126,8 @@ def test_every_part_runs(made):
     for part in ("torch_compile", "torch_int8", "torch_fp16_graph"):
         assert found[part].keys() == {"birealnet18_1", "birealnet18_64"}
     assert list(found["kits"]) == [cuda_parts.CALIBRATION, "birealnet18_1"]
-    assert found["kits"]["birealnet18_1"] == {"measured": True, "says": ["done"]}
-    assert (made[0] / "results" / "found-birealnet18_1.json").read_text() == "measured\n"
+    assert found["kits"]["birealnet18_1"] == {"measured": 2, "failed": 1, "says": ["done"]}
+    assert (made[0] / "results" / "found-birealnet18_1.json").is_file()
     assert "doing" not in found
 
     # What an earlier run had no time for is done by the next; the rest is as it was.
@@ -152,6 +155,12 @@ def test_a_machine_without_a_gpu_says_so(made, tmp_path):
     )
     assert done.returncode == 1 and "there is no GPU that works: " in done.stderr
     assert "nothing was run" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_of_another_version_is_refused(tmp_path):
+    (tmp_path / "cases.json").write_text('{"format": 5, "target": "cuda-sm90", "cases": {}}')
+    with pytest.raises(SystemExit, match=f"have format 5, this version reads {FORMAT}; compile"):
+        cuda_parts.Folder(tmp_path)
 
 
 def test_a_command_that_takes_too_long_leaves_nothing():
