@@ -108,7 +108,9 @@ class _Loads:
 
 def _is_epilogue(nest: list[tirx.For]) -> bool:
     """Whether it stores to memory, in as many iterations as are known."""
-    known = all(n.kind in _PLAIN and isinstance(n.extent, tirx.IntImm) for n in nest)
+    known = all(
+        n.kind in _PLAIN and isinstance(n.extent, tirx.IntImm) and n.step is None for n in nest
+    )
     stores = [False]
 
     def visit(store: tirx.BufferStore, _: tvm_ffi.StructuralMutator) -> tirx.Stmt:
