@@ -2,8 +2,9 @@
 
 The binary layers of Bi-Real-18, on tiles and by popcount with the schedules that a compilation
 takes, and its other layers in int8, on tiles and by dot products of vectors. Of the schedules on
-tiles POINTS at random and the rule's are measured once; the best of them, the rule's and the other
-kernel's then take turns. All have to compute the same. Writes results/<name>.md and .json.
+tiles POINTS at random and the rule's are measured once; the best of them, that with and without
+its epilogue overlapped, the rule's and the other kernel's then take turns. All have to compute the
+same. Writes results/<name>.md and .json.
 """
 
 import argparse
@@ -22,8 +23,10 @@ from benchmarks.timing import Timing
 from bnn_compiler import families, zoo
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
+from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.device.measure import Plan, run_here
 from bnn_compiler.errors import DeviceError
+from bnn_compiler.kernels.cpu.amx import Tiles
 from bnn_compiler.kernels.cpu.tiles import tile_rows
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
@@ -39,7 +42,11 @@ _SEARCH, _TURN = Plan(repeats=4), Plan(repeats=8)
 
 @dataclass(frozen=True)
 class Layer:
-    """One kernel of the network, there `times`; times in us, of the best schedules."""
+    """One kernel of the network, there `times`; times in us, of the best schedules.
+
+    "Apart" and "overlapped" are of the best on tiles with its epilogue behind the sums and between
+    those of the next tiles; the same number where a kernel has no next tiles.
+    """
 
     layer: str
     times: int
@@ -50,6 +57,8 @@ class Layer:
     rule_minimum_us: float
     tiles_median_us: float
     tiles_minimum_us: float
+    apart_minimum_us: float
+    overlapped_minimum_us: float
 
     @property
     def ratio(self) -> float:
@@ -70,12 +79,12 @@ def layers(size: int) -> dict[Task, int]:
     return {t: n for t, n in plan.plan(graph).tasks.items() if isinstance(t, Task)}
 
 
-def on_tiles(task: Task, target: Target) -> tuple[Point, list[Point]]:
+def on_tiles(task: Task, target: Target) -> tuple[Tiles, list[Tiles]]:
     """The rule's schedule and all others; none if there are no such kernels of `task`."""
     found = [f for f in families.fitting(task, target.hardware) if f.name.startswith("amx")]
     if not found:
         raise LookupError(f"no kernel on tiles for {task}")
-    rule: Point = found[0].rule(task, target.hardware)
+    rule: Tiles = found[0].rule(task, target.hardware)
     return rule, [p for p in found[0].points(task, target.hardware) if p != rule]
 
 
@@ -90,10 +99,14 @@ def compare(
     chosen = np.random.default_rng(0).permutation(len(more))[:points]
     tried = [rule, *(more[i] for i in chosen)]
     with tempfile.TemporaryDirectory() as folder:
-        programs = {
-            p: harness.build(families.function(task, p), task, p, target, Path(folder) / str(i))
-            for i, p in enumerate([other, *tried])
-        }
+        programs: dict[Point, TrialProgram] = {}
+
+        def built(point: Point) -> TrialProgram:
+            stem = Path(folder) / str(len(programs))
+            return harness.build(families.function(task, point), task, point, target, stem)
+
+        for one in (other, *tried):
+            programs[one] = built(one)
         results: set[str] = set()
 
         def seconds(point: Point, how: Plan) -> tuple[float, ...]:
@@ -105,7 +118,12 @@ def compare(
 
         once = {p: min(seconds(p, _SEARCH)) for p in tried}
         best = min(once, key=once.__getitem__)
-        bursts: dict[Point, list[tuple[float, ...]]] = {p: [] for p in (other, rule, best)}
+        behind, between = _both(best, [rule, *more])
+        turns = (other, rule, best, behind, between)
+        for one in turns:
+            if one not in programs:
+                programs[one] = built(one)
+        bursts: dict[Point, list[tuple[float, ...]]] = {p: [] for p in turns}
         for number in range(rounds):
             order = list(bursts)
             for point in order if number % 2 else reversed(order):
@@ -113,7 +131,7 @@ def compare(
     if len(results) > 1:
         raise DeviceError(f"{task}: kernels compute {len(results)} different results")
     assert tile_rows(families.function(task, best)) > 0
-    theirs, ours, first = (Timing(tuple(bursts[p])) for p in (other, best, rule))
+    theirs, first, ours, apart, overlapped = (Timing(tuple(bursts[p])) for p in turns)
     return Layer(
         str(task),
         times,
@@ -124,21 +142,30 @@ def compare(
         1e6 * first.minimum,
         1e6 * ours.median,
         1e6 * ours.minimum,
+        1e6 * apart.minimum,
+        1e6 * overlapped.minimum,
     )
+
+
+def _both(point: Tiles, space: list[Tiles]) -> list[Tiles]:
+    """``point`` with its epilogue behind the sums and between the next ones, if both exist."""
+    found = [replace(point, overlap=overlap) for overlap in (False, True)]
+    return [p if p in space else point for p in found]
 
 
 def table(rows: Sequence[Layer]) -> str:
     """As Markdown, with the sum over the network's layers."""
     lines = [
         "| layer | times | other kernel us: median | minimum | tiles us: rule | median | minimum"
-        " | schedule | tiles / other |",
-        "|---|---:|---:|---:|---:|---:|---:|---|---:|",
+        " | epilogue apart | overlapped | schedule | tiles / other |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|",
     ]
     for r in rows:
         point = " ".join(f"{k} {v}" for k, v in r.tiles.items() if k != "family")
         lines.append(
             f"| {r.layer} | {r.times} | {r.other_median_us:.1f} | {r.other_minimum_us:.1f}"
             f" | {r.rule_minimum_us:.1f} | {r.tiles_median_us:.1f} | {r.tiles_minimum_us:.1f}"
+            f" | {r.apart_minimum_us:.1f} | {r.overlapped_minimum_us:.1f}"
             f" | {point} | {r.ratio:.2f} |"
         )
     theirs = sum(r.times * r.other_minimum_us for r in rows)

@@ -45,10 +45,9 @@ def compare(task: Task, schedules: Schedules, trials: int) -> Compared:
         path = Path(folder)
         tuner.tune({task: 1}, device, journal=path / "j", schedules=path / "s.jsonl", trials=trials)
         (record,) = records.read(path / "s.jsonl").values()
-        assert schedules.model is not None
         points: list[Point] = [
             families.rule(task, device.hardware),
-            schedules.model.best(task),
+            schedules.models[schedules.cpu].best(task),
             record.point,
         ]
         programs = [
@@ -88,8 +87,10 @@ def main() -> None:
     described = machine.describe()
     core = machine.pin(None)
     schedules = Schedules.load(targets.load(options.target))
-    if schedules.model is None:
-        raise ScheduleError(f"no cost model of {schedules.target.name} is shipped")
+    if schedules.cpu not in schedules.models:
+        raise ScheduleError(
+            f"no cost model of {schedules.target.name} on this CPU ({schedules.cpu}) is shipped"
+        )
     with machine.LoadMeter() as meter:
         rows = [compare(layer(*shape), schedules, options.trials) for shape in UNSEEN]
     path = report.write(

@@ -188,6 +188,7 @@ def _quantised(
         method=wish.method,
         float_layers=wish.float_layers,
         tolerance=DEFAULT_TOLERANCE if wish.tolerance is None else wish.tolerance,
+        tell=progress,
     )
     for line in chosen.lines():
         progress(line)

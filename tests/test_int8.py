@@ -18,7 +18,7 @@ from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.ops import evaluate
 from bnn_compiler.ops.operators import OPERATORS
 from bnn_compiler.options import Options
-from bnn_compiler.quantization import METHODS
+from bnn_compiler.quantization import METHODS, pace
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 LAYERS = {"stem", "block_shortcut_1", "depthwise", "fc"}
@@ -229,6 +229,24 @@ def test_what_pays_runs_as_int8(tmp_path, capsys):
     assert any("layers run as int8" in line for line in told)
     assert cli.main(["inspect", str(tmp_path / "n.bnn")]) == 0
     assert "stem: int8, int8 is faster" in capsys.readouterr().out
+
+
+def test_an_interrupt_while_layers_are_chosen_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "EVERY", 0.0)
+    told = []
+
+    def interrupt(line):
+        told.append(line)
+        if "layers alone" in line:
+            raise KeyboardInterrupt
+
+    options = {"rest": "auto", "calibration": images(1), "progress": interrupt}
+    with pytest.raises(KeyboardInterrupt):
+        bnn_compiler.compile(
+            trained(), (images(1),), target="x86-64-v3", output=tmp_path / "n.bnn", **options
+        )
+    assert "choosing: the times of 1 of 4 layers, at most about" in told[2]
+    assert not list(tmp_path.iterdir())
 
 
 def test_check_lists_them_without_samples():

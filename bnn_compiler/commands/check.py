@@ -70,12 +70,14 @@ def run(args: Arguments) -> int:
 def _previewed(args: Arguments, options: "Options", batch: int | None) -> "Preview":
     from bnn_compiler.latency.preview import preview
 
-    kept_in_float, rest = float_layers(args), None
+    kept_in_float, rest, why = float_layers(args), None, ""
     try:
         rest = chosen(args, options, batch)
-    except (ModelError, UnsupportedError):
-        # The preview says why.
+    except (ModelError, UnsupportedError) as e:
         kept_in_float = None
+        why = (
+            f"all that is not binary is shown in float32, since --rest auto could not be tried: {e}"
+        )
     if rest is not None:
         kept_in_float = [*args.float, *rest.in_float]
     found = preview(
@@ -88,7 +90,7 @@ def _previewed(args: Arguments, options: "Options", batch: int | None) -> "Previ
         float_layers=kept_in_float,
         batch=batch,
     )
-    return found if rest is None else replace(found, rest=rest)
+    return replace(found, rest=rest, note="\n".join(filter(None, [found.note, why])))
 
 
 def _show(found: "Preview") -> None:

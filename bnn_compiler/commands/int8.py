@@ -111,6 +111,7 @@ def chosen(args: Arguments, options: "Options", batch: int | None) -> "Choices |
         method=given.get("calibrate_by"),
         float_layers=args.float,
         tolerance=given.get("tolerance", DEFAULT_TOLERANCE),
+        tell=lambda line: print(line, file=sys.stderr),
     )
     return found
 

@@ -175,9 +175,17 @@ def two_bases(w: np.ndarray) -> TwoBases | None:
 
 
 def few_levels(w: np.ndarray) -> bool:
-    """Whether float weights [O,KH,KW,C] are a sum of few binary tensors."""
-    found = split_weights(w) or two_levels(w) or three_levels(w) or two_bases(w)
-    return found is not None
+    """Whether float weights [O,KH,KW,C] are a sum of few binary tensors.
+
+    Those of most float layers are told by their first channel: what all are, that one is too.
+    """
+    return _add_up(w[:1]) and _add_up(w)
+
+
+def _add_up(w: np.ndarray) -> bool:
+    """Each way is tried only where none before it did."""
+    ways = (split_weights, two_levels, three_levels, two_bases)
+    return any(way(w) is not None for way in ways)
 
 
 def _one_number(sizes: np.ndarray) -> np.ndarray | None:

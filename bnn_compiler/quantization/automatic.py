@@ -13,6 +13,7 @@ from bnn_compiler.quantization import binary_forms
 from bnn_compiler.quantization.calibrate import DEFAULT_METHOD, Calibration, calibrate
 from bnn_compiler.quantization.choose import Choices, check_tolerance, choose
 from bnn_compiler.quantization.forms import Forms
+from bnn_compiler.quantization.pace import Tell, silent
 
 
 def choices(
@@ -24,12 +25,13 @@ def choices(
     method: str | None = None,
     float_layers: Collection[str] = (),
     tolerance: float,
+    tell: Tell = silent,
 ) -> tuple[Choices, Calibration]:
     """Choose for all layers but ``float_layers``; the calibration has the ranges of those on bytes.
 
-    ``samples`` are as quantization/samples.py takes them. Raises InputError for a network that was
-    quantised elsewhere, for samples that there are not, for a tolerance that is no share, for a
-    network without classes, and what ``calibrate`` raises.
+    ``samples`` are as quantization/samples.py takes them; ``tell`` is told how far it is. Raises
+    InputError for a network that was quantised elsewhere, for samples that there are not, for a
+    tolerance that is no share, for a network without classes, and what ``calibrate`` raises.
     """
     check_tolerance(tolerance)
     if with_own_ranges(network.folded(options), options, ()) is not None:
@@ -42,5 +44,6 @@ def choices(
     found = calibrate(network, options, samples, method or DEFAULT_METHOD, float_layers)
     prices = Prices(schedules)
     forms = Forms(network, options, found, prices)
-    chosen = choose(forms, tolerance, tuple(binary_forms.notes(forms.plan(()), prices)))
+    notes = tuple(binary_forms.notes(forms.plan(()), prices))
+    chosen = choose(forms, tolerance, notes, tell)
     return chosen, replace(found, ranges=chosen.ranges)

@@ -12,6 +12,7 @@ from typing import Any
 from bnn_compiler.errors import InputError
 from bnn_compiler.passes.quantize_rest import Range
 from bnn_compiler.quantization.forms import Forms
+from bnn_compiler.quantization.pace import Pace, Tell, silent
 
 #: Samples of a hundred whose largest class may be another.
 DEFAULT_TOLERANCE = 0.01
@@ -96,24 +97,32 @@ class Choices:
         return found
 
 
-def choose(forms: Forms, tolerance: float, notes: tuple[str, ...] = ()) -> Choices:
+def choose(
+    forms: Forms, tolerance: float, notes: tuple[str, ...] = (), tell: Tell = silent
+) -> Choices:
     """Take layers while the largest class of at most ``tolerance`` of the samples is another.
 
-    Raises InputError for a tolerance that is no share, and for a network without classes.
+    ``tell`` is told now and then how far that is. Raises InputError for a tolerance that is no
+    share, and for a network without classes.
     """
     check_tolerance(tolerance)
     check_classes(forms)
     names = [r.layer for r in forms.calibration.ranges]
     base = forms.seconds(())
-    saved = {n: base - forms.seconds((n,)) for n in names}
-    effects = dict(zip(names, forms.effects([(n,) for n in names]), strict=True))
+    saved = _saved(forms, names, tell)
+    alone, batches = Pace(tell, _batches(forms)), _batches(forms)
+
+    def seen(done: int) -> None:
+        alone.at(done, f"{len(names)} layers alone, batch {done} of {batches} of the samples")
+
+    effects = dict(zip(names, forms.effects([(n,) for n in names], seen=seen), strict=True))
 
     def rate(name: str) -> float:
         return saved[name] / max(effects[name].share, _LEAST)
 
     order = sorted(names, key=rate, reverse=True)
     faster = [n for n in order if saved[n] > 0]
-    taken, together = _taken(forms, faster, tolerance)
+    taken, together = _taken(forms, faster, tolerance, tell)
     wide = {call.name for call in forms.plan(()).calls if call.op == "byte_conv2d"}
     layers = tuple(
         Layer(
@@ -160,8 +169,21 @@ def check_classes(forms: Forms) -> None:
         )
 
 
+def _batches(forms: Forms) -> int:
+    return len(forms.calibration.batches)
+
+
+def _saved(forms: Forms, names: list[str], tell: Tell) -> dict[str, float]:
+    """Seconds that each layer saves on bytes."""
+    base, pace, saved = forms.seconds(()), Pace(tell, len(names)), {}
+    for name in names:
+        saved[name] = base - forms.seconds((name,))
+        pace.at(len(saved), f"the times of {len(saved)} of {len(names)} layers")
+    return saved
+
+
 def _taken(
-    forms: Forms, order: list[str], tolerance: float
+    forms: Forms, order: list[str], tolerance: float, tell: Tell
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """The layers that are taken, and the share of changed samples when each was tried."""
     if not order:
@@ -171,8 +193,14 @@ def _taken(
         return tuple(order), dict.fromkeys(order, all_.changed)
     taken: tuple[str, ...] = ()
     together: dict[str, float] = {}
-    for name in order:
-        (effect,) = forms.effects([(*taken, name)], tolerance)
+    batches = _batches(forms)
+    pace = Pace(tell, len(order) * batches)
+    for tried, name in enumerate(order):
+
+        def seen(done: int, tried: int = tried) -> None:
+            pace.at(tried * batches + done, f"{tried + 1} of {len(order)} layers tried together")
+
+        (effect,) = forms.effects([(*taken, name)], tolerance, seen)
         together[name] = effect.changed
         if effect.changed <= tolerance:
             taken = (*taken, name)

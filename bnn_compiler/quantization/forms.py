@@ -1,6 +1,6 @@
 """Forms of a network, each with other layers on bytes: what they compute and what they take."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -56,8 +56,16 @@ class Forms:
         """Of the kernels of the form with ``layers`` on bytes, each priced alone."""
         return sum(self._price(call).seconds for call in self.plan(layers).calls)
 
-    def effects(self, forms: Sequence[Collection[str]], limit: float = np.inf) -> list[Effect]:
-        """Of each form on all samples; one whose changes are beyond ``limit`` may be left there."""
+    def effects(
+        self,
+        forms: Sequence[Collection[str]],
+        limit: float = np.inf,
+        seen: Callable[[int], None] = lambda batches: None,
+    ) -> list[Effect]:
+        """Of each form on all samples; one whose changes are beyond ``limit`` may be left there.
+
+        ``seen`` is told after each batch how many those are.
+        """
         graphs = [self._exact(form) for form in forms]
         found = [_Sum() for _ in forms]
         base = self._exact(())
@@ -69,6 +77,7 @@ class Forms:
                 if one.effect(total).changed > limit:
                     continue
                 one.add(batch, shape, float32, forward(graph, batch.inputs, float32.values))
+            seen(i + 1)
         return [one.effect(total) for one in found]
 
     def plan(self, layers: Collection[str]) -> plan.Plan:

@@ -48,14 +48,21 @@ def forward(graph: Graph, given: Sequence[NDArray[Any]], known: Arrays = _NOTHIN
     """
     values: evaluate.Values = dict(zip(graph.params, given, strict=True))
     touched: set[relax.Var] = set()
+    several = {v.tuple_value for v in graph.values.values() if isinstance(v, relax.TupleGetItem)}
     for var, value in graph.values.items():
         if ops.is_op(value, "relax.bnn.int8_conv2d") or not touched.isdisjoint(inputs(value)):
             touched.add(var)
         elif var.name in known:
             values[var] = known[var.name]
             continue
+        elif var in several:
+            # Its outputs have names of their own: computed where one of them is not known.
+            continue
         if isinstance(value, relax.TupleGetItem):
-            values[var] = values[value.tuple_value][value.index]
+            source = value.tuple_value
+            if source not in values:
+                values[source] = evaluate.run_call(graph.values[source], values, _NEAR)
+            values[var] = values[source][value.index]
         elif isinstance(value, relax.Var):
             values[var] = values[value]
         else:

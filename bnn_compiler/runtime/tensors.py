@@ -3,7 +3,7 @@
 import ctypes
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import addressof
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,3 +171,18 @@ def aligned(size: int) -> NDArray[np.uint8]:
     memory = np.zeros(size + ALIGN, np.uint8)
     start = -address(memory) % ALIGN
     return memory[start : start + size]
+
+
+def noise(entries: Iterable[TensorEntry]) -> list[NDArray[Any]]:
+    """One array for each input, the same every time: images of every byte, floats around 0."""
+    rng = np.random.default_rng(0)
+
+    def one(entry: TensorEntry) -> NDArray[Any]:
+        if entry.dtype == "uint8":
+            return rng.integers(0, 256, entry.shape, np.uint8)
+        if entry.dtype == "float32":
+            return rng.normal(size=entry.shape).astype(np.float32)
+        # Whatever integers index has these.
+        return rng.integers(0, 2, entry.shape).astype(entry.dtype)
+
+    return [one(entry) for entry in entries]

@@ -17,7 +17,7 @@ from bnn_compiler.network import Network
 from bnn_compiler.options import Options
 from bnn_compiler.plan import plan, realize
 from bnn_compiler.runtime import load
-from bnn_compiler.runtime.manifest import TensorEntry
+from bnn_compiler.runtime.tensors import noise
 from bnn_compiler.tune.network import Subject
 
 #: Runs of the network, of which each kernel's least counts, as alone.
@@ -50,18 +50,10 @@ def _measured(subject: Subject, network: Network, options: Options) -> dict[str,
         path = Path(folder) / "net.bnn"
         package.write_artifact(path, sealed, files, as_folder=False)
         with load(path) as artifact:
-            inputs = [_noise(t) for t in artifact.description.inputs]
+            inputs = noise(artifact.description.inputs)
             layers = artifact.profile(*inputs, repeat=_REPEAT)
     times: dict[str, list[float]] = {}
     for call, layer in zip(planned.calls, layers, strict=True):
         if isinstance(call.task, Task):
             times.setdefault(call.task.key, []).append(layer.seconds_min)
     return {key: float(np.mean(some)) for key, some in times.items()}
-
-
-def _noise(tensor: TensorEntry) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    if tensor.dtype == "float32":
-        return rng.normal(size=tensor.shape).astype(np.float32)
-    # Whatever integers index has these.
-    return rng.integers(0, 2, tensor.shape).astype(tensor.dtype)

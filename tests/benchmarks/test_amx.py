@@ -21,5 +21,6 @@ def test_both_kernels_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (row.other, row.tiles["family"], row.times) == (other.as_dict(), "amx", 3)
     assert 0 < row.tiles_minimum_us <= row.tiles_median_us
     assert row.other_minimum_us <= row.other_median_us
+    assert row.tiles_minimum_us in (row.apart_minimum_us, row.overlapped_minimum_us)
     text = amx.table([row])
     assert f"| {row.layer} | 3 |" in text and "us without tiles" in text

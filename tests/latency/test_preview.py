@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -83,6 +84,16 @@ def test_the_command(factory, code, capsys):
     assert cli.main(command) == code
     text = capsys.readouterr().out
     assert text.count("cannot be compiled: ") == len(found["problems"]) == 3 * code
+
+
+def test_check_says_why_it_shows_float32_for_auto(capsys, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 32, 32), np.float32))
+    given = ["--shape", "1,3,32,32", "--target", TARGET, "--rest", "auto"]
+    command = ["check", f"{__name__}:binary_between_obstacles", *given]
+    assert cli.main([*command, "--calibrate", str(tmp_path / "x.npy")]) == 1
+    text = capsys.readouterr().out
+    assert "shown in float32, since --rest auto could not be tried: " in text
+    assert text.count("cannot be compiled: ") == 3
 
 
 def zoo_net():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bnn_compiler.errors import ModelError
+from bnn_compiler.passes import weights
 from bnn_compiler.passes.weights import few_levels, split_weights, three_levels, two_bases
 
 TERNARY = np.array([[[[0.5, -0.5, 0.0]]], [[[0.0, 2.0, -2.0]]]], np.float32)
@@ -73,6 +74,18 @@ def test_a_sum_of_two_bases():
     large, small = (v.reshape(-1, 1, 1, 1) for v in (found.large, found.small))
     np.testing.assert_allclose(large * found.first + small * found.second, w, rtol=1e-6)
     assert {*np.unique(found.first), *np.unique(found.second)} == {-1, 1} and few_levels(w)
+
+
+def test_a_float_layer_is_told_by_its_first_channel(monkeypatch):
+    rng, seen = np.random.default_rng(0), []
+    split = weights.split_weights
+    monkeypatch.setattr(weights, "split_weights", lambda w: seen.append(len(w)) or split(w))
+    w = rng.normal(size=(64, 3, 3, 16)).astype(np.float32)
+    assert not few_levels(w) and seen == [1]
+    # Its zeros may be in other channels.
+    w[:] = rng.choice([-0.5, 0, 2], w.shape)
+    w[0] = np.where(w[0] > 0, 2, -0.5)
+    assert few_levels(w) and seen == [1, 1, 64]
 
 
 def test_other_weights_are_no_two_bases():

@@ -7,6 +7,7 @@ import pytest
 
 from bnn_compiler.errors import InputError
 from bnn_compiler.passes.quantize_rest import Range
+from bnn_compiler.quantization import pace
 from bnn_compiler.quantization.choose import BEYOND, FASTER, SLOWER, choose
 from bnn_compiler.quantization.forms import Effect
 
@@ -37,8 +38,9 @@ class Made:
     def seconds(self, layers):
         return 1e-3 - 1e-6 * sum(self.layers[n][0] for n in layers)
 
-    def effects(self, forms, limit=np.inf):
+    def effects(self, forms, limit=np.inf, seen=lambda batches: None):
         self.asked += [tuple(f) for f in forms]
+        seen(1)
         sums = ([sum(self.layers[n][i] for n in form) for i in (1, 2)] for form in forms)
         return [Effect(1000, flipped, changed / 100) for flipped, changed in sums]
 
@@ -93,3 +95,18 @@ def test_layers_of_byte_images_have_16_bits():
 def test_what_cannot_be_chosen_by(made, tolerance, message):
     with pytest.raises(InputError, match=message):
         choose(made, tolerance)
+
+
+def test_it_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(pace, "EVERY", 0.0)
+    said = []
+    choose(Made(LAYERS), 0.01, tell=said.append)
+    assert [line.partition(", at most about ")[0] for line in said] == [
+        *(f"choosing: the times of {n} of 4 layers" for n in range(1, 5)),
+        "choosing: 4 layers alone, batch 1 of 1 of the samples",
+        *(f"choosing: {n} of 3 layers tried together" for n in range(1, 4)),
+    ]
+    assert all(line.endswith(" s left") for line in said) and said[-1].endswith(" 0 s left")
+    monkeypatch.undo()
+    choose(Made(LAYERS), 0.01, tell=said.append)
+    assert len(said) == 8, "what takes no time says nothing"

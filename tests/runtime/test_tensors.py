@@ -9,7 +9,8 @@ import bnn_compiler
 from bnn_compiler.errors import ArtifactError, InputError
 from bnn_compiler.runtime import artifact as artifacts
 from bnn_compiler.runtime import executor
-from bnn_compiler.runtime.tensors import Tensor, address
+from bnn_compiler.runtime.manifest import TensorEntry
+from bnn_compiler.runtime.tensors import Tensor, address, noise
 from tests import edge
 
 SHAPE = (1, 3, 32, 32)
@@ -209,3 +210,10 @@ def test_no_memory_is_said(net, small_artifact, monkeypatch):
     monkeypatch.setattr(artifacts, "_empty", fail)
     with pytest.raises(ArtifactError, match="no memory for its outputs"):
         fresh.run(small_artifact[2])
+
+
+def test_noise_has_every_byte_of_images_and_only_what_anything_indexes():
+    entries = [TensorEntry("x", (1, 3, 32, 32), "uint8"), TensorEntry("i", (64,), "int64")]
+    image, index = noise(entries)
+    assert image.dtype == np.uint8 and image.min() == 0 and image.max() == 255
+    assert index.dtype == np.int64 and {*index.tolist()} == {0, 1}

@@ -40,7 +40,8 @@ _THREADS = 4
 class Tiles(Point):
     """Tiles of ``pixels`` x 16 outputs, of which ``rows`` x ``vectors`` are summed at a time.
 
-    ``height`` image rows are copied at a time, for one of ``parts`` of the outputs.
+    ``height`` image rows are copied at a time, for one of ``parts`` of the outputs. With
+    ``overlap`` the epilogue of tiles runs while the next ones are summed (overlap.py).
     """
 
     pixels: int
@@ -48,6 +49,7 @@ class Tiles(Point):
     vectors: int
     height: int
     parts: int = 1
+    overlap: bool = False
 
     @property
     def tile(self) -> str:
@@ -97,20 +99,32 @@ def points(work: ConvWorkload) -> Iterator[Tiles]:
                 if rows_of(work, height) * width(work, point) > _STACK:
                     break
                 for parts in (p for p in _PARTS if blocks // vectors % p == 0):
-                    yield replace(point, parts=parts)
+                    one = replace(point, parts=parts)
+                    yield one
+                    if blocks_of(work, one) > 1:
+                        yield replace(one, overlap=True)
 
 
 def rule(work: ConvWorkload) -> Tiles:
-    """The fewest loads for a product, work for a few threads, then few bytes copied twice."""
+    """The fewest loads for a product, work for a few threads, then few bytes copied twice.
+
+    The epilogue overlaps where it can: that is reasoned (overlap.py), not measured.
+    """
     n, oh, _, _ = work.shape
 
-    def cost(point: Tiles) -> tuple[float, bool, float, int]:
+    def cost(point: Tiles) -> tuple[float, bool, float, int, bool]:
         # A product takes a cycle for each pixel, in which two cache lines are loaded.
         lines = point.pixels / point.vectors + ROWS / point.rows
         padded = round_up(oh, point.rows) / oh
         copied = rows_of(work, point.height) / point.height * point.parts
         shared = n * ceil_div(oh, point.height) * point.parts
-        return padded * (1 + lines / point.pixels / 2), shared < _THREADS, copied, point.height
+        return (
+            padded * (1 + lines / point.pixels / 2),
+            shared < _THREADS,
+            copied,
+            point.height,
+            not point.overlap,
+        )
 
     return min(points(work), key=cost)
 
@@ -130,32 +144,43 @@ def pack(work: ConvWorkload, taps: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed).reshape(*packed.shape[:5], DEPTH)
 
 
-def counts(work: ConvWorkload, point: Tiles) -> Counts:
-    """A step: the products of each tile of sums, and a load of every other tile."""
+def counts(work: ConvWorkload, point: Tiles, word_bytes: int = DEPTH) -> Counts:
+    """A step: the products of each tile of sums, and a load of every other tile.
+
+    ``word_bytes`` are those of a row of a tile of weights, as bits a blend and a store for each.
+    """
     r, sums = Reduction.of(work), point.rows * point.vectors
     # Vector instructions that would take as long: a row of a tile is a cycle.
     vector = 2.0 * point.pixels * sums
+    made = 2.0 * point.vectors * ROWS if word_bytes < DEPTH else 0.0
     return Counts(
         grouping=merge(work.x.shape[3], work.shape[3], 1, 1),
         pixels=point.pixels,
         vectors=point.vectors,
         accumulators=sums,
         weights=point.vectors,
-        mix=Mix(vector, point.rows * point.pixels + point.vectors * ROWS, add=vector),
+        mix=Mix(vector + made, point.rows * point.pixels + point.vectors * ROWS, add=vector),
         steps=r.rows * r.columns * r.steps,
         inner=r.steps,
         body=1,
         word=8,
-        word_bytes=DEPTH,
+        word_bytes=word_bytes,
         word_waste=r.columns * r.steps * DEPTH / (work.kernel[1] * work.x.shape[3]),
         rows=point.rows,
         order="rows",
+        unroll=int(point.overlap),
     )
 
 
 def _pixels(width: int) -> int:
     """Of a tile: the fewest tiles to a row, of pixels as equal as can be."""
     return ceil_div(width, ceil_div(width, ROWS))
+
+
+def blocks_of(work: ConvWorkload, point: Tiles) -> int:
+    """Tiles that are summed one after the other for the rows that are copied at a time."""
+    outputs = ceil_div(work.shape[3], LANES) // point.vectors // point.parts
+    return outputs * (point.height // point.rows) * ceil_div(work.shape[2], point.pixels)
 
 
 def rows_of(work: ConvWorkload, height: int) -> int:
@@ -177,29 +202,35 @@ def function(
     inputs: list[te.Tensor],
     copied: te.Tensor,
     value: Callable[[te.Tensor], Value],
+    taps: te.Tensor | None = None,
 ) -> tirx.PrimFunc:
     """The scheduled kernel of ``inputs``: the image, its tiles of weights and other constants.
 
     ``copied`` are the bytes [N, rows, words, bytes of a word] of whole tiles from the first tap on,
-    of which a block is made at a time; ``value`` makes of the sums [N, OH, OW, block, 16] what the
-    epilogue begins with. Stages are larger than what is read of them by parts of tiles.
+    of which a block is made at a time; so are ``taps`` of a step, the tiles of weights if those
+    are not parameters (default: they are the second of ``inputs``). ``value`` makes of the sums
+    [N, OH, OW, block, 16] what the epilogue begins with. Stages are larger than what is read of
+    them by parts of tiles.
     """
     work = task.work
     r, stored, word = Reduction.of(work), channels(work), int(copied.shape[3])
     n, oh, ow, outputs = work.shape
     (sh, sw), (dh, dw) = work.strides, work.dilation
+    tiles = inputs[1] if taps is None else taps
     ry, rx, rs, rk, rq = reduce_axes(ry=r.rows, rx=r.columns, rs=r.steps, rk=ROWS, rq=4)
 
     def total(i, y, z, b, lane):  # type: ignore[no-untyped-def]
         at = (z * sw + rx * dw) * stored + rs * DEPTH + rk * 4 + rq
         factor = copied[i, y * sh + ry * dh, at // word, at % word].astype("int32")
-        weight = inputs[1][b, ry, rx, rs, rk, lane * 4 + rq].astype("int32")
+        weight = tiles[b, ry, rx, rs, rk, lane * 4 + rq].astype("int32")
         return te.sum(factor * weight, axis=[ry, rx, rs, rk, rq])
 
     shape = round_up(oh, point.height), round_up(ow, point.pixels), ceil_div(outputs, LANES)
     acc = te.compute((n, *shape, LANES), total, name="acc")
     made = finish(work.shape, value(acc), task.epilogue, list(task.tensors), inputs, acc)
-    return _schedule(made, point, copied.op.name).with_attr(TILE_ROWS, point.pixels)
+    expanded = None if taps is None else taps.op.name
+    kernel = _schedule(made, point, copied.op.name, expanded)
+    return kernel.with_attr(TILE_ROWS, point.pixels)
 
 
 def weights(work: ConvWorkload) -> te.Tensor:
@@ -208,7 +239,7 @@ def weights(work: ConvWorkload) -> te.Tensor:
     return te.placeholder((blocks, r.rows, r.columns, r.steps, ROWS, DEPTH), "int8", name="w")
 
 
-def _schedule(made: Stages, point: Tiles, copied: str) -> tirx.PrimFunc:
+def _schedule(made: Stages, point: Tiles, copied: str, expanded: str | None) -> tirx.PrimFunc:
     """Blocks of image rows and parts of the outputs in parallel; outputs, rows and tiles inside."""
     sch = schedule.of(made)
     value, acc, block = (sch.get_sblock(name) for name in ("value", "acc", copied))
@@ -218,6 +249,8 @@ def _schedule(made: Stages, point: Tiles, copied: str) -> tirx.PrimFunc:
     part, c, vector, lane = sch.split(c, [point.parts, None, point.vectors, LANES])
     sch.reorder(n, outer, part, c, y, x, row, pixel, vector, lane)
     parallel = sch.fuse(n, outer, part)
+    if point.overlap:
+        sch.annotate(c, TILE, Role.BLOCKS)
     sch.compute_at(acc, x, preserve_unit_loops=True)
     sch.compute_at(block, parallel, preserve_unit_loops=True)
     for one in (acc, block):
@@ -227,15 +260,19 @@ def _schedule(made: Stages, point: Tiles, copied: str) -> tirx.PrimFunc:
     sch.vectorize(lane)
     sch.unroll(vector)
     sch.vectorize(sch.get_loops(block)[-1])
-    _reduce_in_tiles(sch, acc)
+    _reduce_in_tiles(sch, acc, None if expanded is None else sch.get_sblock(expanded))
     return _pack_bits(sch, made)
 
 
-def _reduce_in_tiles(sch: s_tir.Schedule, acc: object) -> None:
-    """Say of each loop what it is to the tiles (TileProducts)."""
+def _reduce_in_tiles(sch: s_tir.Schedule, acc: object, taps: object) -> None:
+    """Say of each loop what it is to the tiles (TileProducts); ``taps`` are made step by step."""
     *_, row, pixel, vector, output, ry, rx, rs, quad, byte = sch.get_loops(acc)
     inner = [row, vector, pixel, output]
     sch.reorder(ry, rx, rs, *inner, quad, byte)
+    if taps is not None:
+        sch.compute_at(taps, rs, preserve_unit_loops=True)
+        sch.set_scope(taps, 0, "local")
+        sch.vectorize(sch.get_loops(taps)[-1])
     init = sch.decompose_reduction(acc, ry)
     sch.annotate(ry, TILE, Role.SUM)
     roles = [Role.ROW, Role.VECTOR, Role.PIXEL, Role.OUTPUT, Role.QUAD, Role.BYTE]

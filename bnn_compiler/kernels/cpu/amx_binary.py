@@ -1,15 +1,20 @@
 """Binary convolution by products of tiles: signs as bytes -1 and +1, and 0 for zero padding.
 
 So the integer is the sum itself. Bits become bytes on the way to the stack, by a blend of vectors.
+Weights are bytes in memory, or bits that become bytes a step at a time: an eighth to read, where
+bytes would have to come from beyond L2.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import tvm
 from tvm import te, tirx
 
 from bnn_compiler.kernels.cpu import amx
+from bnn_compiler.kernels.cpu.tiles import DEPTH
 from bnn_compiler.kernels.epilogue import Value
 from bnn_compiler.kernels.family import Counts
 from bnn_compiler.kernels.layout import LANES
@@ -21,9 +26,10 @@ from bnn_compiler.target import Hardware
 
 @dataclass(frozen=True)
 class AmxPoint(amx.Tiles):
-    """A schedule of signs."""
+    """A schedule of signs; with ``expand`` weights are bits in memory."""
 
     family = "amx"
+    expand: bool = False
 
 
 class AmxBinary:
@@ -37,27 +43,62 @@ class AmxBinary:
         return task.work.is_binary and amx.fits(task.work, hardware)
 
     def points(self, task: Task, hardware: Hardware) -> Iterator[AmxPoint]:
-        """Every blocking of tiles."""
-        return (AmxPoint(**asdict(p)) for p in amx.points(task.work))
+        """Every blocking of tiles; weights as bits where every bit is a tap."""
+        forms = (False, True) if _whole(task.work) else (False,)
+        for point in amx.points(task.work):
+            yield from (AmxPoint(**asdict(point), expand=expand) for expand in forms)
 
     def rule(self, task: Task, hardware: Hardware) -> AmxPoint:
-        """The one with the fewest loads."""
-        return AmxPoint(**asdict(amx.rule(task.work)))
+        """The one with the fewest loads; as bits, weights whose bytes L2 would not hold."""
+        work = task.work
+        size = math.prod(amx.weights(work).shape)
+        expand = _whole(work) and int(size) > hardware.l2_kib << 10
+        return AmxPoint(**asdict(amx.rule(work)), expand=expand)
 
     def constants(
         self, task: Task, point: AmxPoint, weights: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
-        """Tiles of bytes from int8 weights [O,KH,KW,C] of -1/+1."""
-        return [amx.pack(task.work, weights[0])]
+        """Tiles of bytes, or of their signs, from int8 weights [O,KH,KW,C] of -1/+1."""
+        tiles = amx.pack(task.work, weights[0])
+        if not point.expand:
+            return [tiles]
+        return [np.packbits(tiles > 0, axis=-1, bitorder="little").view(np.uint64)[..., 0]]
 
     def function(self, task: Task, point: AmxPoint) -> tirx.PrimFunc:
         """The scheduled kernel: bytes of a block, then tiles and their epilogues."""
         x, copied = _signs(task.work, point)
-        return amx.function(task, point, [x, amx.weights(task.work)], copied, _integer)
+        if not point.expand:
+            return amx.function(task, point, [x, amx.weights(task.work)], copied, _integer)
+        bits, taps = _taps(task.work)
+        return amx.function(task, point, [x, bits], copied, _integer, taps)
 
     def counts(self, task: Task, point: AmxPoint, hardware: Hardware) -> Counts:
         """As of all products of tiles."""
-        return amx.counts(task.work, point)
+        return amx.counts(task.work, point, DEPTH // 8 if point.expand else DEPTH)
+
+
+def _whole(work: ConvWorkload) -> bool:
+    """Whether there is a weight for every byte of every tile: as bits, none can be 0."""
+    r = amx.Reduction.of(work)
+    real = work.x.shape[3] == amx.channels(work) and work.shape[3] % LANES == 0
+    return real and r.length % DEPTH == 0
+
+
+def _taps(work: ConvWorkload) -> tuple[te.Tensor, te.Tensor]:
+    """Signs of tiles of weights, and their bytes."""
+    shape = amx.weights(work).shape
+    w = te.placeholder(shape[:-1], "uint64", name="w")
+
+    def tap(b, ry, rx, rs, rk, bit):  # type: ignore[no-untyped-def]
+        return _sign(w[b, ry, rx, rs, rk], bit, "uint64")
+
+    return w, te.compute(shape, tap, name="taps")
+
+
+def _sign(word: tvm.ir.Expr, bit: tvm.ir.Expr, dtype: str) -> tvm.ir.Expr:
+    """-1 or +1 by a bit of a word of ``dtype`` (ExpandBits)."""
+    one = tirx.shift_right(word, bit.astype(dtype)) & tirx.const(1, dtype)
+    return one.astype("int8") * tirx.const(2, "int8") - tirx.const(1, "int8")
 
 
 def _integer(acc: te.Tensor) -> Value:
@@ -77,8 +118,7 @@ def _signs(work: ConvWorkload, point: AmxPoint) -> tuple[te.Tensor, te.Tensor]:
 
     def sign(i, y, at, bit):  # type: ignore[no-untyped-def]
         y, z = y + row, at // words + column
-        one = tirx.shift_right(x[i, y, z, at % words], bit.astype(dtype)) & tirx.const(1, dtype)
-        signed = one.astype("int8") * tirx.const(2, "int8") - tirx.const(1, "int8")
+        signed = _sign(x[i, y, z, at % words], bit, dtype)
         inside = tirx.all(y >= top, y < top + high, z >= left, z < left + wide)
         return tirx.if_then_else(inside, signed, tirx.const(0, "int8"))
 

@@ -19,6 +19,7 @@ from bnn_compiler.kernels.cpu.bare_api import KeepLocalsOnStack, MakeBareAPI, Ta
 from bnn_compiler.kernels.cpu.function_code import ImportFunctions
 from bnn_compiler.kernels.cpu.lanes import LanesOfVectors
 from bnn_compiler.kernels.cpu.lookups import PairLookUps, ShuffleTables
+from bnn_compiler.kernels.cpu.overlap import OverlapTiles
 from bnn_compiler.kernels.cpu.pairs import PairProducts
 from bnn_compiler.kernels.cpu.prefetch import PrefetchEpilogue
 from bnn_compiler.kernels.cpu.quads import QuadProducts
@@ -94,7 +95,7 @@ def _pipeline(target: Target) -> tvm.transform.Pass:
             t.StmtSimplify(),
             t.LowerOpaqueBlock(),
             SkipPadding(),
-            *([TileProducts(target)] if tiles else []),
+            *([OverlapTiles(), TileProducts(target)] if tiles else []),
             *([PrefetchEpilogue()] if x86 else []),
             x.FlattenBuffer(),
             x.NarrowDataType(32),

@@ -37,8 +37,12 @@ _INSTRUCTIONS = {
 
 
 class Role(StrEnum):
-    """What an annotated loop is: around all of a sum, or over one dimension of its tiles."""
+    """What an annotated loop is: around all of a sum, or over one dimension of its tiles.
 
+    BLOCKS is the outermost of the loops around a sum and its epilogue, if those overlap.
+    """
+
+    BLOCKS = "blocks"
     SUM = "sum"
     ROW = "row"
     VECTOR = "vector"
@@ -99,12 +103,11 @@ class TileProducts:
             return self._products(found[-1])
 
         changed = tvm_ffi.structural_mutate(loop, [(tirx.For, visit)])
-        (nest,) = found
-        stored = nest.store
+        stored = found[0].store
         sums = tirx.BufferLoad(stored.buffer, stored.indices)
         ends = [
-            self._do("bnn_tile_store", [tile, *nest.place(sums, Role.PIXEL, row, vector)])
-            for tile, (row, vector) in enumerate(nest.tiles)
+            self._do("bnn_tile_store", [tile, *found[0].place(sums, Role.PIXEL, row, vector)])
+            for tile, (row, vector) in enumerate(found[0].tiles)
         ]
         return _sequence([_bare(changed), *ends])
 

@@ -6,6 +6,7 @@ Those marked amx run the instructions themselves, where a CPU has them.
 import platform
 import re
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.device import measure
 from bnn_compiler.errors import ArtifactError
-from bnn_compiler.kernels.cpu import codegen
+from bnn_compiler.kernels.cpu import amx, codegen
 from bnn_compiler.kernels.cpu.amx_binary import AmxBinary, AmxPoint
 from bnn_compiler.kernels.cpu.amx_int8 import AmxInt8, AmxInt8Point
 from bnn_compiler.nn import BinaryConv2d, Sign
@@ -77,13 +78,15 @@ def real(tmp_path_factory):
 
 
 def check(found, name, folder, count):
-    """The rule and ``count`` schedules at random."""
+    """The rule, that without its overlap or with bits for weights, and ``count`` at random."""
     one = SHAPES[name]
     space = list(family(one).points(one, AMX.cpu))
     rule = family(one).rule(one, AMX.cpu)
     assert rule in space and len(set(space)) == len(space)
     others = np.random.default_rng(len(name)).permutation(len(space))[:count]
-    for number, point in enumerate([rule, *(space[i] for i in others)]):
+    for number, point in enumerate(
+        {rule, replace(rule, overlap=False), *(space[i] for i in others)}
+    ):
         (folder / str(number)).mkdir()
         found.check(one, point, folder / str(number))
 
@@ -115,6 +118,33 @@ def test_rules_are_tiles_for_bytes_and_popcount_for_signs():
     assert families.rule(kernel.task(64, 8, 64, dtype="uint8"), AMX.hardware).family == "amx_int8"
 
 
+def test_an_epilogue_overlaps_where_there_is_another_block():
+    few, many = kernel.task(64, 4, 16), kernel.task(64, 28, 64)
+    assert BINARY.rule(many, AMX.cpu).overlap and not BINARY.rule(few, AMX.cpu).overlap
+    for one in (few, many):
+        for point in BINARY.points(one, AMX.cpu):
+            assert not point.overlap or amx.blocks_of(one.work, point) > 1
+    assert {p.overlap for p in BINARY.points(many, AMX.cpu)} == {False, True}
+
+
+def test_weights_are_bits_where_every_bit_is_a_tap_and_the_rule_if_bytes_leave_l2():
+    small, large = kernel.task(256, 14, 256), kernel.task(512, 7, 512)
+    assert {p.expand for p in BINARY.points(small, AMX.cpu)} == {False, True}
+    assert BINARY.rule(large, AMX.cpu).expand and not BINARY.rule(small, AMX.cpu).expand
+    for one in (SHAPES["odd channels"], kernel.task(64, 8, 40), kernel.task(96, 8, 32, kernel=1)):
+        assert not any(p.expand for p in BINARY.points(one, AMX.cpu))
+
+
+def test_code_of_weights_as_bits():
+    task, point = kernel.task(512, 7, 64), AmxPoint(7, 4, 1, 8, overlap=True, expand=True)
+    function = codegen.with_strides(families.function(task, point), {}, "kernel")
+    assert [str(p.ty.dtype) for p in function.params[:2]] == ["uint64"] * 2
+    text = codegen.build({"kernel": function}, AMX).inspect_source("s")
+    step = text[text.rindex("tilezero") :].split("tdpbssd")[0]
+    assert "vpblendmb" in step and "vpshufb" not in step, "a step's weights are made before it"
+    assert len(re.findall(r"andq\s+\$-64", text)) == 3, "rows of tiles are whole cache lines"
+
+
 def test_sums_and_operands_fit_eight_tiles():
     for point in BINARY.points(kernel.task(512, 56, 192), AMX.cpu):
         assert point.rows * point.vectors <= 4 and 1 <= point.pixels <= 16
@@ -139,6 +169,23 @@ def test_code_of_two_by_two_tiles(task, point, product):
     assert len(re.findall(r"andq\s+\$-64", text)) == 2, "rows of tiles are whole cache lines"
     if task.work.is_binary:
         assert "vpblendmb" in text, "bits become bytes in vectors"
+
+
+@pytest.mark.parametrize("channels", [64, 512])
+def test_code_of_an_epilogue_between_tiles(channels):
+    """Pixels of the epilogue stand in line with the steps of the next block's sums."""
+    task, point = kernel.task(channels, 14, 64), AmxPoint(14, 2, 2, 8, overlap=True)
+    function = codegen.with_strides(families.function(task, point), {}, "kernel")
+    text = codegen.build({"kernel": function}, AMX).inspect_source("s")
+    # The last sums that are zeroed are those of all blocks but the first.
+    begins, stored = text.rindex("tilezero"), text.rindex("tilestored")
+    loop = text[begins:stored]
+    steps, pixels = 9 * channels // 64, 28
+    found = [len(re.findall(r"vcmp\w+ps", part)) for part in loop.split("tdpbssd")]
+    assert any(found) and not found[0] and not found[-1], "an epilogue between products"
+    for compares in filter(None, found):
+        assert compares == 2 * -(-pixels // steps), "two vectors of a few pixels"
+    assert text[:begins].count("tilestored") == 4, "the first block's sums are alone"
 
 
 def test_other_targets_have_no_tiles():
