@@ -93,6 +93,16 @@ class Array:
             **changes,
         }
 
+    def begin_copy(self, value):
+        """Of ``value``, which has to stay, in the array's stream."""
+        copied = self.stub.cu.cuMemcpyHtoDAsync_v2(
+            ctypes.c_ulonglong(self.at),
+            ctypes.c_void_p(value.ctypes.data),
+            ctypes.c_size_t(value.nbytes),
+            ctypes.c_void_p(self.__cuda_array_interface__["stream"]),
+        )
+        assert copied == 0
+
     def numpy(self):
         found = np.empty_like(self.value)
         copied = self.stub.cu.cuMemcpyDtoH_v2(

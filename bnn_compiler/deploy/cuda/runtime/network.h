@@ -198,7 +198,8 @@ int32_t BNN(fetch)(struct bnn_network *network, void *to, const void *memory, ui
                    void *stream) {
   int32_t code = enter(network);
   if (code) return code;
-  TRY(cuMemcpyDtoHAsync_v2, to, (CUdeviceptr)(uintptr_t)memory, (size_t)bytes, stream);
+  if (bytes)
+    TRY(cuMemcpyDtoHAsync_v2, to, (CUdeviceptr)(uintptr_t)memory, (size_t)bytes, stream);
   TRY(cuStreamSynchronize, stream);
 done:
   return leave(code);
