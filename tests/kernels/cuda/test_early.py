@@ -109,16 +109,3 @@ def test_lines_that_are_fetched():
     assert f"bnn_thread({threads[0]}, {threads[1]}, {blocks}); line < 144" in text
     assert text.index("BNN_FETCH") < text.index("bnn_begin()")
     assert text.count("__restrict__") == 2 and text.count("BNN_MADE") == 2 * (count - 1)
-
-
-def test_shortcuts_are_loaded_before_the_first_is_needed(functions):
-    text, _ = codegen.kernels(functions, targets.load("cuda-sm90").tvm)
-    (body,) = (k for k in text.split('extern "C"') if "_conv2d_" in k and "ahead0_ptr" in k)
-    assert "ahead1_ptr" not in body
-    loaded, used = body.split("ahead0_ptr[ahead] = ")
-    assert "BNN_MADE" in loaded and "__restrict__" in loaded
-    (shortcut,) = re.findall(r"condval\w* = (p\d+)_ptr\[[^;]*ahead[^;]*;", loaded)
-    assert f"BNN_MADE {shortcut}_ptr" in loaded and f"{shortcut}_ptr" not in used
-    assert used.count("ahead0_ptr[late]") == 1
-    # Only lanes that have a channel read: 40 of 64.
-    assert re.search(r"if \([^;]*threadIdx[^;]*\) \{\s*condval", loaded)
