@@ -3,7 +3,8 @@
 For the kernel of every record of the targets that this CPU runs, what a compilation on it picks
 takes turns with the rule's schedule. Programs are built first, in FOLDER, and are found there
 again: `--build` stops then, so that a machine need be left alone for the minutes of measuring only.
-Where a pick is slower by more than TOLERANCE, `bnnc tune` has a record to replace; exit code 1.
+Exit code 1 where a pick is slower by more than TOLERANCE. `--mend` measures those once more, and
+puts the rule's schedule into the records of this CPU where that is faster again.
 """
 
 import argparse
@@ -11,13 +12,13 @@ import math
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks import machine, report
 from bnn_compiler import families
 from bnn_compiler import target as targets
-from bnn_compiler.cost import records
+from bnn_compiler.cost import cpus, records
 from bnn_compiler.cost.pick import Choice, Schedules
 from bnn_compiler.deploy.cpu.trial import TrialProgram
 from bnn_compiler.device.measure import Plan, run_here
@@ -87,6 +88,26 @@ def compare(folder: Path, device: Target, choices: Sequence[Choice], rounds: int
     return rows
 
 
+def mend(folder: Path, device: Target, slower: Sequence[Choice], rounds: int) -> int:
+    """Records of this CPU become the rule's where it is faster again; how many did."""
+    path = records.shipped(device)
+    known, changed = records.read(path), {}
+    for choice, row in zip(slower, compare(folder, device, slower, rounds), strict=True):
+        if row.ratio <= TOLERANCE:
+            continue
+        for key, record in known.items():
+            if record.cpu != cpus.here() or record.task.whole() != choice.task.whole():
+                continue
+            rule = families.rule(record.task, device.hardware)
+            digest = families.digest(families.function(record.task, rule), device)
+            seconds = 1e-6 * row.rule_us
+            changed[key] = replace(
+                record, point=rule, seconds=seconds, rule_seconds=seconds, kernel=digest
+            )
+    records.write(path, known | changed)
+    return len(changed)
+
+
 def table(rows: Sequence[Compared], counts: dict[str, int]) -> str:
     """Of each target how many are what they are, and those that are slower."""
     lines = [
@@ -114,6 +135,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where programs are kept")
     parser.add_argument("--build", action="store_true", help="build only")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--mend", action="store_true", help="replace records that are slower")
     parser.add_argument("--name", default="shipped", help="name of the result files")
     options = parser.parse_args()
     names = options.targets or [
@@ -136,7 +158,13 @@ def main() -> None:
         described, core, rows = machine.describe(), machine.pin(None), []
         with machine.LoadMeter() as meter:
             for name, (_, choices) in work.items():
-                rows += compare(folder, targets.load(name), choices, options.rounds)
+                device = targets.load(name)
+                found = compare(folder, device, choices, options.rounds)
+                rows += found
+                if options.mend:
+                    slow = [c for c, r in zip(choices, found, strict=True) if r.ratio > TOLERANCE]
+                    count = mend(folder, device, slow, options.rounds)
+                    print(f"{name}: {count} of {len(slow)} replaced", flush=True)
     path = report.write(
         options.name,
         table(rows, {n: count for n, (count, _) in work.items()}),
