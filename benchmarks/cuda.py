@@ -41,6 +41,7 @@ LIMITS = {
     "sessions": (260.0, 30.0),
     "sanitizer": (285.0, 60.0),
     "torch_fp16_graph": (LIMIT, 30.0),
+    "torch_int8": (LIMIT, 60.0),
 }
 
 
@@ -86,6 +87,7 @@ def work(path: Path, output: Path) -> None:
         lambda n: cuda_parts.sanitized(folder, n, LIMIT - record.seconds()),
     )  # fmt: skip
     each("torch_fp16_graph", theirs, lambda n: peers().network(n, False))
+    each("torch_int8", theirs, lambda n: peers().network(n, True, int8=True))
     found["seconds_without_kits"] = round(record.seconds(), 1)
     for name in cuda_parts.kits(path):
         results, left = output.with_name(f"{output.stem}-{name}.json"), KITS - record.seconds()

@@ -70,6 +70,8 @@ class Array:
         self.at, self.nbytes = at.value, value.nbytes
         source = ctypes.c_void_p(value.ctypes.data)
         gpu.call("cuMemcpyHtoD_v2", at, source, ctypes.c_size_t(value.nbytes))
+        # It may still be under way in the default stream, for which others do not wait.
+        gpu.call("cuStreamSynchronize", None)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from bnn_compiler.errors import BnnCompilerError
 from bnn_compiler.latency import kit
 from bnn_compiler.nn import BinaryConv2d, BinaryLinear, Sign
 from bnn_compiler.options import Options
+from bnn_compiler.runtime.manifest import FORMAT
 from bnn_compiler.tune.network import Subject, export_candidates
 
 #: What all files together may take.
@@ -162,7 +163,7 @@ def compile_cases(
         except (BnnCompilerError, MemoryError) as e:
             entry["error"] = str(e)
         found[case.name] = entry
-        listed = {"target": target, "cases": found}
+        listed = {"format": FORMAT, "target": target, "cases": found}
         (folder / "cases.json").write_text(json.dumps(listed, indent=1))
 
 

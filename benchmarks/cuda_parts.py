@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cuda_device import Array, Gpu, described, images
-from benchmarks.cuda_record import TOO_LATE
+from benchmarks.cuda_record import TOO_LATE, limited
 from bnn_compiler import runtime
+from bnn_compiler.runtime.manifest import FORMAT
 
 #: Small networks for compute-sanitizer, which slows them down by a factor of a hundred.
 SANITIZED, TOOLS = ("xnornet_small", "birealnet18_small"), ("memcheck", "racecheck")
@@ -26,11 +26,19 @@ HALF = 2.0**-9
 
 
 class Folder:
-    """The compiled cases of a folder, with what the CPU gave for them."""
+    """The compiled cases of a folder, with what the CPU gave for them.
+
+    Raises SystemExit, before time of a GPU goes by, for one of another version of this package.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         listed = json.loads((path / "cases.json").read_text())
+        if listed.get("format") != FORMAT:
+            raise SystemExit(
+                f"{path}: its networks have format {listed.get('format')}, this version reads"
+                f" {FORMAT}; compile the folder again: python -m benchmarks.cuda --compile {path}"
+            )
         self.target: str = listed["target"]
         self.cases: dict[str, dict[str, Any]] = listed["cases"]
         self._gpu: Gpu | None = None
@@ -94,11 +102,8 @@ def sanitized(folder: Folder, named: str, seconds: float) -> dict[str, Any]:
         return {"error": "there is no compute-sanitizer"}
     command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable]
     command += ["-m", "benchmarks.cuda", "--once", str(folder.path / f"{name}.bnn")]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=max(1.0, seconds)
-        )
-    except subprocess.TimeoutExpired:
+    done = limited(command, seconds)
+    if done is None:
         return {"error": TOO_LATE}
     last = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1:]
     return {"clean": done.returncode == 0, "says": last}
@@ -206,11 +211,11 @@ def kit(folder: Path, name: str, results: Path, seconds: float) -> dict[str, Any
         tar.extractall(inside, members, filter="data")
         (script,) = Path(inside).glob(f"{name}/bnn-kit-*/run.sh")
         command = ["sh", str(script), str(results.resolve())]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=max(1.0, seconds)
-            )
-        except subprocess.TimeoutExpired:
+        done = limited(command, seconds)
+        if done is None:
             return {"error": f"{TOO_LATE}; {results}.partial can be gone on with"}
     says = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-    return {"measured": results.is_file(), "says": says}
+    if not results.is_file():
+        return {"measured": 0, "says": says}
+    codes = [line["code"] for line in json.loads(results.read_text())["lines"] if "code" in line]
+    return {"measured": codes.count(0), "failed": len(codes) - codes.count(0), "says": says}

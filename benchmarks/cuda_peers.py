@@ -56,6 +56,44 @@ def reactnet() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), *(Separated(*w) for w in widths), *head)
 
 
+class Int8(nn.Module):
+    """A convolution in int8, NHWC inside: its patches as a matrix, and ``torch._int_mm``.
+
+    PyTorch has no other product of int8 on a GPU: a convolution there takes no bytes, and quantized
+    operators are for CPUs. ``step`` is that of the input's levels; a weight's is its channel's.
+    """
+
+    def __init__(self, conv: nn.Conv2d, step: float) -> None:
+        super().__init__()
+        self.size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
+        w = conv.weight.detach().permute(0, 2, 3, 1).flatten(1)
+        scale = w.abs().amax(1) / 127
+        self.step = step
+        self.register_buffer("levels", torch.round(w / scale[:, None]).to(torch.int8))
+        self.register_buffer("scale", scale * step)
+        bias = torch.zeros(len(w)) if conv.bias is None else conv.bias.detach()
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kh, kw), (down, across), (top, left) = self.size, self.stride, self.padding
+        q = torch.round(x.float() / self.step).clamp(-127, 127).to(torch.int8)
+        q = nn.functional.pad(q.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
+        patches = q.unfold(1, kh, down).unfold(2, kw, across).permute(0, 1, 2, 4, 5, 3)
+        n, h, w = patches.shape[:3]
+        sums = torch._int_mm(patches.reshape(n * h * w, -1), self.levels.t())
+        y = torch.addcmul(self.bias.float(), sums.float(), self.scale.float())
+        return y.to(x.dtype).reshape(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+def in_int8(model: nn.Module, step: float = 0.05) -> nn.Module:
+    """``model`` with all convolutions in int8 but the first: cuBLAS takes no rows of 3 channels."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d) and child.in_channels % 8 == 0:
+                setattr(parent, name, Int8(child, step))
+    return model
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"birealnet18": resnet18, "reactnet_a": reactnet}
 
 
@@ -86,13 +124,16 @@ def _graph(model: Any, x: Tensor, count: int = 50) -> dict[str, float]:
     return _times(graph.replay, count)
 
 
-def network(case: str, compiled: bool) -> dict[str, float]:
+def network(case: str, compiled: bool, int8: bool = False) -> dict[str, float]:
     """A case, NAME_BATCH: half precision, channels last, in a CUDA graph; by inductor if
-    ``compiled``.
+    ``compiled``, and with convolutions on bytes if ``int8``.
     """
     torch.backends.cudnn.benchmark = True
     name, _, batch = case.rpartition("_")
-    model = NETWORKS[name]().eval().half().cuda().to(memory_format=torch.channels_last)
+    model = NETWORKS[name]().eval()
+    if int8:
+        model = in_int8(model)
+    model = model.half().cuda().to(memory_format=torch.channels_last)
     x = torch.randn(int(batch), 3, 224, 224, device="cuda").half()
     x = x.contiguous(memory_format=torch.channels_last)
     return _graph(torch.compile(model) if compiled else model, x)

@@ -7,6 +7,7 @@ that for a result.
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -103,6 +104,26 @@ def _lost(gpu: Device) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def limited(command: Sequence[str], seconds: float) -> "subprocess.CompletedProcess[str] | None":
+    """What a command says; None, and nothing of it is left, if it takes more than ``seconds``.
+
+    What it has started would hold the GPU, and the pipes for which one waits.
+    """
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        try:
+            out, err = running.communicate(timeout=max(1.0, seconds))
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            return None
+    return subprocess.CompletedProcess(command, running.returncode, out, err)
 
 
 def supervise(command: Sequence[str], path: Path, most: int = 20) -> dict[str, Any]:

@@ -160,17 +160,8 @@ def measure_all(work: list[tuple[str, Plan, Path]], schedules: Schedules, rounds
         with timing.undisturbed():
             found = timing.in_turns(subjects, ahead, rounds)
         for (_, _, folder), times in zip(some, found, strict=True):
-            nominal = float(np.median(times.reference))
             made = _read(folder / "kernels.json")
-            timed = Sample(
-                made.network,
-                made.plan,
-                made.kernels,
-                tuple(float(v) for v in times.of_steps(nominal)),
-                times.seconds(nominal),
-                times.noise,
-                nominal,
-            )
+            timed = Sample.timed(made.network, made.plan, made.kernels, times)
             replace_text(folder / "times.json", json.dumps(timed.as_dict()))
         spent = (time.monotonic() - started) / 60
         print(f"timed {first + len(some)} of {len(missing)}, {spent:.1f} minutes", flush=True)

@@ -63,7 +63,7 @@ class Size:
 
 FULL = Size(16_000, 4_000, Settings(8, batch=100, shift=1), 16, 20, 10, 8)
 #: A first look: a quarter of the images and half of the epochs, some five core-hours in all.
-FIRST = Size(4_000, 2_000, Settings(4, batch=50, shift=1), 6, 16, 5, 4)
+FIRST = Size(4_000, 5_000, Settings(4, batch=50, shift=1), 10, 16, 5, 4)
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,6 @@ class Network:
 
 
 NETWORKS = {
-    "channels": Network(channels, (), (0.45, 0.3, 0.75)),
-    "groups": Network(groups, GROUPS, (0.6, 0.35, 0.9)),
+    "channels": Network(channels, (), (0.3, 0.45, 0.2)),
+    "groups": Network(groups, GROUPS, (0.35, 0.6, 0.2)),
 }

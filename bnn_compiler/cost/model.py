@@ -1,4 +1,4 @@
-"""The cost model: XGBoost on binary-aware features predicts the time of any schedule.
+"""The cost model: XGBoost's trees on binary-aware features predict the time of any schedule.
 
 It learns the logarithm of (measured seconds / rough cycles), so that what features.py can count is
 not learned again.
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import xgboost
 
 from bnn_compiler import families
 from bnn_compiler.cost import features, gpu_features, sealed
+from bnn_compiler.cost.trees import Trees
 from bnn_compiler.errors import ScheduleError
 from bnn_compiler.kernels.point import Point
 from bnn_compiler.kernels.task import Task
@@ -47,13 +47,15 @@ class Sample:
 class CostModel:
     """Predicts seconds on one target's hardware."""
 
-    def __init__(self, booster: xgboost.Booster, hardware: Hardware | Gpu) -> None:
-        self._booster = booster
+    def __init__(self, trees: Trees, hardware: Hardware | Gpu) -> None:
+        self._trees = trees
         self._hardware = hardware
 
     @staticmethod
     def fit(samples: Sequence[Sample], hardware: Hardware | Gpu) -> "CostModel":
         """Train on at least one sample; each task weighs the same."""
+        import xgboost
+
         rows, goals, weights = [], [], []
         for task, of_task in _by_task(samples).items():
             x, rough = _analyse([(task, [s.point for s in of_task])], hardware)
@@ -70,12 +72,12 @@ class CostModel:
         )
         booster = xgboost.train(_PARAMETERS, data, _ROUNDS)
         booster.set_attr(samples=str(len(samples)))
-        return CostModel(booster, hardware)
+        return CostModel(Trees.read(bytes(booster.save_raw("ubj"))), hardware)
 
     @property
     def samples(self) -> int:
         """How many measurements it has learnt from."""
-        return int(self._booster.attr("samples") or 0)
+        return int(self._trees.attributes.get("samples", 0))
 
     def predict(self, task: Task, points: Sequence[Point]) -> np.ndarray:
         """Seconds [len(points)]."""
@@ -100,13 +102,12 @@ class CostModel:
         return [s[int(v.argmin())] for s, v in zip(spaces, of_each, strict=True)]
 
     def _seconds(self, x: np.ndarray, rough: np.ndarray) -> np.ndarray:
-        data = xgboost.DMatrix(x, feature_names=_names(self._hardware))
-        return np.asarray(np.exp(self._booster.predict(data)) * rough)
+        return np.asarray(np.exp(self._trees.predict(x)) * rough)
 
     def save(self, path: Path) -> None:
         """Write the model (UBJSON, sealed). Raises ScheduleError if it cannot be written."""
         try:
-            sealed.write(path, bytes(self._booster.save_raw("ubj")))
+            sealed.write(path, self._trees.contents)
         except OSError as e:
             raise ScheduleError(f"cannot write {path}: {e}; --schedules names another file") from e
 
@@ -148,19 +149,18 @@ def load(path: Path, hardware: Hardware | Gpu) -> CostModel | None:
     """
     if not path.is_file():
         return None
-    booster = xgboost.Booster()
     try:
         # XGBoost crashes on some damaged models, so it sees none.
-        booster.load_model(bytearray(sealed.read(path)))
-    except (xgboost.core.XGBoostError, ValueError, OSError) as e:
+        trees = Trees.read(sealed.read(path))
+    except (ValueError, OSError) as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
         raise ScheduleError(
             f"{path} is not a cost model: {reason}. Remove it; `bnnc tune` trains a new one"
         ) from e
-    if booster.feature_names != _names(hardware):
+    if list(trees.names) != _names(hardware):
         log.warning("the cost model %s knows other features and is not used: tune again", path)
         return None
-    return CostModel(booster, hardware)
+    return CostModel(trees, hardware)
 
 
 def _names(hardware: Hardware | Gpu) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -210,6 +210,14 @@ def _check_here(target: Target) -> None:
     backend.of(target).check(target)
 
 
+class _Draw(NamedTuple):
+    """A plan to time, its kernels, and whether it is the first that was drawn."""
+
+    counts: dict[str, int]
+    kernels: tuple[Kernel, ...]
+    random: bool
+
+
 class _Calibration:
     """A calibration under way."""
 
@@ -288,38 +296,40 @@ class _Calibration:
 
     def _time(self, templates: Sequence[Template]) -> None:
         """Build a program of each template, and time them in turns."""
-        made: list[tuple[Template, dict[str, int], tuple[Kernel, ...], Any]] = []
+        made: list[tuple[Template, _Draw, Any]] = []
         for template in templates:
             if self._is_over():
                 break
             self.say(f"building a program of {template.name}")
             variants = self._variants(template)
-            counts, kernels = self._choose(variants)
-            plan = programs.substitute(variants.plan, kernels, len(self.journal.samples))
+            draw = self._choose(variants)
+            plan = programs.substitute(variants.plan, draw.kernels, len(self.journal.samples))
             try:
-                made.append((template, counts, kernels, self.place.build(plan)))
+                made.append((template, draw, self.place.build(plan)))
             except BuildError as e:
                 log.warning("a program of %s was left out: %s", template.name, e)
         if not made:
             return
         self.say(f"timing {len(made)} programs in turns")
         times = self.place.in_turns([one for *_, one in made])
-        for (template, counts, kernels, _), found in zip(made, times, strict=False):
-            self.journal.add(Sample.timed(template.name, counts, kernels, found))
+        for (template, draw, _), found in zip(made, times, strict=False):
+            self.journal.add(
+                Sample.timed(template.name, draw.counts, draw.kernels, found, draw.random)
+            )
 
     def _variants(self, template: Template) -> Variants:
         if template.name not in self.variants:
             self.variants[template.name] = template.variants()
         return self.variants[template.name]
 
-    def _choose(self, variants: Variants) -> tuple[dict[str, int], tuple[Kernel, ...]]:
+    def _choose(self, variants: Variants) -> "_Draw":
         """The plan among some random ones that the model knows least about; every other one is
-        random, so that what the model is sure of is looked at too.
+        random, so that what the model is sure of is looked at too, and the intervals hold.
         """
         if self.model is None or self.random.random() < 0.5:
             counts = variants.draw(self.random, self.batches)
-            return counts, variants.kernels(counts)
+            return _Draw(counts, variants.kernels(counts), True)
         drawn = [variants.draw(self.random, self.batches) for _ in range(_CANDIDATES)]
         networks = [variants.kernels(counts) for counts in drawn]
         at = int(np.argmax(self.model.disagreement(networks)))
-        return drawn[at], networks[at]
+        return _Draw(drawn[at], networks[at], False)

@@ -169,7 +169,8 @@ class LatencyModel:
             np.add.reduceat(guessed, starts, axis=0), np.array(counts, float), inputs, cold
         )
         shares = _shares(programs, guessed, kernels.kinds, len(kernels.words.kinds))
-        spread = Spread.fit(known, facts, unsure, shares, whole)
+        random = np.array([s.random for s in samples])
+        spread = Spread.fit(known, facts, unsure, shares, whole, random)
         error = float(np.mean(np.abs(spread.seconds(facts) / whole - 1)))
         regressor = Regressor.fit(kernels, seconds, programs, levels, prior)
         about = About(cpu, len(samples), error, nominal)

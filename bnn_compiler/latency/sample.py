@@ -21,6 +21,7 @@ class Sample:
 
     ``network`` names the template that ``plan`` was drawn for, ``noise`` is the difference of the
     first and second half of the rounds as a share, ``reference`` what the reference program took.
+    ``random`` is False for a plan that was chosen because a model was unsure of it.
     """
 
     network: str
@@ -30,15 +31,21 @@ class Sample:
     seconds: float
     noise: float
     reference: float
+    random: bool = True
 
     @staticmethod
     def timed(
-        network: str, plan: dict[str, int], kernels: tuple[Kernel, ...], it: Times
+        network: str,
+        plan: dict[str, int],
+        kernels: tuple[Kernel, ...],
+        it: Times,
+        random: bool = True,
     ) -> "Sample":
         """From the times ``it`` of a program, at the speed at which the reference usually ran."""
         nominal = float(np.median(it.reference))
         steps = tuple(float(v) for v in it.of_steps(nominal))
-        return Sample(network, plan, kernels, steps, it.seconds(nominal), it.noise, nominal)
+        seconds = it.seconds(nominal)
+        return Sample(network, plan, kernels, steps, seconds, it.noise, nominal, random)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -55,6 +62,8 @@ class Sample:
             float(data["seconds"]),
             float(data["noise"]),
             float(data["reference"]),
+            # Journals were begun before there was this.
+            bool(data.get("random", True)),
         )
         times = (*found.steps, found.seconds, found.reference)
         if len(found.steps) != len(found.kernels) or not all(0 < t < math.inf for t in times):

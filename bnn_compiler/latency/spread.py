@@ -44,15 +44,25 @@ class Spread:
 
     @staticmethod
     def fit(
-        known: Floats, facts: Floats, disagreement: Floats, shares: Floats, seconds: Floats
+        known: Floats,
+        facts: Floats,
+        disagreement: Floats,
+        shares: Floats,
+        seconds: Floats,
+        random: NDArray[np.bool_],
     ) -> "Spread":
         """From the times of programs [n], ``known`` facts of them [n, FACTS] with the measured sum
         of their kernels, and ``facts`` with what the regressor said that had not seen them.
 
         How a network's time follows from its kernels' is learnt from ``known``: the errors of
-        predicted sums would pull it down.
+        predicted sums would pull it down. How far networks are missed is learnt from those that are
+        ``random`` [n], if they are enough: what was timed because it was hard to predict is missed
+        by more.
         """
         coefficients = _coefficients(known, seconds)
+        if random.sum() >= _ENOUGH:
+            facts, shares = facts[random], shares[random]
+            disagreement, seconds = disagreement[random], seconds[random]
         missed = np.abs(np.log(seconds / (facts @ coefficients)))
         # Disagreement alone would be too sure of what all members get wrong together.
         scales = _scales(shares, missed)

@@ -51,7 +51,8 @@ class _Realization:
         operands = [v if isinstance(v, Buffer) else self.weights.add(v) for v in call.operands]
         constants = [self.weights.add(c) for c in _constants(call, choice)]
         order = [*call.data[:1], *constants, *call.data[1:], *operands]
-        symbol = self._kernel(call, choice, len(order))
+        fixed = tuple(i for i, a in enumerate(order) if not isinstance(a, Buffer))
+        symbol = self._kernel(call, choice, len(order), fixed)
         arguments = [
             Argument(buffer=a)
             if isinstance(a, Buffer)
@@ -87,8 +88,13 @@ class _Realization:
             return self.schedules.pick(task)
         return self.schedules.pick_like(task, *self.batch)
 
-    def _kernel(self, call: Call, choice: Choice | None, inputs: int) -> str:
-        """The symbol of the call's kernel; its outputs follow ``inputs`` parameters."""
+    def _kernel(
+        self, call: Call, choice: Choice | None, inputs: int, fixed: tuple[int, ...]
+    ) -> str:
+        """The symbol of the call's kernel; its outputs follow ``inputs`` parameters.
+
+        Of these ``fixed`` are constants.
+        """
         strides = {
             inputs + i: b.layout.strides(self.machine.per_word if _is_packed(call.op, b) else 1)
             for i, b in enumerate(call.writes)
@@ -100,7 +106,8 @@ class _Realization:
         if symbol not in self.functions:
             made = self._function(call.task, choice)
             self.iterations[symbol] = self.machine.iterations(made)
-            self.functions[symbol] = with_strides(made, strides, symbol, call.unaligned)
+            named = with_strides(made, strides, symbol, call.unaligned)
+            self.functions[symbol] = self.machine.with_constants(named, fixed)
         return symbol
 
     def _function(self, task: Task | PlainTask, choice: Choice | None) -> tirx.PrimFunc:

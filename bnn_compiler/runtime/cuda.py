@@ -71,6 +71,11 @@ class Network:
         self.check(self.call("gpu", self.handle, name, len(name)))
         return name.value.decode(errors="replace")
 
+    def wait_for(self, stream: int) -> None:
+        """Until what is in ``stream`` has ended."""
+        nothing = ctypes.create_string_buffer(1)
+        self.check(self.call("fetch", self.handle, nothing, None, 0, stream))
+
     def call(self, symbol: str, *arguments: Any) -> Any:
         """A function of the library."""
         return self._calls[symbol](*arguments)

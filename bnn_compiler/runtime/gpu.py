@@ -12,6 +12,7 @@ from bnn_compiler.closing import Closing
 from bnn_compiler.errors import InputError
 from bnn_compiler.runtime.arrays import (
     DEFAULT_STREAM,
+    Foreign,
     GpuArray,
     foreign,
     handle_of,
@@ -56,6 +57,7 @@ class GpuRuns:
             if out is not None and any(at < p + n and p < at + tensor.bytes for p, n in spans):
                 raise InputError(f"out for {tensor.name} overlaps an input or another output")
             spans.append((at, tensor.bytes))
+        self._wait_for(held, used)
         if run([at for at, _ in spans], check_finite, handle) == HAS_NAN:
             self._check_finite(inputs)
         if out is None and is_tensor(inputs[0]) and not on_gpu(inputs[0]):
@@ -73,6 +75,12 @@ class GpuRuns:
         if len(given) != len(self._outputs):
             raise InputError(f"the network has {len(self._outputs)} outputs, out has {len(given)}")
         return given
+
+    def _wait_for(self, held: Sequence[object], used: int) -> None:
+        """Until arrays are there that were made in another stream, and say so, than ``used``."""
+        streams = {v.stream for v in held if isinstance(v, Foreign) and v.stream is not None}
+        for stream in streams - {used or DEFAULT_STREAM}:
+            self.executor.network().wait_for(stream)
 
     def _check_finite(self, inputs: Sequence[Any]) -> None:
         """Raise InputError for the NaN in an input of the host."""

@@ -35,7 +35,8 @@ from bnn_compiler.search.train import Progress, Settings, fastest, fit
 WEIGHTS = ("shared", "generated")
 #: Stages of a search: judging by inherited weights, and the full training.
 INHERITED, FULL = "inherited", "full"
-#: A full recipe's share of each short training, in order.
+#: A full recipe's share of each short training, in order; each has an epoch more than the one
+#: before, at least.
 HALVINGS = (1 / 8, 1 / 4)
 #: Random plans that are tried until one is legal.
 _TRIES = 1000
@@ -274,7 +275,8 @@ def epochs_of(stage: str, full: int) -> int:
     """Of a stage: "full", or "halving N"."""
     if stage == FULL:
         return full
-    return max(1, round(full * HALVINGS[int(stage.split()[1]) - 1]))
+    number = int(stage.split()[1])
+    return min(full, max(number, round(full * HALVINGS[number - 1])))
 
 
 def training(task: Task, judge: Callable[[str], Accuracy]) -> Train:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from benchmarks import cuda, cuda_goals, cuda_networks, cuda_parts, cuda_record
 from bnn_compiler import zoo
+from bnn_compiler.runtime.manifest import FORMAT
 from tests import edge
 from tests.deploy.cuda import stub
 
@@ -71,9 +73,11 @@ def made(tmp_path_factory):
     cases = {n: {"part": p, "allow_reorder": n in halves} for n, p in CASES.items()}
     # A thousandth is far less than a sign that turns around, more than rounding.
     np.save(folder / "halves.npy", known["out0"] * np.float32(1.001))
-    listed = {"target": "cuda-sm90", "cases": {**cases, "lost": {"part": "exact", "error": "why"}}}
+    listed = {"format": FORMAT, "target": "cuda-sm90"}
+    listed |= {"cases": {**cases, "lost": {"part": "exact", "error": "why"}}}
     (folder / "cases.json").write_text(json.dumps(listed))
-    (at / "run.sh").write_text('echo measured >"$1"; echo done\n')
+    lines = json.dumps({"lines": [{"kit": "k"}, {"code": 0}, {"code": 1}, {"code": 0}]})
+    (at / "run.sh").write_text(f"echo '{lines}' >\"$1\"; echo done\n")
     with tarfile.open(folder / cuda_parts.KITS, "w:xz") as tar:
         for name in ("birealnet18_1", cuda_parts.CALIBRATION):
             tar.add(at / "run.sh", f"{name}/bnn-kit-0/run.sh")
@@ -119,10 +123,11 @@ def test_every_part_runs(made):
     assert found["goals"]["layer16_1 us"] == {"found": 0.0, "goal": 3.0, "met": True}
     assert found["goals"]["int8 / square8"]["met"] is None
     assert "torch" in found["torch_products"]["all"]["error"]
-    assert found["torch_compile"].keys() == {"birealnet18_1", "birealnet18_64"}
+    for part in ("torch_compile", "torch_int8", "torch_fp16_graph"):
+        assert found[part].keys() == {"birealnet18_1", "birealnet18_64"}
     assert list(found["kits"]) == [cuda_parts.CALIBRATION, "birealnet18_1"]
-    assert found["kits"]["birealnet18_1"] == {"measured": True, "says": ["done"]}
-    assert (made[0] / "results" / "found-birealnet18_1.json").read_text() == "measured\n"
+    assert found["kits"]["birealnet18_1"] == {"measured": 2, "failed": 1, "says": ["done"]}
+    assert (made[0] / "results" / "found-birealnet18_1.json").is_file()
     assert "doing" not in found
 
     # What an earlier run had no time for is done by the next; the rest is as it was.
@@ -150,6 +155,23 @@ def test_a_machine_without_a_gpu_says_so(made, tmp_path):
     )
     assert done.returncode == 1 and "there is no GPU that works: " in done.stderr
     assert "nothing was run" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_of_another_version_is_refused(tmp_path):
+    (tmp_path / "cases.json").write_text('{"format": 5, "target": "cuda-sm90", "cases": {}}')
+    with pytest.raises(SystemExit, match=f"have format 5, this version reads {FORMAT}; compile"):
+        cuda_parts.Folder(tmp_path)
+
+
+def test_a_command_that_takes_too_long_leaves_nothing():
+    start = time.monotonic()
+    # What it starts has its pipes, and would outlive it.
+    assert cuda_record.limited(["sh", "-c", "sleep 61.5 & sleep 61.5"], 0.0) is None
+    assert time.monotonic() - start < 30
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert "sleep 61.5" not in left
+    done = cuda_record.limited(["sh", "-c", "echo out; echo err >&2; exit 3"], 60.0)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
 
 
 def test_goals():

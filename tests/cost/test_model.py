@@ -61,8 +61,8 @@ def test_cross_validation_sees_only_other_workloads():
 def test_foreign_files(tmp_path):
     assert model.load(tmp_path / "none.ubj", HARDWARE) is None
     bad = tmp_path / "bad.ubj"
-    older = CostModel.fit(samples(), HARDWARE)._booster.save_raw("ubj")
-    for foreign in (b"nonsense", b"", bytes(older)):
+    older = CostModel.fit(samples(), HARDWARE)._trees.contents
+    for foreign in (b"nonsense", b"", older):
         bad.write_bytes(foreign)
         with pytest.raises(ScheduleError, match=r"bad\.ubj is not a cost model: .*bnnc tune"):
             model.load(bad, HARDWARE)

@@ -108,8 +108,11 @@ def test_stopped_at_any_moment_it_goes_on(fake, monkeypatch):
     monkeypatch.setattr(timing, "in_turns", original)
     last = run()
     assert last.model.about.programs == 20
-    plans = [tuple(s.plan.items()) for s in calibrate.Journal(
-        fake / "journal", machine.TARGET, calibrate.cpu.name()).samples]  # fmt: skip
+    with calibrate.Journal(fake / "journal", machine.TARGET, calibrate.cpu.name()) as lines:
+        samples = lines.samples
+    plans = [tuple(s.plan.items()) for s in samples]
+    # Once there is a model it chooses half of the programs.
+    assert all(s.random for s in samples[:8]) and 2 < sum(s.random for s in samples[8:]) < 10
     # Going on draws other programs.
     assert len(set(plans)) == len(plans) == 20
 

@@ -28,10 +28,13 @@ def test_a_line_of_json_is_the_same_sample():
         *(Kernel("plain", t.op, t, t.data, (X,)) for t in PLAIN),
     )
     before = Sample(
-        "net", {"b": 7, "c.groups": 2}, kernels, (1e-4,) * len(kernels), 2e-3, 0.01, 1e-3
+        "net", {"b": 7, "c.groups": 2}, kernels, (1e-4,) * len(kernels), 2e-3, 0.01, 1e-3, False
     )
     after = Sample.from_dict(json.loads(json.dumps(before.as_dict())))
     assert after == before and hash(after.kernels) == hash(before.kernels)
+    older = before.as_dict()
+    del older["random"]
+    assert Sample.from_dict(json.loads(json.dumps(older))).random
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,14 @@ def draw(count):
     return facts, facts, unsure, shares, truth * np.exp(missed * RNG.standard_normal(count))
 
 
+def fit(known, facts, unsure, shares, seconds, random=None):
+    """Of programs that were drawn at random."""
+    random = np.ones(len(seconds), bool) if random is None else random
+    return Spread.fit(known, facts, unsure, shares, seconds, random)
+
+
 def test_four_fifths_of_new_networks_lie_in_their_interval():
-    found = Spread.fit(*draw(400))
+    found = fit(*draw(400))
     _, facts, unsure, shares, seconds = draw(2000)
     centre, factor = found.seconds(facts), found.factor(unsure, shares)
     held = (centre / factor <= seconds) & (seconds <= centre * factor)
@@ -46,7 +52,7 @@ def test_four_fifths_of_new_networks_lie_in_their_interval():
 
 
 def test_few_networks_only_scale_the_sum():
-    found = Spread.fit(*draw(8))
+    found = fit(*draw(8))
     assert found.coefficients[0] == pytest.approx(1.05, abs=0.1)
     assert found.coefficients[1:] == (0.0, 0.0, 0.0)
 
@@ -55,7 +61,7 @@ def test_wrong_predictions_of_kernels_say_nothing_of_networks():
     known, _, unsure, shares, _ = draw(400)
     wrong = known.copy()
     wrong[:, 0] *= np.exp(0.3 * RNG.standard_normal(len(wrong)))
-    found = Spread.fit(known, wrong, unsure, shares, 1.05 * known[:, 0] + 2e-6 * known[:, 1])
+    found = fit(known, wrong, unsure, shares, 1.05 * known[:, 0] + 2e-6 * known[:, 1])
     assert found.coefficients[:2] == pytest.approx((1.05, 2e-6), rel=0.02)
     assert found.factor(unsure, shares).min() > 1.2
 
@@ -63,7 +69,7 @@ def test_wrong_predictions_of_kernels_say_nothing_of_networks():
 def test_no_network_takes_less_than_nothing():
     _, facts, unsure, shares, seconds = draw(200)
     # A call more makes these networks faster, which no call can.
-    found = Spread.fit(facts, facts, unsure, shares, 1.2 * facts[:, 0] - 5e-6 * facts[:, 1])
+    found = fit(facts, facts, unsure, shares, 1.2 * facts[:, 0] - 5e-6 * facts[:, 1])
     assert found.coefficients[1] == 0 and min(found.coefficients) >= 0
     assert found.seconds(np.array([[1e-6, 40.0, 100.0, 0.0]]))[0] > 0
     assert abs(np.median(found.seconds(facts) / seconds) - 1) < 0.2
@@ -77,7 +83,17 @@ def test_disagreement_does_not_depend_on_the_size_of_the_ensemble():
 
 
 def test_json_and_back():
-    found = Spread.fit(*draw(30))
+    found = fit(*draw(30))
     assert Spread.from_dict(json.loads(json.dumps(found.as_dict())), len(KINDS)) == found
     with pytest.raises(ValueError, match=f"for {len(FACTS)} facts"):
         Spread.from_dict({**found.as_dict(), "coefficients": [1.0]}, len(KINDS))
+
+
+def test_what_was_chosen_as_hard_does_not_widen_intervals():
+    known, facts, unsure, shares, seconds = draw(800)
+    random = np.arange(800) % 2 == 0
+    hard = np.where(random, 0.0, RNG.choice([-0.3, 0.3], 800))
+    found = fit(known, facts, unsure, shares, seconds * np.exp(hard), random)
+    _, facts, unsure, shares, seconds = draw(2000)
+    missed = np.abs(np.log(found.seconds(facts) / seconds))
+    assert 0.75 < (missed <= np.log(found.factor(unsure, shares))).mean() < 0.87

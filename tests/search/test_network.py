@@ -95,7 +95,8 @@ def test_other_settings_are_refused(wrong, message, tmp_path):
 
 def test_epochs_of_stages():
     assert [epochs_of(s, 64) for s in ("halving 1", "halving 2", "full")] == [8, 16, 64]
-    assert epochs_of("halving 1", 2) == 1
+    assert [epochs_of(s, 4) for s in ("halving 1", "halving 2", "full")] == [1, 2, 4]
+    assert epochs_of("halving 2", 1) == 1
 
 
 def test_finalists_are_halved_and_uniform_stays():

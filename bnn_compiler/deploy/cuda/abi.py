@@ -100,7 +100,7 @@ int32_t {name}_device({name}_network *network);
 int32_t {name}_gpu({name}_network *network, char *gpu, int32_t size);
 int32_t {name}_allocate({name}_network *network, uint64_t bytes, void **memory);
 void {name}_release({name}_network *network, void *memory);
-/* Copy it to the host, after what is in ``stream``. */
+/* Copy it to the host, after what is in ``stream``; of 0 bytes only wait for that. */
 int32_t {name}_fetch({name}_network *network, void *to, const void *memory, uint64_t bytes,
         void *stream);
 

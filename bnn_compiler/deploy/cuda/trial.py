@@ -13,7 +13,7 @@ from tvm import tirx
 
 from bnn_compiler.deploy.cpu.trial import FILLS, TrialProgram
 from bnn_compiler.deploy.cuda import launcher
-from bnn_compiler.kernels.cuda import codegen
+from bnn_compiler.kernels.cuda import codegen, early
 from bnn_compiler.kernels.cuda.device_code import DeviceCode
 from bnn_compiler.ops.storage import Storage
 from bnn_compiler.target import Target
@@ -37,7 +37,8 @@ def kernel(
     """
     # Kernels of a kit are told apart by name in a debugger.
     symbol = stem.name
-    code = codegen.build({symbol: function}, target)
+    fixed = early.with_constants(function, range(1, 1 + len(constants)))
+    code = codegen.build({symbol: fixed}, target)
     values = [np.ascontiguousarray(v).tobytes() for v in constants]
     image = code.images[f"sm_{target.gpu.sm}"]
     described = {

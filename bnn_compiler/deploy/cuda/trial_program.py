@@ -113,7 +113,7 @@ class Gpu:
         """A copy of ``data`` there."""
         at = ctypes.c_uint64()
         self.call("cuMemAlloc_v2", ctypes.byref(at), ctypes.c_size_t(len(data)))
-        self.call("cuMemcpyHtoD_v2", at, data, ctypes.c_size_t(len(data)))
+        self.put(at, 0, data)
         return at
 
     def zeros(self, size: int) -> ctypes.c_uint64:
@@ -137,6 +137,8 @@ class Gpu:
         """Copy ``data`` to ``offset`` bytes behind ``at``."""
         place = ctypes.c_uint64(at.value + offset)
         self.call("cuMemcpyHtoD_v2", place, data, ctypes.c_size_t(len(data)))
+        # It may still be under way in the default stream, for which ``stream`` does not wait.
+        self.call("cuStreamSynchronize", None)
 
     def fetched(self, at: ctypes.c_uint64, size: int) -> bytes:
         """What is there."""

@@ -19,6 +19,11 @@ _OLDEST = 11
 #: ONNX's numbers of float32 and of the halves, which are widened to it.
 _FLOAT, _HALVES = 1, (10, 16)
 _SUFFIX = ".onnx"
+#: What numpy has itself. Floats of 8 bits are of another package.
+_READABLE = {
+    *("float16", "bfloat16", "float32", "float64", "bool"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,11 @@ def _array(onnx: Any, path: str, tensor: Any) -> NDArray[Any]:
         value = onnx.numpy_helper.to_array(tensor)
     except (TypeError, ValueError, KeyError, NotImplementedError) as e:
         raise ModelError(f"{path}: initialiser {tensor.name!r} cannot be read: {e}") from e
+    if plain(value).dtype.name not in _READABLE:
+        raise ModelError(
+            f"{path}: initialiser {tensor.name!r} is {value.dtype.name}; floats of 16, 32 and 64"
+            " bits, integers and truth values can be read"
+        )
     return plain(value)
 
 

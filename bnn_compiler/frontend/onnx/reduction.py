@@ -47,7 +47,8 @@ def _cum_sum(node: Node, x: Tensor, axis: Tensor) -> Tensor:
     along = node.integers(1, "axis")[0]
     if node.attr("reverse", 0):
         x = x.flip(along)
-    y = torch.cumsum(x, along)
+    # PyTorch's own sum of small integers is int64.
+    y = torch.cumsum(x, along, dtype=x.dtype)
     if node.attr("exclusive", 0):
         y = y - x
     return y.flip(along) if node.attr("reverse", 0) else y

@@ -47,6 +47,11 @@ def _resize(
     name = "bicubic" if mode == "cubic" else _LINEAR[x.dim() - 2]
     if mode == "cubic" and (x.dim() != 4 or node.attr("exclude_outside", 0)):
         raise node.fail("cubic other than of images [N, C, H, W]")
+    if how != "align_corners" and any(to[a] != by[a] * x.shape[a] for a in changed):
+        # Factors that cut a part of a pixel off: coordinates are theirs, not the sizes'.
+        return functional.interpolate(
+            x, scale_factor=by[2:], mode=name, align_corners=False, recompute_scale_factor=False
+        )
     return functional.interpolate(x, to[2:], mode=name, align_corners=how == "align_corners")
 
 

@@ -142,6 +142,8 @@ def _depth_to_space(node: Node, x: Tensor) -> Tensor:
 
 def _space_to_depth(node: Node, x: Tensor) -> Tensor:
     size = int(node.attr("blocksize"))
+    if node.text("mode", "DCR") == "CRD":
+        return functional.pixel_unshuffle(x, size)
     n, c, h, w = x.shape
     blocks = x.reshape(n, c, h // size, size, w // size, size).permute(0, 3, 5, 1, 2, 4)
     return blocks.reshape(n, c * size**2, h // size, w // size)
@@ -176,6 +178,15 @@ def _trilu(node: Node, x: Tensor, k: Tensor | None = None) -> Tensor:
     return torch.triu(x, offset) if node.attr("upper", 1) else torch.tril(x, offset)
 
 
+def _dropout(
+    node: Node, x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    drops = node.has(2) and (node.known(2) is None or bool(node.known(2)))
+    if drops and node.known(1) != 0:
+        raise node.fail("it drops elements at random; export in inference mode")
+    return x, torch.ones_like(x, dtype=torch.bool)
+
+
 #: ONNX operator -> its translation.
 OPERATORS: dict[str, Callable[..., Any]] = {
     "Reshape": _reshape,
@@ -195,5 +206,5 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "GatherElements": _gather_elements,
     "Trilu": _trilu,
     "Identity": lambda node, x: x,
-    "Dropout": lambda node, x, *rest: x,
+    "Dropout": _dropout,
 }

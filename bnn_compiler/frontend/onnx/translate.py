@@ -1,5 +1,6 @@
 """A graph of ONNX becomes a module of PyTorch, one step for each operator that computes."""
 
+import inspect
 import keyword
 import re
 from collections.abc import Mapping, Sequence
@@ -85,6 +86,21 @@ class OnnxNetwork(nn.Module):
         )
 
 
+def _of_inputs(inputs: Sequence[str]) -> type[OnnxNetwork]:
+    """The class whose ``forward`` has a parameter for each input, after which torch names it."""
+
+    def forward(self: OnnxNetwork, *values: Tensor) -> tuple[Tensor, ...]:
+        return OnnxNetwork.forward(self, *values)
+
+    names = ["self"]
+    for name in inputs:
+        names.append(_unique(_identifier(name), set(names)))
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(n, kind) for n in names])
+    forward.__signature__ = signature  # type: ignore[attr-defined]
+    return type(OnnxNetwork.__name__, (OnnxNetwork,), {"forward": forward})
+
+
 def run(node: Node, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
     """The outputs of one operator. Raises ModelError where torch refuses its inputs."""
     handler = operators.find(node.domain, node.operator)
@@ -111,7 +127,7 @@ class _Translation:
     def add(self, node: Node) -> None:
         for name in node.inputs:
             if name and name not in self.constants and name not in self.values:
-                raise node.wrong(f"its input {name!r} is computed by nothing that can be read")
+                raise node.fail(f"its input {name!r} is a result that cannot be compiled")
         known = {i: self.constants[n] for i, n in enumerate(node.inputs) if n in self.constants}
         present = [i for i, n in enumerate(node.inputs) if n]
         inputs = [self._value(name) for name in node.inputs]
@@ -150,7 +166,7 @@ def translate(file: OnnxFile, examples: Sequence[Tensor]) -> OnnxNetwork:
     _refuse_unknown(file, nodes)
     constants = {name: torch.from_numpy(np.array(v)) for name, v in file.constants.items()}
     names = [i.name for i in file.inputs]
-    network = OnnxNetwork(names, file.outputs, constants)
+    network = _of_inputs(names)(names, file.outputs, constants)
     made = _Translation(network, constants, dict(zip(names, examples, strict=True)))
     for node in nodes:
         known = [constants[n].numpy() if n in constants else None for n in node.inputs]
@@ -168,6 +184,10 @@ def translate(file: OnnxFile, examples: Sequence[Tensor]) -> OnnxNetwork:
         )
     for name in file.outputs:
         if name not in made.values and name not in made.constants:
+            for node in nodes:
+                if name in node.outputs:
+                    which = f"its output {name!r} (number {node.outputs.index(name) + 1})"
+                    raise node.fail(f"{which} cannot be compiled, only those before it")
             raise ModelError(f"{file.path}: its output {name!r} is computed by nothing")
     return network.eval()
 

@@ -6,7 +6,7 @@ nvcc: TVM's elimination would hide the lane from LowerWarpMemory.
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.target import Target as TvmTarget
 
-from bnn_compiler.kernels.cuda import async_copies, nvcc
+from bnn_compiler.kernels.cuda import async_copies, early, nvcc
 from bnn_compiler.kernels.cuda.async_copies import AsyncCopies
 from bnn_compiler.kernels.cuda.device_code import DeviceCode, Launch
 from bnn_compiler.kernels.cuda.function_code import definition
 from bnn_compiler.kernels.cuda.half_loads import HalfLoads
+from bnn_compiler.kernels.cuda.loads_ahead import loads_ahead
 from bnn_compiler.kernels.cuda.pair_loads import PairLoads
 from bnn_compiler.kernels.cuda.rounding import DefineRounding
 from bnn_compiler.kernels.cuda.votes import Votes
@@ -29,7 +30,7 @@ from bnn_compiler.target import Target
 
 #: Raised when the passes of the pipeline make other code of the same kernel: tuned records
 #: are stale then.
-VERSION = 2
+VERSION = 3
 
 _DEVICE = Path(__file__).with_name("device.cuh")
 _AXES = ("x", "y", "z")
@@ -63,7 +64,8 @@ def kernels(
     mod = tirx.transform.BindTarget(gpu.with_host(TvmTarget("llvm")))(tvm.IRModule(named))
     mod = _pipeline()(mod)
     device = tirx.transform.Filter(lambda f: f.attrs["target"].kind.name == "cuda")(mod)
-    device = _finish()(device)
+    made = {symbol: early.made(f) for symbol, f in functions.items()}
+    device = _finish(made)(device)
     launches = {}
     for name, kernel in ((str(f.attrs["global_symbol"]), f) for f in device.functions.values()):
         symbol = name.removesuffix("_kernel")
@@ -73,7 +75,8 @@ def kernels(
     with _no_compiler():
         module = tvm.get_global_func("target.build.cuda")(device, gpu)
     definitions = "".join(map(definition, sorted(called)))
-    return definitions + _body(module.inspect_source()), launches
+    text = early.started_early(_body(module.inspect_source()), functions, launches)
+    return definitions + text, launches
 
 
 def dimensions(function: tirx.PrimFunc) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -186,12 +189,14 @@ def _pipeline() -> tvm.transform.Pass:
     )
 
 
-def _finish() -> tvm.transform.Pass:
+def _finish(made: Mapping[str, Collection[int]]) -> tvm.transform.Pass:
     x = tirx.transform
     return tvm.transform.Sequential(
         [
             # One warp buffer a run.
             *(x.LowerWarpMemory() for _ in range(4)),
+            x.StmtSimplify(),
+            loads_ahead(made),
             x.StmtSimplify(),
             PairLoads(),
             AsyncCopies(),

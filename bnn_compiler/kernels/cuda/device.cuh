@@ -57,7 +57,7 @@ BNN_DEVICE float bnn_from_half(ushort bits) {
 // 0 unless `inside`, without a branch. Volatile: not before bnn_begin.
 BNN_DEVICE float bnn_load_if(bool inside, const float *at) {
   float value;
-  asm volatile("{.reg .pred p; setp.ne.u32 p, %1, 0; mov.f32 %0, 0f00000000; @p ld.global.nc.f32 %0, [%2];}"
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %1, 0; mov.f32 %0, 0f00000000; @p ld.global.f32 %0, [%2];}"
       : "=f"(value)
       : "r"(uint(inside)), "l"(at));
   return value;
@@ -80,6 +80,29 @@ BNN_DEVICE uint bnn_half2_at(const float *at) {
 
 // The same of halves as they are.
 BNN_DEVICE uint bnn_halves_at(const ushort *at) { return *reinterpret_cast<const uint *>(at); }
+
+// In place of __restrict__ where a parameter is no constant; kernels/cuda/early.py.
+#if __CUDA_ARCH__ >= 900
+#define BNN_MADE
+#else
+#define BNN_MADE __restrict__
+#endif
+
+// The thread's number in the grid, of blocks of x * yz threads, `across` in a row of them.
+BNN_DEVICE uint bnn_thread(uint x, uint yz, uint across) {
+  return (blockIdx.y * across + blockIdx.x) * (x * yz) + threadIdx.y * x + threadIdx.x;
+}
+// Line `line` of the `lines` at `constants` into L2, if the kernel can start early. They are the
+// kernel's parameter `number`, whose value is taken from where it is: a pointer that goes into asm
+// is no longer taken for one to constants.
+#if __CUDA_ARCH__ >= 900
+#define BNN_FETCH(kernel, number, constants, line, lines)                                         \
+  if (line < lines)                                                                               \
+    asm volatile("{.reg .u64 at; ld.param.u64 at, [" #kernel "_param_" #number "];"               \
+                 " mad.wide.u32 at, %0, 128, at; prefetch.global.L2 [at];}" ::"r"(line))
+#else
+#define BNN_FETCH(kernel, number, constants, line, lines)
+#endif
 
 // With programmatic dependent launch a kernel starts before the one ahead of it has ended. What
 // that one writes is there after this; the next kernel's blocks may come from then on.

@@ -150,12 +150,11 @@ class Shape:
         """Which word of the input the instruction's k-th is: a lane has neighbouring channels."""
         if self.staged:
             return k
-        words = self.instruction.words
-        return k // words * words + k % 4 * (words // 4) + k % words // 4
+        return self.instruction.neighbours(k)
 
     def fragments(self, w: np.ndarray) -> np.ndarray:
         """float16 [O, KH, KW, C]  ->  uint32 [tile, step, 8 columns, lane, register]."""
-        i, depth = self.instruction, self.depth * self.point.splits
+        depth = self.depth * self.point.splits
         o, kh, kw, c = w.shape
         if self.staged:
             taps = np.zeros((o, c, kh, 2 * self.in_tap), np.float16)
@@ -167,7 +166,4 @@ class Shape:
         whole = np.zeros((self.channels, depth), np.uint32)
         whole[:o, : words.shape[1]] = words
         whole = whole[:, self.place(np.arange(depth))]
-        # Channel 8 j + n, word 4 r + t of a step  ->  lane 4 n + t, register r.
-        split = whole.reshape(self.tiles, self.point.columns, COLUMNS, -1, i.words // 4, 4)
-        joined = split.transpose(0, 3, 1, 2, 5, 4)
-        return np.ascontiguousarray(joined.reshape(*joined.shape[:3], 32, i.words // 4))
+        return self.instruction.fragments(whole, self.tiles)

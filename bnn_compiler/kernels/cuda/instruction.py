@@ -11,7 +11,9 @@ Each multiplies ``rows`` pixels by 8 output channels over ``words`` registers of
 
 from dataclasses import dataclass
 
+import numpy as np
 import tvm
+from numpy.typing import NDArray
 from tvm import tirx
 
 #: Output channels of a tile of any of them.
@@ -62,6 +64,18 @@ class Instruction:
     def of_sums(self, m: tvm.ir.Expr, n: tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
         """Pixel m, channel n."""
         return m // self.rows, n // 8, self._pair(m) * 2 + n % 2, m % 8 * 4 + n % 8 // 2
+
+    def neighbours(self, k: tvm.ir.Expr) -> tvm.ir.Expr:
+        """The place of register k if a lane's registers of a step lie side by side."""
+        return k // self.words * self.words + k % 4 * (self.words // 4) + k % self.words // 4
+
+    def fragments(self, rows: NDArray[np.uint32], tiles: int) -> NDArray[np.uint32]:
+        """Registers [channel, k]  ->  uint32 [tile, step, 8 columns, lane, register]."""
+        halves = self.words // 4
+        # Channel 8 j + n, register 4 r + t of a step  ->  lane 4 n + t, register r.
+        split = rows.reshape(tiles, len(rows) // tiles // COLUMNS, COLUMNS, -1, halves, 4)
+        joined = split.transpose(0, 3, 1, 2, 5, 4)
+        return np.ascontiguousarray(joined.reshape(*joined.shape[:3], 32, halves))
 
     def _half(self, k: tvm.ir.Expr) -> tvm.ir.Expr:
         return k % self.words // 4 if self.words > 4 else tirx.const(0)

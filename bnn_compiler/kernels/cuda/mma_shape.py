@@ -96,14 +96,11 @@ class Shape:
 
     def place(self, k: tvm.ir.Expr) -> tvm.ir.Expr:
         """Which register of the input the instruction's k-th is: a lane has neighbours."""
-        words = self.instruction.words
-        return k // words * words + k % 4 * (words // 4) + k % words // 4
+        return self.instruction.neighbours(k)
 
     def fragments(self, planes: Sequence[np.ndarray]) -> np.ndarray:
         """[O, KH, KW, C] each  ->  uint32 [tile, step, 8 columns, lane, register]."""
-        i, splits = self.instruction, self.point.splits
-        depth = self.depth * splits
-        blocks = []
+        depth, blocks = self.depth * self.point.splits, []
         for plane in planes:
             o, kh, kw, c = plane.shape
             padded = np.zeros((self.channels, kh, kw, self.in_tap * WORD), plane.dtype)
@@ -114,13 +111,9 @@ class Shape:
             registers = np.ascontiguousarray(flat).view(np.uint32)
             whole = np.zeros((self.channels, depth), np.uint32)
             whole[:, : registers.shape[1]] = registers
-            k = np.arange(depth)
-            whole = whole[:, self.place(k)]
-            # Channel 8 j + n, register 4 r + t of a step  ->  lane 4 n + t, register r.
-            split = whole.reshape(self.tiles, self.point.columns, COLUMNS, -1, i.words // 4, 4)
-            blocks.append(split.transpose(0, 3, 1, 2, 5, 4))
-        joined = np.concatenate(blocks, axis=2)
-        return np.ascontiguousarray(joined.reshape(*joined.shape[:3], 32, i.words // 4))
+            whole = whole[:, self.place(np.arange(depth))]
+            blocks.append(self.instruction.fragments(whole, self.tiles))
+        return np.concatenate(blocks, axis=2)
 
     @property
     def sums_bytes(self) -> int:

@@ -219,6 +219,8 @@ int cuModuleLoadDataEx(void **module, const char *image, unsigned n, void *optio
     version = atoi(target + 11), later = 1;
     if (set.version < 13000) return UNSUPPORTED_PTX;
   }
+  /* A GPU that takes no code of its family. */
+  if (!later && set.sm == 91) return NO_BINARY;
   if (later ? version > set.sm : version / 10 != set.sm / 10 || version > set.sm) return NO_BINARY;
   struct object *o = make(MODULE);
   o->version = version;
@@ -285,8 +287,11 @@ int cuMemFree_v2(address at) {
 }
 int cuMemcpyHtoD_v2(address to, const void *from, size_t bytes) {
   CALL; NEED_CONTEXT; NOT_CAPTURING;
-  void *at = reach(to, bytes, __func__);
-  return at ? (memcpy(at, from, bytes), 0) : INVALID_VALUE;
+  run_stream(stream_of(NULL), NULL, 0);
+  if (!reach(to, bytes, __func__)) return INVALID_VALUE;
+  /* Of ordinary host memory: it has been read then, but is not there yet, and no stream that waits for no other waits for it. */
+  void *staged = memcpy(malloc(bytes), from, bytes);
+  return enqueue(NULL, &(struct op){.what = COPY_IN, .to = to, .from = (address)(uintptr_t)staged, .bytes = bytes});
 }
 int cuMemcpyDtoH_v2(void *to, address from, size_t bytes) {
   CALL; NEED_CONTEXT; NOT_CAPTURING;

@@ -74,7 +74,7 @@ def _first(net):
 
 def devices(stub):
     """GPUs that the code is not for, drivers that are too old, memory that is too small."""
-    for sm in (90, 100, 120, 86):
+    for sm in (90, 91, 100, 120, 86):
         stub.set("sm", sm)
         with runtime.load(PATH) as net:
             assert right(net.run(*X))

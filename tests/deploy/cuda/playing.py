@@ -82,6 +82,8 @@ class Array:
             ctypes.c_ulonglong(self.at), ctypes.c_void_p(data), ctypes.c_size_t(self.value.nbytes)
         )
         assert copied == 0
+        # Whoever has its copy is not told of the stream that brings it.
+        assert stub.cu.cuStreamSynchronize(None) == 0
         self.__cuda_array_interface__ = {
             "shape": self.value.shape,
             "typestr": self.value.dtype.str,
@@ -90,6 +92,16 @@ class Array:
             "stream": stream,
             **changes,
         }
+
+    def begin_copy(self, value):
+        """Of ``value``, which has to stay, in the array's stream."""
+        copied = self.stub.cu.cuMemcpyHtoDAsync_v2(
+            ctypes.c_ulonglong(self.at),
+            ctypes.c_void_p(value.ctypes.data),
+            ctypes.c_size_t(value.nbytes),
+            ctypes.c_void_p(self.__cuda_array_interface__["stream"]),
+        )
+        assert copied == 0
 
     def numpy(self):
         found = np.empty_like(self.value)

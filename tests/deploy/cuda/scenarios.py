@@ -71,6 +71,19 @@ def device(stub):
         assert stub.cu.stub_pending() > 0, "nothing waited"
         assert made[0].__cuda_array_interface__["stream"] == stream
         assert right(tuple(m.numpy() for m in made))
+        # What is still being made in another stream, and says so, is waited for.
+        early = [Array(stub, np.zeros_like(x), stream) for x in X]
+        for array, x in zip(early, X, strict=True):
+            array.begin_copy(x)
+        other = stub.stream()
+        assert stub.cu.stub_pending() > 0
+        late = results(net.run(*early, stream=other))
+        assert right(tuple(m.numpy() for m in late))
+        stub.finish(other)
+        stub.destroy(other)
+        for array in early:
+            array.free()
+        del late
         # From the host to the device and back.
         assert right(tuple(np.array(o) for o in results(net.run(*X))))
         net.run(*X, out=outs, stream=stream)

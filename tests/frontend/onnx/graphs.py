@@ -5,7 +5,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": TensorProto.UINT8}
-KINDS |= {"int8": TensorProto.INT8, "bool": TensorProto.BOOL, "float16": TensorProto.FLOAT16}
+KINDS |= {
+    "int32": TensorProto.INT32,
+    "int8": TensorProto.INT8,
+    "bool": TensorProto.BOOL,
+    "float16": TensorProto.FLOAT16,
+}
 
 
 def images(*shape, seed=0):

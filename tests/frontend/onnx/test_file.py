@@ -95,6 +95,13 @@ def test_integers_of_four_bits_are_of_eight():
     assert file.read(proto).constants["w"].dtype == np.int8
 
 
+def test_floats_of_eight_bits_are_refused():
+    proto = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2, 3)})
+    proto.graph.initializer.append(helper.make_tensor("tiny", TensorProto.FLOAT8E5M2, [1], [1.0]))
+    with pytest.raises(ModelError, match=r"initialiser 'tiny' is float8_e5m2; floats of 16"):
+        file.read(proto)
+
+
 def test_open_sizes_need_examples():
     proto = networks.qdq()
     with pytest.raises(InputError, match=r"input 'x' .* shape \?,3,12,12; .*--shape 1,3,12,12"):

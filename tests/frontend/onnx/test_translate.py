@@ -8,6 +8,8 @@ from bnn_compiler.frontend.incomplete import Incomplete
 from bnn_compiler.frontend.onnx import operators
 from bnn_compiler.frontend.onnx.file import read
 from bnn_compiler.frontend.onnx.translate import translate
+from bnn_compiler.network import Network
+from bnn_compiler.options import DEFAULT
 from tests.frontend.onnx import networks
 from tests.frontend.onnx.graphs import images, model, single
 
@@ -69,6 +71,34 @@ def test_names_are_the_nodes():
         "layer1_layer1_0_act_Relu", "layer1_layer1_0_act_Relu_2", "nin", "n1x1", "forward_2",
         "Relu_y",
     ]  # fmt: skip
+
+
+def test_inputs_have_their_names():
+    nodes = [N("Add", ["other in.1", "self"], ["a"]), N("Add", ["a", "other_in_1"], ["y"])]
+    given = dict.fromkeys(("other in.1", "self", "other_in_1"), (2, 3))
+    proto, x = model(nodes, given), [images(2, 3, seed=i) for i in range(3)]
+    graph = Network.of(proto, x).fused(DEFAULT)
+    assert [p.name for p in graph.params] == ["other_in_1", "self_2", "other_in_1_2"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "more"),
+    [("MaxPool", {"kernel_shape": [2, 2]}), ("LayerNormalization", {"axis": 1})],
+)
+def test_results_that_cannot_be_compiled(operator, more):
+    constants = [images(2, 4, 4)] if operator == "LayerNormalization" else []
+    proto, given = single(
+        operator, [images(1, 2, 4, 4), *constants], [1][: len(constants)], 2, **more
+    )
+    with pytest.raises(UnsupportedError, match=r"its output 'y1' \(number 2\) cannot be compiled"):
+        translated(proto, *given)
+
+
+def test_dropout_of_training_is_refused():
+    held = [np.array(0.5, np.float32), np.array(True)]
+    proto, given = single("Dropout", [images(2, 3), *held], [1, 2])
+    with pytest.raises(UnsupportedError, match="it drops elements at random"):
+        translated(proto, *given)
 
 
 def test_constants_of_any_name():

@@ -16,7 +16,7 @@ from bnn_compiler import target as targets
 from bnn_compiler import zoo
 from bnn_compiler.cost.pick import Schedules
 from bnn_compiler.errors import BuildError
-from bnn_compiler.kernels.cuda import codegen, nvcc
+from bnn_compiler.kernels.cuda import codegen, early, nvcc
 from bnn_compiler.nn import BinaryConv2d, Sign
 from bnn_compiler.plan import plan, realize
 from tests.kernels.test_shortcuts import Joined, settled
@@ -90,6 +90,7 @@ def check(graph, name, tmp_path):
     for symbol, launch in launches.items():
         assert int(registers[symbol]) * math.prod(launch.block) <= 65536, symbol
         assert launch.shared <= 1024 * (gpu.target.gpu.shared_kib - 1), symbol
+    constants = {code.launches[s].symbol: early.constants(f) for s, f in functions.items()}
     points = {code.launches[s.kernel].symbol: s.schedule["point"] for s in program.steps}
     done = instructions(code.images[arch], tmp_path / "kernels.cubin")
     if done is not None:
@@ -99,7 +100,7 @@ def check(graph, name, tmp_path):
             local = [o for o in operations if re.match(r"(LDL|STL)\b", o)]
             assert bool(local) == (symbol in stacks), symbol
             if gpu.target.gpu.sm >= 90:
-                waits(symbol, operations)
+                waits(symbol, operations, bool(constants[symbol]))
     return {p.get("family") for p in points.values()}
 
 
@@ -118,10 +119,17 @@ def look(symbol, operations, point):
     assert ("LDGSTS" in {o.split(".")[0] for o in operations}) == (point["stages"] > 0), symbol
 
 
-def waits(symbol, operations):
-    """Nothing is read before what the kernel ahead writes is there."""
+def waits(symbol, operations, has_constants):
+    """Nothing but constants is read before what the kernel ahead writes is there; those begin to
+    come before that.
+    """
     reads = [i for i, o in enumerate(operations) if re.match(r"(LDG|LDGSTS|LD)\b", o)]
-    assert reads and operations.index("ACQBULK") < reads[0], symbol
+    changing = [i for i in reads if "CONSTANT" not in operations[i]]
+    assert changing and operations.index("ACQBULK") < changing[0], symbol
+    assert has_constants or changing == reads, symbol
+    fetched = [i for i, o in enumerate(operations) if o.startswith("CCTL") and o.endswith("PF2")]
+    assert bool(fetched) == has_constants, symbol
+    assert all(i < operations.index("ACQBULK") for i in fetched), symbol
 
 
 @pytest.mark.skipif(not has_nvcc(), reason="needs nvcc: pip install nvidia-cuda-nvcc")

@@ -64,15 +64,15 @@ done:
   return code;
 }
 
-/* The best code for the GPU, or NULL. */
-static const struct image *choose_image(int version) {
+/* The best code for the GPU, of PTX alone if ``ptx``, or NULL. */
+static const struct image *choose_image(int version, int ptx) {
   const struct image *best = NULL;
   for (int i = 0; i < IMAGES; ++i) {
     const struct image *image = &images[i];
     int fits = image->exact ? image->version == version
                : image->ptx ? image->version <= version
                             : image->version / 10 == version / 10 && image->version <= version;
-    if (!fits) continue;
+    if (!fits || (ptx && !image->ptx)) continue;
     if (!best || best->ptx > image->ptx || (best->ptx == image->ptx && best->version < image->version))
       best = image;
   }
@@ -93,9 +93,15 @@ static int32_t load_code(struct bnn_network *network) {
   TRY(cuDeviceGetAttribute, &major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, network->device);
   TRY(cuDeviceGetAttribute, &minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, network->device);
   network->version = 10 * major + minor;
-  const struct image *image = choose_image(network->version);
+  const struct image *image = choose_image(network->version, 0);
   if (!image) return wrong_device(network);
   CUresult result = cu.cuModuleLoadDataEx(&network->module, image->start, 0, NULL, NULL);
+  /* Of one major version GPUs of boards (8.7) do not take the code of others. */
+  const struct image *other = choose_image(network->version, 1);
+  if (result == CUDA_ERROR_NO_BINARY_FOR_GPU && other && other != image) {
+    image = other;
+    result = cu.cuModuleLoadDataEx(&network->module, image->start, 0, NULL, NULL);
+  }
   if (result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION || result == CUDA_ERROR_INVALID_IMAGE ||
       result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER) {
     cu.cuDriverGetVersion(&driver);
@@ -121,6 +127,8 @@ static int32_t load_weights(struct bnn_network *network) {
   if (WEIGHTS_BYTES) {
     TRY(cuMemAlloc_v2, &network->weights, WEIGHTS_BYTES);
     TRY(cuMemcpyHtoD_v2, network->weights, BNN(weights), WEIGHTS_BYTES);
+    /* They may still be under way in the default stream, for which sessions' streams do not wait. */
+    TRY(cuStreamSynchronize, NULL);
   }
 done:
   return code;
@@ -190,7 +198,8 @@ int32_t BNN(fetch)(struct bnn_network *network, void *to, const void *memory, ui
                    void *stream) {
   int32_t code = enter(network);
   if (code) return code;
-  TRY(cuMemcpyDtoHAsync_v2, to, (CUdeviceptr)(uintptr_t)memory, (size_t)bytes, stream);
+  if (bytes)
+    TRY(cuMemcpyDtoHAsync_v2, to, (CUdeviceptr)(uintptr_t)memory, (size_t)bytes, stream);
   TRY(cuStreamSynchronize, stream);
 done:
   return leave(code);
