@@ -14,6 +14,7 @@ from bnn_compiler.ops import relax_ops as ops
 from bnn_compiler.ops.graph import Graph, array, inputs, operands_first
 from bnn_compiler.ops.operators import tiled
 from bnn_compiler.passes import arithmetic_facts, general_facts, linear_facts, move_facts
+from bnn_compiler.passes.averaged import averaged
 from bnn_compiler.passes.facts import Fact, constant, joined
 from bnn_compiler.passes.general_facts import Steps
 from bnn_compiler.passes.lattice import (
@@ -217,7 +218,10 @@ def _average(atoms: Atoms, expr: relax.Expr, value: relax.Call) -> Fact:
         count = int(np.prod(ops.shape_of(value.args[0]))) // int(np.prod(ops.shape_of(expr)))
         points = points or lattice_mean(fact.points, count)
     elif any(int(v) for v in attrs.padding):
-        low, high = np.minimum(low, 0), np.maximum(high, 0)
+        if attrs.count_include_pad or attrs.ceil_mode:
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
+        else:
+            points = points or lattice_mean(fact.points, averaged(expr, value))
     elif not attrs.ceil_mode:
         points = points or lattice_mean(
             fact.points, int(np.prod([int(v) for v in attrs.pool_size]))

@@ -15,6 +15,11 @@ CONV = nn.Conv2d(4, 4, 3)
 BINARY, OTHER = (nn.Sequential(Sign(), BinaryConv2d(4, 4, 3, scale=False)) for _ in range(2))
 
 
+def padded_average(x):
+    """Of 9 elements, at the border of 6, in corners of 4."""
+    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
 def norm(bias, mean=0.3):
     bn = nn.BatchNorm2d(4)
     bn.bias.data.fill_(bias), bn.running_mean.fill_(mean)
@@ -79,6 +84,8 @@ def test_networks_are_deeper_than_the_stack():
         (True, lambda x, conv: F.avg_pool2d(F.hardtanh(conv(x)), 2), (CONV,)),
         (False, lambda x, conv: F.avg_pool2d(F.hardtanh(conv(x)), 2) + 0.1, (CONV,)),
         (True, lambda x, conv: F.avg_pool2d(F.hardtanh(conv(x)), 2) + 0.5, (CONV,)),
+        (False, lambda x, conv: padded_average(F.hardtanh(conv(x))) + 0.1, (CONV,)),
+        (True, lambda x, conv: padded_average(F.hardtanh(conv(x))) + 0.5, (CONV,)),
         (True, lambda x, conv: F.hardtanh(conv(x)).mean((2, 3), True) - 0.5, (CONV,)),
         (True, lambda x, conv: F.pad(conv(x), (0, 0, 0, 0, 1, 1)), (CONV,)),
         (False, lambda x, conv: F.pad(conv(x), (0, 0, 0, 0, 1, 1)) + 0.1, (CONV,)),
