@@ -48,7 +48,8 @@ class Tracker:
         except OSError as e:
             raise DeviceError(
                 f"no tracker answers at {address.where} ({e}); start one with"
-                f" `python -m tvm.exec.rpc_tracker --port {address.port}`"
+                f" `python -m tvm.exec.rpc_tracker --port {address.port}"
+                f" --port-end {address.port + 1}`"
             ) from e
         if answer != base.RPC_TRACKER_MAGIC:
             self._socket.close()

@@ -42,7 +42,8 @@ def test_addresses():
 
 
 def test_no_tracker(closed_port):
-    words = f"no tracker answers at 127.0.0.1:{closed_port}.*rpc_tracker"
+    answers = f"no tracker answers at 127.0.0.1:{closed_port}"
+    words = f"{answers}.*rpc_tracker.*--port-end {closed_port + 1}"
     with pytest.raises(DeviceError, match=words):
         client.check(Address(True, "127.0.0.1", closed_port, "k"))
 
