@@ -1,6 +1,6 @@
 """What differs between kinds of machines when tasks become kernels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -24,7 +24,7 @@ class Machine:
     plain: Callable[[PlainTask], tirx.PrimFunc]
     iterations: Callable[[tirx.PrimFunc], int]
     per_word: int
-    with_constants: Callable[[tirx.PrimFunc, tuple[int, ...]], tirx.PrimFunc]
+    with_constants: Callable[[tirx.PrimFunc, Iterable[int]], tirx.PrimFunc]
 
 
 #: By [target] kind.

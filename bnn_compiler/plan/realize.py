@@ -32,7 +32,10 @@ from bnn_compiler.plan.program import (
 
 @dataclass
 class _Realization:
-    """State while calls become steps; ``functions`` holds each distinct kernel once."""
+    """State while calls become steps; ``functions`` holds each distinct kernel once.
+
+    ``fixed`` are its parameters that are constants wherever it is called.
+    """
 
     schedules: Schedules
     machine: Machine
@@ -40,6 +43,7 @@ class _Realization:
     batch: tuple[int, int] | None = None
     functions: dict[str, tirx.PrimFunc] = field(default_factory=dict)
     iterations: dict[str, int] = field(default_factory=dict)
+    fixed: dict[str, set[int]] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
     steps: list[Step] = field(default_factory=list)
 
@@ -106,8 +110,10 @@ class _Realization:
         if symbol not in self.functions:
             made = self._function(call.task, choice)
             self.iterations[symbol] = self.machine.iterations(made)
-            named = with_strides(made, strides, symbol, call.unaligned)
-            self.functions[symbol] = self.machine.with_constants(named, fixed)
+            self.functions[symbol] = with_strides(made, strides, symbol, call.unaligned)
+        # What one call has from a constant, another may have from a kernel.
+        known = self.fixed[symbol] = self.fixed.get(symbol, {*fixed}) & {*fixed}
+        self.functions[symbol] = self.machine.with_constants(self.functions[symbol], known)
         return symbol
 
     def _function(self, task: Task | PlainTask, choice: Choice | None) -> tirx.PrimFunc:

@@ -27,7 +27,7 @@ _PARAMETER = re.compile(r"__restrict__ p(\d+)")
 
 def with_constants(function: tirx.PrimFunc, constants: Iterable[int]) -> tirx.PrimFunc:
     """``function`` with these parameters, by index, known to be there before the first run."""
-    return function.with_attr(_CONSTANTS, list(constants))
+    return function.with_attr(_CONSTANTS, sorted(constants))
 
 
 def constants(function: tirx.PrimFunc) -> list[int]:

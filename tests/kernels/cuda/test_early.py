@@ -111,14 +111,30 @@ def test_lines_that_are_fetched():
     assert text.count("__restrict__") == 2 and text.count("BNN_MADE") == 2 * (count - 1)
 
 
-def test_shortcuts_are_loaded_before_the_first_is_needed(functions):
-    text, _ = codegen.kernels(functions, targets.load("cuda-sm90").tvm)
-    (body,) = (k for k in text.split('extern "C"') if "_conv2d_" in k and "ahead0_ptr" in k)
-    assert "ahead1_ptr" not in body
-    loaded, used = body.split("ahead0_ptr[ahead] = ")
-    assert "BNN_MADE" in loaded and "__restrict__" in loaded
-    (shortcut,) = re.findall(r"condval\w* = (p\d+)_ptr\[[^;]*ahead[^;]*;", loaded)
-    assert f"BNN_MADE {shortcut}_ptr" in loaded and f"{shortcut}_ptr" not in used
-    assert used.count("ahead0_ptr[late]") == 1
-    # Only lanes that have a channel read: 40 of 64.
-    assert re.search(r"if \([^;]*threadIdx[^;]*\) \{\s*condval", loaded)
+class Added(nn.Module):
+    """Two equal layers: one adds a constant image, the other what a kernel makes."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+        self.convs = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(2))
+        self.stem = nn.Conv2d(8, 8, 1)
+        self.register_buffer("image", torch.randn(1, 8, 6, 6))
+
+    def forward(self, x):
+        x = self.stem(x)
+        for conv, is_constant in zip(self.convs, self.order, strict=True):
+            x = conv(x) + (self.image if is_constant else x)
+        return x
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_what_only_one_call_has_from_a_constant_is_none(order):
+    torch.manual_seed(0)
+    graph = fused(Added(order).eval(), torch.randn(1, 8, 6, 6))
+    schedules = Schedules.load(targets.load("cuda-sm90"), None)
+    program, found = realize.realize(plan.plan(graph), schedules, "net")
+    _, *steps = (s for s in program.steps if "conv2d" in s.kernel)
+    places = [{i for i, a in enumerate(s.arguments) if a.buffer is None} for s in steps]
+    assert len({s.kernel for s in steps}) == 1 and places[0] != places[1]
+    assert {*early.constants(found[steps[0].kernel])} == places[0] & places[1]
