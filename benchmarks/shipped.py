@@ -108,8 +108,8 @@ def mend(folder: Path, device: Target, slower: Sequence[Choice], rounds: int) ->
     return len(changed)
 
 
-def table(rows: Sequence[Compared], counts: dict[str, int]) -> str:
-    """Of each target how many are what they are, and those that are slower."""
+def table(rows: Sequence[Compared], counts: dict[str, int], mended: dict[str, int]) -> str:
+    """Of each target how many are what they are, those that are slower, and what became of them."""
     lines = [
         "| target | kernels with records | picks beside the rule | of its time, geometric mean"
         " | slowest | slower than the rule |",
@@ -126,6 +126,8 @@ def table(rows: Sequence[Compared], counts: dict[str, int]) -> str:
         f"\n{r.target}: {r.kernel}, by a {r.source}: {r.picked_us:.1f} us, rule {r.rule_us:.1f}"
         for r in worse
     ]
+    for name, count in mended.items():
+        lines.append(f"\n{name}: {count} were slower again, and are the rule's now")
     return "\n".join(lines)
 
 
@@ -155,7 +157,9 @@ def main() -> None:
                 built(folder, device, c.task, families.rule(c.task, device.hardware))
         if options.build:
             return
-        described, core, rows = machine.describe(), machine.pin(None), []
+        described, core = machine.describe(), machine.pin(None)
+        rows: list[Compared] = []
+        mended: dict[str, int] = {}
         with machine.LoadMeter() as meter:
             for name, (_, choices) in work.items():
                 device = targets.load(name)
@@ -163,11 +167,10 @@ def main() -> None:
                 rows += found
                 if options.mend:
                     slow = [c for c, r in zip(choices, found, strict=True) if r.ratio > TOLERANCE]
-                    count = mend(folder, device, slow, options.rounds)
-                    print(f"{name}: {count} of {len(slow)} replaced", flush=True)
+                    mended[name] = mend(folder, device, slow, options.rounds)
     path = report.write(
         options.name,
-        table(rows, {n: count for n, (count, _) in work.items()}),
+        table(rows, {n: count for n, (count, _) in work.items()}, mended),
         report.Setting(described, core, meter.load),
         options={**vars(options), "folder": None},
         rows=[asdict(r) for r in rows],
