@@ -14,6 +14,7 @@ from bnn_compiler.commands.place import Place
 from bnn_compiler.errors import InputError, SearchError
 
 if TYPE_CHECKING:
+    from bnn_compiler.latency.model import LatencyModel
     from bnn_compiler.search.budget import Budget
     from bnn_compiler.search.live import Live
     from bnn_compiler.search.network import Judges, Task
@@ -101,10 +102,11 @@ def _search(args: Arguments, live: "Live", stack: ExitStack) -> "tuple[Result, l
     task = _task(args)
     place = Place(task, args.device, args.secret)
     place.check()
-    checkpoint = Checkpoint(args.output, _identity(args, budgets))
+    times = _times(args.target, budgets)
+    checkpoint = Checkpoint(args.output, _identity(args, budgets, times))
     # Whatever could be wrong is found before the first image is looked at.
     state = checkpoint.load(resume=args.resume)
-    prices = Prices(task.domain, limits_of(budgets, _costs(task, budgets)))
+    prices = Prices(task.domain, limits_of(budgets, _costs(task, times)))
     refuse_infeasible(prices)
     workers = _workers(args, Judges(task), live, stack)
     _ = task.splits
@@ -192,7 +194,9 @@ def _integers(name: str, text: str) -> tuple[int, ...]:
     return numbers
 
 
-def _identity(args: Arguments, budgets: "list[Budget]") -> dict[str, Any]:
+def _identity(
+    args: Arguments, budgets: "list[Budget]", times: "LatencyModel | None"
+) -> dict[str, Any]:
     """What makes two searches the same; not where and with how many workers they run."""
     names = (
         "model", "data", "shape", "target", "seed", "generations", "population", "pareto", "groups",
@@ -202,19 +206,28 @@ def _identity(args: Arguments, budgets: "list[Budget]") -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(args, name) for name in names}
     found["checkpoint"] = str(args.checkpoint) if args.checkpoint else None
     found["budgets"] = [b.text for b in budgets]
-    # Times of two machines do not mix.
+    # Times of two machines do not mix, nor what two models say of them.
     found["device"] = args.device
+    found["latency"] = None if times is None else times.about.text
     return found
 
 
-def _costs(task: "Task", budgets: "list[Budget]") -> dict[str, Any]:
-    """By unit; the latency model is loaded only if a budget needs it."""
+def _times(target: str, budgets: "list[Budget]") -> "LatencyModel | None":
+    """The latency model, if a budget needs it."""
+    if all(b.unit != "s" for b in budgets):
+        return None
     from bnn_compiler.latency.model import LatencyModel
+
+    return LatencyModel.load(target)
+
+
+def _costs(task: "Task", times: "LatencyModel | None") -> dict[str, Any]:
+    """By unit."""
     from bnn_compiler.search.costs import COUNTS, Seconds, counted
 
     costs: dict[str, Any] = {unit: counted(unit, task.space) for unit in COUNTS}
-    if any(b.unit == "s" for b in budgets):
-        costs["s"] = Seconds(task.space, LatencyModel.load(task.target))
+    if times is not None:
+        costs["s"] = Seconds(task.space, times)
     return costs
 
 

@@ -35,11 +35,15 @@ class Caches:
 
     def improved(self, missed: Floats, weights: Floats, share: Floats, level: Indices) -> "Caches":
         """With what explains ``missed`` [n], the logarithms of measured over predicted seconds of
-        kernels that weigh ``weights`` [n].
+        kernels that weigh ``weights`` [n]. A size of which there are none moves with the
+        nearest of which there are some, the larger of two.
         """
         fits = np.bincount(level, weights * share * missed, LEVELS)
         size = np.bincount(level, weights * share**2, LEVELS)
-        return Caches(tuple(map(float, np.array(self.longer) + fits / (size + _PULL))))
+        seen = np.unique(level)[::-1]
+        nearest = seen[np.abs(np.arange(LEVELS)[:, None] - seen).argmin(axis=1)]
+        moved = fits / (size + _PULL)
+        return Caches(tuple(map(float, np.array(self.longer) + moved[nearest])))
 
 
 def levels(passing: Floats, target: Target) -> Indices:

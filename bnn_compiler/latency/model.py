@@ -16,11 +16,11 @@ from bnn_compiler.cost import records, sealed
 from bnn_compiler.cost.pick import Choice, Schedules
 from bnn_compiler.errors import InputError, ScheduleError
 from bnn_compiler.kernels.task import Task
-from bnn_compiler.latency import caches, cycles, vocabulary
+from bnn_compiler.latency import aggregate, caches, cycles, vocabulary
 from bnn_compiler.latency.kernel import Kernel
 from bnn_compiler.latency.regress import Kernels, Regressor
 from bnn_compiler.latency.sample import Sample
-from bnn_compiler.latency.spread import FACTS, Spread, disagreement
+from bnn_compiler.latency.spread import Spread, disagreement
 from bnn_compiler.latency.table import Table
 from bnn_compiler.target import Target
 
@@ -146,7 +146,7 @@ class LatencyModel:
         programs = np.repeat(np.arange(len(samples)), counts)
         seconds = np.concatenate([s.steps for s in samples]) * speed[programs]
         kernels = _describe([k.whole() for s in samples for k in s.kernels], schedules)
-        inputs = np.array([_input_bytes(s.kernels) for s in samples])
+        inputs = np.array([aggregate.input_bytes(s.kernels) for s in samples])
         passing = np.bincount(programs, kernels.passing).astype(float)
         levels = caches.levels(passing, schedules.target)[programs]
         guessed = np.zeros((len(seconds), _FOLD_MEMBERS))
@@ -160,15 +160,17 @@ class LatencyModel:
             asked = kernels.at(left_out)
             factor = found.factor(asked.share, levels[left_out])
             guessed[left_out] = found.predict(asked) * factor[:, None]
-        starts = np.cumsum([0, *counts[:-1]])
-        cold = _cold(np.bincount(programs, kernels.weights).astype(float), schedules.target)
-        known, _ = _facts(
+        starts = aggregate.starts(np.array(counts))
+        cold = aggregate.cold(
+            np.bincount(programs, kernels.weights).astype(float), schedules.target
+        )
+        known, _ = aggregate.facts(
             np.add.reduceat(seconds, starts)[:, None], np.array(counts, float), inputs, cold
         )
-        facts, unsure = _facts(
+        facts, unsure = aggregate.facts(
             np.add.reduceat(guessed, starts, axis=0), np.array(counts, float), inputs, cold
         )
-        shares = _shares(programs, guessed, kernels.kinds, len(kernels.words.kinds))
+        shares = aggregate.shares(programs, guessed, kernels.kinds, len(kernels.words.kinds))
         random = np.array([s.random for s in samples])
         spread = Spread.fit(known, facts, unsure, shares, whole, random)
         error = float(np.mean(np.abs(spread.seconds(facts) / whole - 1)))
@@ -185,7 +187,7 @@ class LatencyModel:
         for table in space.tables(plans) if plans else ():
             indices, _ = self._look_up([table.kernels])
             n, calls = table.at.shape
-            inputs = np.array([_input_bytes([k]) for k in table.kernels])[table.at[:, 0]]
+            inputs = np.array([aggregate.input_bytes([k]) for k in table.kernels])[table.at[:, 0]]
             part = self._sum(indices[table.at].reshape(-1), np.full(n, calls), inputs)
             for all_, some in zip(found, part, strict=True):
                 all_[table.rows] = some
@@ -199,23 +201,25 @@ class LatencyModel:
         if not networks:
             return Prediction(np.zeros(0), np.zeros(0), np.zeros(0))
         at, counts = self._look_up(networks)
-        return self._sum(at, counts, np.array([_input_bytes(kernels) for kernels in networks]))
+        return self._sum(
+            at, counts, np.array([aggregate.input_bytes(kernels) for kernels in networks])
+        )
 
     def _sum(self, at: NDArray[np.int64], counts: NDArray[np.int64], inputs: Floats) -> Prediction:
         """Of networks of ``counts`` [n] kernels each, which are ``at`` in ``_seconds``."""
-        starts, parts = _starts(counts), self._parts(at, counts)
+        starts, parts = aggregate.starts(counts), self._parts(at, counts)
         sums = np.add.reduceat(parts, starts, axis=0)
-        cold = _cold(np.add.reduceat(self._weights[at], starts), self.target)
-        facts, unsure = _facts(sums, counts.astype(float), inputs, cold)
+        cold = aggregate.cold(np.add.reduceat(self._weights[at], starts), self.target)
+        facts, unsure = aggregate.facts(sums, counts.astype(float), inputs, cold)
         networks, kinds = np.repeat(np.arange(len(counts)), counts), self._kinds[at]
         size = len(self.regressor.words.kinds)
-        shares = _shares(networks, parts, kinds, size)
+        shares = aggregate.shares(networks, parts, kinds, size)
         seconds, factor = self.spread.seconds(facts), self.spread.factor(unsure, shares)
         return Prediction(seconds, seconds / factor, seconds * factor)
 
     def _parts(self, at: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
         """Seconds [sum of counts, members] of kernels in their networks, as in ``_sum``."""
-        passing = np.add.reduceat(self._passing[at], _starts(counts))
+        passing = np.add.reduceat(self._passing[at], aggregate.starts(counts))
         levels = np.repeat(caches.levels(passing, self.target), counts)
         return np.asarray(
             self._seconds[at] * self.regressor.factor(self._share[at], levels)[:, None]
@@ -248,7 +252,9 @@ class LatencyModel:
     def disagreement(self, networks: Sequence[Sequence[Kernel]]) -> Floats:
         """How far the ensemble's members are from each other [n], as a share of the time."""
         at, counts = self._look_up(networks)
-        return disagreement(np.add.reduceat(self._parts(at, counts), _starts(counts), axis=0))
+        return disagreement(
+            np.add.reduceat(self._parts(at, counts), aggregate.starts(counts), axis=0)
+        )
 
     def save(self, path: Path) -> None:
         """Write it (sealed). Raises ScheduleError if it cannot be written."""
@@ -337,11 +343,6 @@ def read(path: Path, schedules: Schedules) -> LatencyModel:
     return LatencyModel(target, schedules, regressor, spread, about)
 
 
-def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where networks of ``counts`` kernels begin in a list of all."""
-    return np.concatenate([[0], np.cumsum(counts)[:-1]])
-
-
 def _describe(kernels: Sequence[Kernel], schedules: Schedules) -> Kernels:
     """What the regressor is told of kernels."""
     tasks = [k.task for k in kernels]
@@ -350,32 +351,3 @@ def _describe(kernels: Sequence[Kernel], schedules: Schedules) -> Kernels:
     words = vocabulary.of(schedules.target)
     x, terms, kinds = vocabulary.matrix(kernels, choices, schedules.target)
     return Kernels(x, terms, kinds, words)
-
-
-def _facts(sums: Floats, calls: Floats, inputs: Floats, cold: Floats) -> tuple[Floats, Floats]:
-    """Facts [n, FACTS] and disagreement [n] from the sums of each member [n, members]."""
-    logs = np.log(sums)
-    facts = np.stack([np.exp(logs.mean(axis=1)), calls, inputs, cold], axis=1)
-    assert facts.shape[1] == len(FACTS)
-    return facts, disagreement(sums)
-
-
-def _shares(
-    networks: NDArray[np.int64], seconds: Floats, kinds: NDArray[np.int64], size: int
-) -> Floats:
-    """Of each network's time, what is spent in each of ``size`` kinds of kernel [n, size]: from the
-    numbers of the kernels' networks, which count up, their seconds [kernels, members], and kinds.
-    """
-    cells = networks * size + kinds
-    found = np.bincount(cells, seconds[:, 0], (int(networks[-1]) + 1) * size).reshape(-1, size)
-    return np.asarray(found / found.sum(axis=1, keepdims=True))
-
-
-def _cold(weights: Floats, target: Target) -> Floats:
-    """Bytes of weights that L2 does not hold from one image to the next."""
-    return np.asarray(np.maximum(weights - 1024 * target.hardware.l2_kib, 0.0))
-
-
-def _input_bytes(kernels: Sequence[Kernel]) -> float:
-    """Of the network's first input."""
-    return float(kernels[0].reads[0].bytes)

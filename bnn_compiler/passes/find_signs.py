@@ -158,6 +158,10 @@ class _Rewrite:
             return conv.args[0], None
         if float(pad.attrs.pad_value) != 0 and any(int(v) for v in conv.attrs.padding):
             return conv.args[0], None
+        widths = [int(v) for v in pad.attrs.pad_width]
+        if any(widths[:2] + widths[6:]) or min(widths) < 0:
+            # Not a frame of pixels: no convolution of signs has it.
+            return conv.args[0], None
         return pad.args[0], pad
 
     def _is_sign(self, source: relax.Expr) -> bool:

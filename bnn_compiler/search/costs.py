@@ -1,7 +1,6 @@
 """What a plan costs: seconds on a target, or what its kernels count up to.
 
-seconds   what the target's latency model predicts for a whole run: its mean, or the upper end
-          of its 80 % interval
+seconds   what the target's latency model predicts for a whole run
 FLOPs     multiply-accumulates on floats or bytes (what the papers call FLOPs)
 BOPs      multiply-accumulates on bits
 OPs       FLOPs + BOPs / 64, the papers' sum
@@ -49,23 +48,21 @@ class Model(Protocol):
     """Of a latency.LatencyModel, what is asked."""
 
     def predict(self, space: Any, plans: Sequence[Plan]) -> Any:
-        """``seconds`` and ``high``, float64 [plans]."""
+        """``seconds``, float64 [plans]."""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Predicted time of one run. With ``upper`` nine plans in ten should be faster."""
+    """Predicted time of one run."""
 
     space: Any
     model: Model
-    upper: bool = False
     name: str = "time"
     unit: str = "s"
 
     def of(self, plans: Sequence[Plan]) -> Float:
         """Seconds [plans]."""
-        found = self.model.predict(self.space, plans)
-        return np.asarray(found.high if self.upper else found.seconds, np.float64)
+        return np.asarray(self.model.predict(self.space, plans).seconds, np.float64)
 
 
 def macs(kernel: Any) -> int:

@@ -30,6 +30,24 @@ def test_each_is_named_with_the_reason():
     assert first.split(":")[0] != second.split(":")[0]
 
 
+def test_a_layer_of_signs_with_other_weights_is_named():
+    class Reads(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(where_sign(x))
+
+    (line,) = lines(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), Reads(8, 4, 1))
+    assert "its input is a sign, but its weights take more than a few values" in line
+
+
+def test_a_plain_value_that_is_turned_is_no_image():
+    class Turned(nn.Module):
+        def forward(self, x):
+            return x.transpose(2, 3).abs()
+
+    (line,) = lines(nn.Conv2d(3, 8, 3), Turned(), Signed(8, 4, 3))
+    assert "is no sign" in line
+
+
 def test_a_plain_layer_is_not():
     assert lines(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)) == []
 

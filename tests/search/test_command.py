@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import bnn_compiler
-from bnn_compiler.cli import main
+from bnn_compiler.cli import _parser, main
 from bnn_compiler.commands import search as command
+from bnn_compiler.latency.model import LatencyModel
 from bnn_compiler.latency.space import PlanSpace
 from bnn_compiler.search.costs import counted
 from tests.search.digits import few, network
@@ -127,6 +128,15 @@ def test_a_search_is_not_overwritten(searched, capsys):
     assert "--resume goes on with it" in capsys.readouterr().err
     assert main(arguments(out, "--resume", "--seed", "1")) == 2
     assert "seed was 0 and is 1" in capsys.readouterr().err
+
+
+def test_a_search_by_another_latency_model_is_another(tmp_path):
+    args = _parser().parse_args(arguments(tmp_path))
+    text = [
+        command._identity(args, [], times)["latency"]
+        for times in (None, *(LatencyModel.load(n) for n in ("cortex-a72", "cortex-a53")))
+    ]
+    assert text[0] is None and len(set(text)) == 3
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_plan_is_counted_once():
 
 def test_seconds_are_the_models():
     class Found:
-        seconds, high = np.array([1.0, 2.0]), np.array([1.5, 2.5])
+        seconds = np.array([1.0, 2.0])
 
     class Model:
         def predict(self, space, plans):
@@ -81,4 +81,3 @@ def test_seconds_are_the_models():
             return Found
 
     assert costs.Seconds("space", Model()).of([{}, {}]).tolist() == [1.0, 2.0]
-    assert costs.Seconds("space", Model(), upper=True).of([{}, {}]).tolist() == [1.5, 2.5]

@@ -31,8 +31,10 @@ def recognise_sign(constants: Constants) -> None:
     | l below l, x up to h, h above | clamp(x, l, h) |
 
     The spelling does not matter (stepwise.py). At t it has to be a, b or their mean. tanh in front
-    of a sign disappears.
+    of a sign disappears. x / abs(x), which is nothing at 0, is torch.sign.
     """
+    for node in constants.graph.nodes:
+        _quotient(node)
     # First of all nodes, then rewritten: what a node becomes hides what the next is made of.
     asked = Stepwise(constants.graph, constants)
     _rewrite(constants, {n: asked.of(n) for n in constants.graph.nodes if _may_be_sign(n)})
@@ -43,6 +45,16 @@ def recognise_sign(constants: Constants) -> None:
     _rewrite(
         constants, {n: s for n, s in found.items() if getattr(s, "source", n) is not n.args[0]}
     )
+
+
+def _quotient(node: Node) -> None:
+    """x / abs(x) or abs(x) / x -> sign(x)."""
+    if op_name(node) not in ("div", "divide", "true_divide") or node.kwargs or len(node.args) != 2:
+        return
+    for x, size in (node.args, node.args[::-1]):
+        if isinstance(size, Node) and op_name(size) in ("abs", "absolute") and size.args[0] is x:
+            node.target, node.args = aten.sign.default, (x,)
+            return
 
 
 def _may_be_sign(node: Node) -> bool:

@@ -95,3 +95,18 @@ def test_spellings(zeros, function):
     _, found_zeros, found, wanted = simplified(function)
     assert found_zeros == zeros
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / x.abs(),
+        lambda x: torch.div(torch.abs(x), x),
+        lambda x: (x - 0.25) / torch.abs(x - 0.25),
+    ],
+)
+def test_a_value_by_its_size(function):
+    _, zeros, found, wanted = simplified(function)
+    known = ~torch.isnan(wanted)
+    torch.testing.assert_close(found[known], wanted[known], rtol=0, atol=0)
+    assert zeros == [0]
