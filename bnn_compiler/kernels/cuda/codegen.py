@@ -48,7 +48,10 @@ def build(functions: Mapping[str, tirx.PrimFunc], target: Target) -> DeviceCode:
     text = _DEVICE.read_text() + text
     sm = target.gpu.sm
     ptx = nvcc.to_ptx(text, sm)
-    image, _ = nvcc.to_cubin(ptx, sm)
+    image, said = nvcc.to_cubin(ptx, sm)
+    ptx, spilled = nvcc.with_registers(ptx, said)
+    if spilled:
+        image, _ = nvcc.to_cubin(ptx, sm)
     return DeviceCode(text, {f"sm_{sm}": image}, ptx, launches)
 
 

@@ -1,6 +1,7 @@
 """NVIDIA's compiler: CUDA source becomes PTX and machine code."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,8 @@ from bnn_compiler.errors import BuildError
 
 #: No contraction: every fma is written as one.
 _OPTIONS = ("-std=c++17", "-O3", "-fmad=false")
+#: What ptxas says of a kernel that keeps registers in memory.
+_SPILLS = re.compile(r"Function properties for (\w+)\s+\d+ bytes stack frame, (\d+) bytes spill")
 
 
 def tools() -> tuple[Path, Path]:
@@ -67,6 +70,18 @@ def to_cubin(ptx: str, sm: int) -> tuple[bytes, str]:
         out = path.with_suffix(".cubin")
         said = _run([str(ptxas), "-O3", "-v", f"-arch=sm_{sm}", str(path), "-o", str(out)])
         return out.read_bytes(), said
+
+
+def with_registers(ptx: str, said: str) -> tuple[str, list[str]]:
+    """PTX whose kernels ptxas ``said`` it spilled may have all registers; those kernels.
+
+    It does so to have room for more blocks than anybody asked for.
+    """
+    spilled = [name for name, size in _SPILLS.findall(said) if size != "0"]
+    for name in spilled:
+        entry = rf"(\.entry {name}\([^)]*\)\s*\.maxntid [^\n]*\n)"
+        ptx = re.sub(entry, r"\1.minnctapersm 1\n", ptx)
+    return ptx, spilled
 
 
 def _run(command: list[str]) -> str:
