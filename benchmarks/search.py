@@ -2,7 +2,8 @@
 
 Every plan of every method is trained from scratch by one recipe, several seeds each, compiled, and
 timed in turns with a reference program. Uniform plans at and around each budget make a curve of
-accuracy against measured time, and a plan is compared with the curve at its own measured time.
+accuracy against measured time, and a plan is compared with the curve at its own measured time. The
+full network is trained too: what it has above the uniform plan is what there is to win.
 
 Everything is kept in ``--folder``: stopped, the same command goes on, and with more ``--seeds`` or
 ``--budgets`` it adds to what is there. ``--stage train`` needs hours and no quiet; ``--stage
@@ -26,7 +27,7 @@ from platformdirs import user_cache_path
 
 from benchmarks import machine, report, search_plot
 from benchmarks.search_networks import FASHION, FIRST, FULL, NETWORKS
-from benchmarks.search_plans import METHODS, Plan, Study, curve
+from benchmarks.search_plans import GIVEN, METHODS, Plan, Study, curve
 from bnn_compiler import compiler
 from bnn_compiler import target as targets
 from bnn_compiler.cost.pick import Schedules
@@ -111,9 +112,14 @@ def train(name: str, study: Study, options: argparse.Namespace) -> None:
                 plan = study.answer(method, budget, workers)
                 _keep(study, method, budget, plan)
                 study.train(plan, range(options.seeds), workers)
-        for seconds in curve(budgets) if options.curve else []:
-            plan = study.uniform(seconds)
-            _keep(study, "uniform", seconds, plan)
+        full = study.full
+        others = [("full", study.predicted(full), full)]
+        others += [
+            ("uniform", seconds, study.uniform(seconds))
+            for seconds in (curve(budgets) if options.curve else [])
+        ]
+        for method, seconds, plan in others:
+            _keep(study, method, seconds, plan)
             study.train(plan, range(options.seeds), workers)
 
 
@@ -173,9 +179,8 @@ def _compiled(study: Study, plan: Plan, path: Path) -> timing.Subject:
 
 def _equal_groups(study: Study) -> list[Plan]:
     """The full network with one group count for all, of a search of groups."""
-    full = study.task.domain.plans(study.task.domain.last[None])[0]
     return [
-        {n: count if n.endswith(".groups") else c for n, c in full.items()}
+        {n: count if n.endswith(".groups") else c for n, c in study.full.items()}
         for count in study.task.groups
     ]
 
@@ -197,7 +202,7 @@ def points(name: str, study: Study, seeds: int) -> list[Point]:
         scores = study.known(plan, seeds)
         if scores:
             chosen, tests = zip(*scores, strict=True)
-            rank = None if method == "uniform" else study.correlation(method, budget)
+            rank = None if method in GIVEN else study.correlation(method, budget)
             seconds = study.predicted(plan), times.get(key(plan))
             found.append(Point(name, method, budget, plan, *seconds, chosen, tests, rank))
     return found
@@ -228,7 +233,7 @@ def table(found: Sequence[Point]) -> str:
         time_ = f"{p.seconds * 1e6:.1f}" + ("" if p.measured else " (predicted)")
         equal = at_equal_time(p, [q for q in found if q.network == p.network])
         against = ["", ""]
-        if equal is not None and p.method != "uniform":
+        if equal is not None and p.method not in GIVEN:
             against = [f"{equal:.2%}", f"{(fmean(p.tests) - equal) * 100:+.2f}"]
         spread = f"{fmean(p.tests):.2%} ({min(p.tests):.2%} to {max(p.tests):.2%})"
         rank = "" if p.rank is None else f"{p.rank:.2f}"

@@ -36,6 +36,8 @@ from bnn_compiler.search.steps import grow
 from bnn_compiler.search.workers import Workers
 
 METHODS = ("searched", "uniform", "random", "FLOPs", "one group")
+#: What is not looked for.
+GIVEN = ("uniform", "full")
 Plan = dict[str, int]
 
 
@@ -78,8 +80,12 @@ class Study:
 
     def share(self, part: float) -> float:
         """Seconds of a part of the full network's predicted time, to a tenth of a microsecond."""
-        full = self.task.domain.plans(self.task.domain.last[None])[0]
-        return round(part * self.predicted(full), 7)
+        return round(part * self.predicted(self.full), 7)
+
+    @property
+    def full(self) -> Plan:
+        """The network as it is."""
+        return self.task.domain.plans(self.task.domain.last[None])[0]
 
     def uniform(self, seconds: float) -> Plan:
         """Of a budget."""

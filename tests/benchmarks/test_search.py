@@ -42,8 +42,10 @@ def test_the_table_and_the_plot(tmp_path):
         point("uniform", 100, 0.8, 0.82),
         point("uniform", 200, 0.9, 0.92),
         point("searched", 200, 0.93, 0.95),
+        point("full", 200, 0.96, 0.98),
     ]
     text = search.table(found)
+    assert "| full | 200.0 | 97.00% (96.00% to 98.00%) | 2 |  |  |  |" in text
     assert "| searched | 200.0 | 94.00% (93.00% to 95.00%) | 2 | 91.00% | +3.00 |" in text
     search_plot.draw(found, tmp_path / "plot.svg")
     first = (tmp_path / "plot.svg").read_bytes()
@@ -107,7 +109,7 @@ def test_a_study_is_trained_and_reported(studied, tmp_path):
     options, studies = studied
     study = studies["small"]
     found = search.points("small", study, 2)
-    assert {p.method for p in found} == set(METHODS)
+    assert {p.method for p in found} == {*METHODS, "full"}
     assert len([p for p in found if p.method == "uniform"]) == 3
     assert all(len(p.tests) == 2 and p.measured is None for p in found)
     for p in found:
