@@ -26,7 +26,7 @@ from bnn_compiler.target import Hardware
 
 @dataclass(frozen=True)
 class AmxPoint(amx.Tiles):
-    """A schedule of signs; with ``expand`` weights are bits in memory."""
+    """A schedule of signs; with ``expand`` weights are bits in memory, where every bit is a tap."""
 
     family = "amx"
     expand: bool = False
@@ -43,8 +43,8 @@ class AmxBinary:
         return task.work.is_binary and amx.fits(task.work, hardware)
 
     def points(self, task: Task, hardware: Hardware) -> Iterator[AmxPoint]:
-        """Every blocking of tiles; weights as bits where every bit is a tap."""
-        forms = (False, True) if _whole(task.work) else (False,)
+        """Every blocking of tiles; weights as bits where runs of taps fill theirs."""
+        forms = (False, True) if _fills(task.work) else (False,)
         for point in amx.points(task.work):
             yield from (AmxPoint(**asdict(point), expand=expand) for expand in forms)
 
@@ -52,7 +52,7 @@ class AmxBinary:
         """The one with the fewest loads; as bits, weights whose bytes L2 would not hold."""
         work = task.work
         size = math.prod(amx.weights(work).shape)
-        expand = _whole(work) and int(size) > hardware.l2_kib << 10
+        expand = _fills(work) and int(size) > hardware.l2_kib << 10
         return AmxPoint(**asdict(amx.rule(work)), expand=expand)
 
     def constants(
@@ -60,28 +60,32 @@ class AmxBinary:
     ) -> list[np.ndarray]:
         """Tiles of bytes, or of their signs, from int8 weights [O,KH,KW,C] of -1/+1."""
         tiles = amx.pack(task.work, weights[0])
-        if not point.expand:
+        if not _expands(task.work, point):
             return [tiles]
         return [np.packbits(tiles > 0, axis=-1, bitorder="little").view(np.uint64)[..., 0]]
 
     def function(self, task: Task, point: AmxPoint) -> tirx.PrimFunc:
         """The scheduled kernel: bytes of a block, then tiles and their epilogues."""
         x, copied = _signs(task.work, point)
-        if not point.expand:
+        if not _expands(task.work, point):
             return amx.function(task, point, [x, amx.weights(task.work)], copied, _integer)
         bits, taps = _taps(task.work)
         return amx.function(task, point, [x, bits], copied, _integer, taps)
 
     def counts(self, task: Task, point: AmxPoint, hardware: Hardware) -> Counts:
         """As of all products of tiles."""
-        return amx.counts(task.work, point, DEPTH // 8 if point.expand else DEPTH)
+        return amx.counts(task.work, point, DEPTH // 8 if _expands(task.work, point) else DEPTH)
 
 
-def _whole(work: ConvWorkload) -> bool:
-    """Whether there is a weight for every byte of every tile: as bits, none can be 0."""
-    r = amx.Reduction.of(work)
+def _fills(work: ConvWorkload) -> bool:
+    """Whether runs of taps are whole rows of tiles: of a task as of what records know it by."""
+    return amx.Reduction.of(work).length % DEPTH == 0
+
+
+def _expands(work: ConvWorkload, point: AmxPoint) -> bool:
+    """Whether weights are bits: there is one for every byte of every tile, for none can be 0."""
     real = work.x.shape[3] == amx.channels(work) and work.shape[3] % LANES == 0
-    return real and r.length % DEPTH == 0
+    return point.expand and real and _fills(work)
 
 
 def _taps(work: ConvWorkload) -> tuple[te.Tensor, te.Tensor]:

@@ -131,8 +131,18 @@ def test_weights_are_bits_where_every_bit_is_a_tap_and_the_rule_if_bytes_leave_l
     small, large = kernel.task(256, 14, 256), kernel.task(512, 7, 512)
     assert {p.expand for p in BINARY.points(small, AMX.cpu)} == {False, True}
     assert BINARY.rule(large, AMX.cpu).expand and not BINARY.rule(small, AMX.cpu).expand
-    for one in (SHAPES["odd channels"], kernel.task(64, 8, 40), kernel.task(96, 8, 32, kernel=1)):
-        assert not any(p.expand for p in BINARY.points(one, AMX.cpu))
+    odd = kernel.task(96, 8, 32, kernel=1)
+    assert not any(p.expand for p in BINARY.points(odd, AMX.cpu)), "runs end inside a tile"
+
+
+@pytest.mark.parametrize("sizes", [(64, 8, 40), (60, 8, 64)], ids=["outputs", "channels"])
+def test_weights_stay_bytes_where_some_are_nothing(sizes):
+    """By a record of the whole task too."""
+    part, whole = kernel.task(*sizes), kernel.task(*sizes).whole()
+    point = next(p for p in BINARY.points(whole, AMX.cpu) if p.expand)
+    assert point in BINARY.points(part, AMX.cpu)
+    for task, dtype in ((whole, "uint64"), (part, "int8")):
+        assert str(families.function(task, point).params[1].ty.dtype) == dtype
 
 
 def test_code_of_weights_as_bits():
